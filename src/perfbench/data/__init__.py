@@ -1,0 +1,1 @@
+"""Input helpers that know no workload: sampling order, prefetch, prepared-data manifests."""

@@ -1,0 +1,156 @@
+"""Preparing data: what ``perfbench data prepare`` asks of a workload family, and the manifest it leaves.
+
+A prepared data set is a folder of binary files with ``manifest.json`` written last: a folder without a manifest is
+not prepared. This module imports no torch, so that preparing and verifying start at once.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from pydantic import Field, JsonValue
+
+from perfbench.errors import DataError
+from perfbench.results.files import write_text_atomically
+from perfbench.spec.base import Spec
+from perfbench.spec.workload import WorkloadSpec
+
+MANIFEST_NAME = "manifest.json"
+
+Progress = Callable[[str, int, int], None]
+"""Told ``(what is being done, units done, units in all)``; called often, must be cheap."""
+
+
+class FileEntry(Spec):
+    """One file of a prepared data set."""
+
+    size_bytes: int = Field(ge=0)
+    blake2b: str
+    """32 hexadecimal digits."""
+
+
+class Manifest(Spec):
+    """What a prepared data set holds and where it came from."""
+
+    schema_version: int = 1
+    family: str
+    dataset: str
+    format_version: int
+    origin: dict[str, JsonValue]
+    """Sources with sizes and digests, package versions, converter settings, seeds."""
+    counts: dict[str, int]
+    """Examples by split (and whatever else must be conserved)."""
+    facts: dict[str, JsonValue] = Field(default_factory=dict)
+    """Reference levels such as the loss of a constant predictor."""
+    files: dict[str, FileEntry]
+    """By path relative to the folder."""
+
+    def write(self, folder: Path) -> None:
+        """Complete the data set in ``folder``: from now on it counts as prepared."""
+        write_text_atomically(folder / MANIFEST_NAME, self.to_json())
+
+    @classmethod
+    def read(cls, folder: Path, *, prepare_command: str) -> Manifest:
+        """Read the manifest of a prepared data set.
+
+        Raises:
+            DataError: If there is none, or it cannot be read.
+        """
+        path = folder / MANIFEST_NAME
+        if not path.exists():
+            raise DataError("the data is not prepared", where=str(folder), hint=f"run `{prepare_command}`")
+        return cls.from_json(path.read_bytes(), where=str(path), error=DataError)
+
+    def verify_sizes(self, folder: Path, *, prepare_command: str) -> None:
+        """Check that every file is there in full length: cheap enough to do before every run.
+
+        Raises:
+            DataError: Naming the first missing or truncated file.
+        """
+        for name, entry in self.files.items():
+            path = folder / name
+            if not path.exists():
+                raise DataError("missing data file", where=str(path), hint=f"run `{prepare_command}`")
+            size_bytes = path.stat().st_size
+            if size_bytes != entry.size_bytes:
+                raise DataError(
+                    f"{'truncated' if size_bytes < entry.size_bytes else 'overlong'} data file: "
+                    f"{size_bytes} bytes, the manifest says {entry.size_bytes}",
+                    where=str(path),
+                    hint=f"delete it and run `{prepare_command}`",
+                )
+
+    def verify_digests(self, folder: Path, *, prepare_command: str, progress: Progress) -> None:
+        """Check every byte (``perfbench data verify``).
+
+        Raises:
+            DataError: Naming the first file that differs.
+        """
+        self.verify_sizes(folder, prepare_command=prepare_command)
+        for number, (name, entry) in enumerate(self.files.items(), start=1):
+            progress("verifying", number, len(self.files))
+            if digest_of_file(folder / name) != entry.blake2b:
+                raise DataError(
+                    "data file changed: its digest is not the manifest's",
+                    where=str(folder / name),
+                    hint=f"delete it and run `{prepare_command}`",
+                )
+
+
+def digest_of_file(path: Path) -> str:
+    """Return the digest that :class:`FileEntry` stores."""
+    digest = hashlib.blake2b(digest_size=16)
+    with path.open("rb") as file:
+        while block := file.read(1 << 22):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def entry_for(path: Path) -> FileEntry:
+    """Describe a finished file."""
+    return FileEntry(size_bytes=path.stat().st_size, blake2b=digest_of_file(path))
+
+
+def data_folder(data_root: Path, workload: WorkloadSpec) -> Path:
+    """Return where a workload's prepared data is: variants share their family's."""
+    return data_root / workload.family / workload.scale.value / workload.dataset
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PrepareRequest:
+    """What to prepare, from where to where."""
+
+    workload: WorkloadSpec
+    destination: Path
+    source: Path | None
+    """Folder of the public files; ``None`` for data sets that come with an installed package or a generator."""
+    progress: Progress
+    options: Mapping[str, JsonValue]
+
+
+class Preparer(Protocol):
+    """The module ``perfbench.workloads.<family>.prepare`` has these functions."""
+
+    def required_bytes(self, request: PrepareRequest) -> int:
+        """Return how much disk preparing needs at most, shown and checked before anything is written."""
+        ...
+
+    def prepare(self, request: PrepareRequest) -> Manifest:
+        """Write the data set, resuming what an interrupted call left; the manifest last.
+
+        Raises:
+            DataError: If the source is missing, truncated or malformed; names file and line.
+        """
+        ...
+
+    def verify(self, workload: WorkloadSpec, folder: Path, *, prepare_command: str) -> Manifest:
+        """Check quickly that the folder holds what ``workload`` needs (sizes, counts, format, parameters).
+
+        Raises:
+            DataError: Naming what is missing or differs.
+        """
+        ...

@@ -1,0 +1,1 @@
+"""One trial in one process group: the clock, the loop, evaluation, compilation, checkpoints."""

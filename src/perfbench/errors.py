@@ -1,0 +1,95 @@
+"""The exception family: each error says what is wrong, where, and what to do about it.
+
+Nothing here knows any other module of perfbench, so every layer can raise these.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from enum import IntEnum
+from typing import ClassVar
+
+
+class ExitCode(IntEnum):
+    """What the process tells the shell."""
+
+    DONE = 0
+    RUN_FAILED = 1
+    IMPOSSIBLE_REQUEST = 2
+
+
+class PerfbenchError(Exception):
+    """An error that a person can act on.
+
+    Args:
+        what: What is wrong, with the offending value.
+        where: Dotted path, file or rank that it was found at.
+        hint: What to do: valid choices, the nearest name, a command.
+    """
+
+    exit_code: ClassVar[ExitCode] = ExitCode.IMPOSSIBLE_REQUEST
+
+    def __init__(self, what: str, *, where: str = "", hint: str = "") -> None:
+        self.what = what
+        self.where = where
+        self.hint = hint
+        super().__init__(str(self))
+
+    def __str__(self) -> str:
+        """Return the message as it is shown: ``where: what`` and the hint on a line of its own."""
+        head = f"{self.where}: {self.what}" if self.where else self.what
+        return f"{head}\n  hint: {self.hint}" if self.hint else head
+
+
+class ConfigError(PerfbenchError):
+    """The composed configuration is impossible."""
+
+
+class DataError(PerfbenchError):
+    """A data set is missing, truncated or not what its manifest says."""
+
+
+class WorkloadError(PerfbenchError):
+    """A workload breaks the workload contract."""
+
+
+class SubmissionError(PerfbenchError):
+    """A submission breaks the submission contract or refuses its hyperparameters."""
+
+
+class RulesError(PerfbenchError):
+    """Something the rules of the benchmark forbid."""
+
+
+class ResultsError(PerfbenchError):
+    """A record on disk cannot be read or must not be overwritten."""
+
+
+class ScoringError(PerfbenchError):
+    """Records cannot be scored together."""
+
+
+class LaunchError(PerfbenchError):
+    """A trial could not be started where it was asked for."""
+
+
+class TrialFailedError(PerfbenchError):
+    """A trial started and then failed; its folder says why."""
+
+    exit_code: ClassVar[ExitCode] = ExitCode.RUN_FAILED
+
+
+def nearest_name_hint(name: str, known: Iterable[str], *, kind: str = "choices") -> str:
+    """Return a hint that names the nearest known name, or lists all of them where none is near.
+
+    >>> nearest_name_hint("critoe", ["criteo", "mnist"])
+    "'critoe': did you mean 'criteo'?"
+    >>> nearest_name_hint("zzz", ["criteo", "mnist"], kind="workloads")
+    "'zzz': known workloads are criteo, mnist"
+    """
+    names = sorted(known)
+    matches = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
+    if matches:
+        return f"{name!r}: did you mean {matches[0]!r}?"
+    return f"{name!r}: known {kind} are {', '.join(names) or '(none)'}"

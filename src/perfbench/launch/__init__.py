@@ -1,0 +1,1 @@
+"""From a request to running processes: plan, worker, local machine, Slurm."""

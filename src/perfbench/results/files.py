@@ -1,0 +1,74 @@
+"""Writing so that nothing is ever half there: atomic replacement and append-only lines."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+
+@contextmanager
+def atomic_file(path: Path) -> Iterator[BinaryIO]:
+    """Yield a file that becomes ``path`` when the block ends well, and vanishes when it does not.
+
+    The bytes reach the disk before the name does (write, fsync, rename, fsync of the folder), so after a crash
+    ``path`` holds either its old content or all of the new one.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    sync_folder(path.parent)
+
+
+def write_text_atomically(path: Path, text: str) -> None:
+    """Replace the content of ``path`` in one step."""
+    with atomic_file(path) as file:
+        file.write(text.encode())
+
+
+def sync_folder(folder: Path) -> None:
+    """Make renames inside ``folder`` survive a power cut."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def append_line(path: Path, line: str, *, durable: bool = True) -> None:
+    """Append one line in a single write, first closing a line that a crash left torn.
+
+    Args:
+        path: File of lines; created if missing.
+        line: Without the newline.
+        durable: Wait until the line is on the disk.
+    """
+    assert "\n" not in line, "a record is one line"
+    descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
+    try:
+        size = os.fstat(descriptor).st_size
+        is_torn = size > 0 and os.pread(descriptor, 1, size - 1) != b"\n"
+        separator = "\n" if is_torn else ""
+        os.write(descriptor, f"{separator}{line}\n".encode())
+        if durable:
+            os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def read_lines(path: Path) -> list[str]:
+    """Return the complete, non-empty lines of ``path``; a torn last line is left out. Empty if missing."""
+    if not path.exists():
+        return []
+    text = path.read_bytes().decode(errors="replace")
+    complete, _, _torn = text.rpartition("\n")
+    return [line for line in complete.split("\n") if line.strip()]

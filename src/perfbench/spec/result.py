@@ -1,0 +1,149 @@
+"""What a trial leaves behind: measurements, the accounting of its time, and its outcome."""
+
+from __future__ import annotations
+
+import math
+from enum import StrEnum
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from perfbench.spec.base import Spec
+
+
+class Phase(StrEnum):
+    """What the clock is counting. Exactly one phase runs at any time of a trial."""
+
+    COMPILE = "compile"
+    SCORED = "scored"
+    EVAL = "eval"
+    CHECKPOINT = "checkpoint"
+    LOGGING = "logging"
+    IDLE = "idle"
+
+
+class PhaseTimes(Spec):
+    """Seconds in each phase; together they are the wall time."""
+
+    compile: float = Field(default=0.0, ge=0)
+    scored: float = Field(default=0.0, ge=0)
+    eval: float = Field(default=0.0, ge=0)
+    checkpoint: float = Field(default=0.0, ge=0)
+    logging: float = Field(default=0.0, ge=0)
+    idle: float = Field(default=0.0, ge=0)
+
+    def wall_s(self) -> float:
+        """Return the sum of all phases in seconds."""
+        return math.fsum(getattr(self, phase.value) for phase in Phase)
+
+
+class Measurement(Spec):
+    """One evaluation. Written the moment it is known, never changed."""
+
+    kind: Literal["measurement"] = "measurement"
+    attempt: int = Field(ge=1)
+    """How often the trial had been started when this was measured."""
+    step: int = Field(ge=0)
+    submission_time_s: float = Field(ge=0)
+    """Seconds on the clock, the slowest rank's."""
+    metrics: dict[str, float]
+    """``<split>/<name>``, and ``<split>/num_examples``."""
+    phases: PhaseTimes
+    """Accumulated over all attempts, rank 0's."""
+    wall_time_utc: str
+    """ISO 8601, for people: no rule reads it."""
+
+
+class Resumed(Spec):
+    """A later attempt went on from a checkpoint: earlier attempts' measurements after that step are void."""
+
+    kind: Literal["resumed"] = "resumed"
+    attempt: int = Field(ge=2)
+    from_step: int = Field(ge=0)
+    submission_time_s: float = Field(ge=0)
+    wall_time_utc: str
+
+
+MeasurementRecord = Annotated[Measurement | Resumed, Field(discriminator="kind")]
+
+
+class TargetReached(Spec):
+    """An evaluation inside the budget reached the target."""
+
+    kind: Literal["reached"] = "reached"
+    step: int
+    submission_time_s: float
+
+
+class BudgetSpent(Spec):
+    """Time or steps ran out before the target was reached."""
+
+    kind: Literal["budget_spent"] = "budget_spent"
+    resource: Literal["time", "steps"]
+    step: int
+    submission_time_s: float
+
+
+class Diverged(Spec):
+    """The target's metric was not a finite number."""
+
+    kind: Literal["diverged"] = "diverged"
+    step: int
+    submission_time_s: float
+    metric: str
+
+
+class Completed(Spec):
+    """The submission said that it has nothing more to do, short of the target."""
+
+    kind: Literal["completed"] = "completed"
+    step: int
+    submission_time_s: float
+
+
+class FailureReason(StrEnum):
+    """Why a trial crashed."""
+
+    OUT_OF_MEMORY = "oom"
+    SUBMISSION = "submission"
+    DATA = "data"
+    NODE = "node"
+    HANG = "hang"
+    ENGINE = "engine"
+
+
+class Crashed(Spec):
+    """The trial ended with an error: always recorded, never a skipped evaluation."""
+
+    kind: Literal["crashed"] = "crashed"
+    reason: FailureReason
+    rank: int
+    error_type: str
+    message: str
+    step: int
+
+
+Outcome = Annotated[
+    TargetReached | BudgetSpent | Diverged | Completed | Crashed, Field(discriminator="kind")
+]
+
+
+class TrialResult(Spec):
+    """The end of a trial. Stored as ``result.json``, written once, atomically."""
+
+    schema_version: Literal[1] = 1
+    trial_identity: str
+    outcome: Outcome
+    scorable: bool
+    num_attempts: int
+    num_steps: int
+    num_measurements: int
+    phases: PhaseTimes
+    num_recompiles_after_warmup: int
+    best_metric: float | None
+    best_test_metric: float | None = None
+
+    @property
+    def time_to_target_s(self) -> float:
+        """Seconds on the clock until the target was reached; infinite where it was not."""
+        return self.outcome.submission_time_s if isinstance(self.outcome, TargetReached) else math.inf

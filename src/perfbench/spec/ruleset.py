@@ -1,0 +1,63 @@
+"""Every number of the rules. The values are in ``configs/ruleset/``; no other place may hold one."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from perfbench.spec.base import Spec
+from perfbench.spec.workload import Split
+
+
+class CompileRule(StrEnum):
+    """Whether the first compilation counts on the clock."""
+
+    SCORED = "scored"
+    UNSCORED = "unscored"
+
+
+class ScoringRule(Spec):
+    """How times become scores (DESIGN section 10)."""
+
+    tau_max: float = Field(gt=1)
+    """The performance profile is integrated from 1 to this ratio."""
+    max_ratio_to_fastest: float = Field(gt=1)
+    """A slower workload score counts as not reached."""
+    held_out_required: bool
+    """A base workload counts only where its sampled held-out variant is reached too."""
+    integration: Literal["exact", "grid"]
+    grid_points: int = Field(ge=2)
+    """Used by ``grid`` integration only."""
+
+
+class _RulesetBase(Spec):
+    version: str
+    source: str
+    num_studies: int = Field(ge=1)
+    num_trials: int = Field(ge=1)
+    """Per study; the fastest counts."""
+    budget_factor: float = Field(gt=0)
+    """Multiplies the workload's time budget."""
+    step_cap_factor: float | None = Field(gt=0)
+    """Multiplies the workload's step hint to a limit on steps; ``null`` for none."""
+    compile: CompileRule
+    evaluated_splits: tuple[Split, ...] = Field(min_length=1)
+    scoring: ScoringRule
+
+
+class ExternalTuning(_RulesetBase):
+    """Trials of a study run points of the submission's search space."""
+
+    kind: Literal["external"] = "external"
+
+
+class SelfTuning(_RulesetBase):
+    """One trial per study; all tuning happens on the clock."""
+
+    kind: Literal["self_tuning"] = "self_tuning"
+    num_trials: Literal[1] = 1
+
+
+Ruleset = Annotated[ExternalTuning | SelfTuning, Field(discriminator="kind")]

@@ -1,0 +1,131 @@
+"""What a person asks for (``RunSpec``) and what one process group executes (``TrialSpec``)."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from perfbench.spec.base import Spec
+from perfbench.spec.ruleset import Ruleset
+from perfbench.spec.submission import HyperparameterPoint, SubmissionSpec
+from perfbench.spec.workload import ScaleName, Target, TargetKind, WorkloadSpec
+
+
+class WallClockSchedule(Spec):
+    """The rule: evaluations are due by wall-clock time, every ``eval_period_s`` of the workload."""
+
+    kind: Literal["wall_clock"] = "wall_clock"
+
+
+class EveryStepsSchedule(Spec):
+    """For tests and debugging: evaluations after fixed steps. Such a trial is marked and never scored."""
+
+    kind: Literal["every_steps"] = "every_steps"
+    every_steps: int = Field(ge=1)
+
+
+EvaluationSchedule = Annotated[WallClockSchedule | EveryStepsSchedule, Field(discriminator="kind")]
+
+
+class ScaleSpec(Spec):
+    """What running at a scale means besides the workload's own numbers."""
+
+    name: ScaleName
+    target: TargetKind
+    """Which of the workload's targets ends a trial."""
+    threads_per_rank: int | None = Field(ge=1)
+    """Intra-op threads of each rank; ``null`` divides the machine's cores among its ranks."""
+    checkpoint_period_s: float = Field(gt=0)
+    """A checkpoint is due when this much wall-clock time has passed since the last one."""
+    prepare_data: bool
+    """Whether ``run`` prepares missing data by itself (only where no source has to be given)."""
+
+
+class LocalCluster(Spec):
+    """This machine, one process per rank."""
+
+    kind: Literal["local"] = "local"
+    nproc_per_node: int | None = Field(default=None, ge=1)
+    """Ranks; ``null`` for one per GPU, or one where there is none."""
+
+
+class DebugCluster(Spec):
+    """This very process, one rank: breakpoints work."""
+
+    kind: Literal["debug"] = "debug"
+
+
+class SlurmCluster(Spec):
+    """A Slurm cluster through submitit."""
+
+    kind: Literal["slurm"] = "slurm"
+    nodes: int = Field(default=1, ge=1)
+    gpus_per_node: int = Field(default=8, ge=1)
+
+
+Cluster = Annotated[LocalCluster | DebugCluster | SlurmCluster, Field(discriminator="kind")]
+
+
+class TrackingSpec(Spec):
+    """Where a run is mirrored besides its own folder, which is the truth."""
+
+    kind: Literal["none"] = "none"
+
+
+class RunSpec(Spec):
+    """A typed, validated request: what ``perfbench show`` prints."""
+
+    workload: WorkloadSpec
+    submission: SubmissionSpec
+    ruleset: Ruleset
+    scale: ScaleSpec
+    evaluation: EvaluationSchedule
+    cluster: Cluster
+    tracking: TrackingSpec
+    seed: int = Field(ge=0, lt=2**63)
+    study: int = Field(ge=0)
+    trial: int = Field(ge=1)
+    """Which trial of the study ``run`` executes; ``sweep`` executes all of them."""
+    trace_steps: tuple[int, ...]
+    """Steps after which a digest of parameters, state, loss and example numbers is recorded (debugging)."""
+    data_root: str = Field(min_length=1)
+    runs_root: str = Field(min_length=1)
+
+
+class TrialSpec(Spec):
+    """Everything needed to run a trial, or to run it again, by value. Stored as ``run.json``."""
+
+    schema_version: Literal[1] = 1
+    workload: WorkloadSpec
+    submission: SubmissionSpec
+    ruleset: Ruleset
+    scale: ScaleSpec
+    evaluation: EvaluationSchedule
+    run_seed: int
+    study: int = Field(ge=0)
+    trial: int = Field(ge=1)
+    trial_seed: int = Field(ge=0, lt=2**63)
+    """Derived from run seed, study and trial; every random stream of the trial derives from it."""
+    hyperparameters: HyperparameterPoint | None
+    """The point of this trial; ``null`` under self-tuning."""
+    global_batch_size: int = Field(ge=1)
+    num_ranks: int = Field(ge=1)
+    target: Target
+    max_submission_time_s: float = Field(gt=0)
+    max_steps: int | None = Field(ge=1)
+    trace_steps: tuple[int, ...] = ()
+    data_root: str
+    """Where the data is; not part of the trial's identity."""
+
+    def identity(self) -> str:
+        """Return the digest of what makes two trials the same: all but where the data is."""
+        return self.digest(exclude={"data_root", "trace_steps"})
+
+    def is_scorable(self) -> bool:
+        """Tell whether the rules allow scoring this trial: only wall-clock evaluation is scored."""
+        return isinstance(self.evaluation, WallClockSchedule)
+
+    def label(self) -> str:
+        """Return the trial's name for people."""
+        return f"{self.submission.name} on {self.workload.name}, study {self.study}, trial {self.trial}"

@@ -1,0 +1,109 @@
+"""What a submission declares as data: batch sizes and search space. Its code is in ``submissions/<name>/``."""
+
+from __future__ import annotations
+
+import math
+from enum import StrEnum
+from typing import Annotated, Literal
+
+from pydantic import Field, JsonValue, model_validator
+
+from perfbench.spec.base import Spec
+from perfbench.spec.workload import ScaleName, WorkloadSpec
+
+HyperparameterPoint = dict[str, JsonValue]
+"""One value per hyperparameter, as it stands in the search space; the submission's own type reads it."""
+
+
+class Scaling(StrEnum):
+    """How a range is filled: evenly in the value, or evenly in its logarithm."""
+
+    LINEAR = "linear"
+    LOG = "log"
+
+
+class Range(Spec):
+    """A continuous hyperparameter."""
+
+    kind: Literal["range"] = "range"
+    min: float
+    max: float
+    scaling: Scaling = Scaling.LINEAR
+
+    @model_validator(mode="after")
+    def _is_a_range(self) -> Range:
+        if not (math.isfinite(self.min) and math.isfinite(self.max) and self.min <= self.max):
+            msg = f"min must not exceed max, both finite ({self.min=}, {self.max=})"
+            raise ValueError(msg)
+        if self.scaling is Scaling.LOG and self.min <= 0:
+            msg = f"a logarithmic range needs min > 0 ({self.min=})"
+            raise ValueError(msg)
+        return self
+
+
+class FeasiblePoints(Spec):
+    """A hyperparameter that takes one of the listed values."""
+
+    kind: Literal["feasible_points"] = "feasible_points"
+    values: tuple[JsonValue, ...] = Field(min_length=1)
+
+
+Dimension = Annotated[Range | FeasiblePoints, Field(discriminator="kind")]
+
+
+class RangeSpace(Spec):
+    """Points are drawn quasi-randomly, a study's trials together."""
+
+    kind: Literal["ranges"] = "ranges"
+    dimensions: dict[str, Dimension] = Field(min_length=1)
+
+
+class PointSpace(Spec):
+    """Points are listed: trial ``i`` of every study runs the ``i``-th."""
+
+    kind: Literal["points"] = "points"
+    points: tuple[HyperparameterPoint, ...] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _points_have_the_same_names(self) -> PointSpace:
+        first = set(self.points[0])
+        for number, point in enumerate(self.points[1:], start=2):
+            if set(point) != first:
+                differing = ", ".join(sorted(set(point) ^ first))
+                msg = f"point {number} and point 1 do not name the same hyperparameters: {differing}"
+                raise ValueError(msg)
+        return self
+
+
+SearchSpace = Annotated[RangeSpace | PointSpace, Field(discriminator="kind")]
+
+
+class SubmissionSpec(Spec):
+    """A training algorithm as data."""
+
+    name: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
+    version: int = Field(ge=1)
+    description: str
+    rulesets: tuple[Literal["external", "self_tuning"], ...] = Field(min_length=1)
+    """Which rulesets it may run under."""
+    search_space: SearchSpace | None = None
+    """Workload-agnostic. ``null`` for a submission that only tunes itself."""
+    batch_sizes: dict[ScaleName, dict[str, int]] = Field(default_factory=dict)
+    """Global batch size by scale, then by workload or family; the workload's reference size otherwise."""
+    folder: str | None = None
+    """Where the code is, for a submission outside this repository."""
+
+    @model_validator(mode="after")
+    def _external_tuning_has_a_space(self) -> SubmissionSpec:
+        if "external" in self.rulesets and self.search_space is None:
+            msg = "external tuning needs a search_space"
+            raise ValueError(msg)
+        if self.rulesets == ("self_tuning",) and self.search_space is not None:
+            msg = "a self-tuning submission must not have a search_space"
+            raise ValueError(msg)
+        return self
+
+    def batch_size_for(self, workload: WorkloadSpec) -> int:
+        """Return the global batch size: for the workload, else for its family, else the reference size."""
+        sizes = self.batch_sizes.get(workload.scale, {})
+        return sizes.get(workload.name, sizes.get(workload.family, workload.reference_batch_size))

@@ -1,0 +1,1 @@
+"""Search spaces to hyperparameter points, the same on any machine."""
