@@ -6,7 +6,6 @@ not prepared. This module imports no torch, so that preparing and verifying star
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +14,7 @@ from typing import Protocol
 from pydantic import Field, JsonValue
 
 from perfbench.errors import DataError
-from perfbench.results.files import write_text_atomically
+from perfbench.results.files import digest_of_file, write_text_atomically
 from perfbench.spec.base import Spec
 from perfbench.spec.workload import WorkloadSpec
 
@@ -99,15 +98,6 @@ class Manifest(Spec):
                     where=str(folder / name),
                     hint=f"delete it and run `{prepare_command}`",
                 )
-
-
-def digest_of_file(path: Path) -> str:
-    """Return the digest that :class:`FileEntry` stores."""
-    digest = hashlib.blake2b(digest_size=16)
-    with path.open("rb") as file:
-        while block := file.read(1 << 22):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def entry_for(path: Path) -> FileEntry:

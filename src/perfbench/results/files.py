@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -72,3 +73,12 @@ def read_lines(path: Path) -> list[str]:
     text = path.read_bytes().decode(errors="replace")
     complete, _, _torn = text.rpartition("\n")
     return [line for line in complete.split("\n") if line.strip()]
+
+
+def digest_of_file(path: Path) -> str:
+    """Return 32 hexadecimal digits naming the content of a file (BLAKE2b)."""
+    digest = hashlib.blake2b(digest_size=16)
+    with path.open("rb") as file:
+        while block := file.read(1 << 22):
+            digest.update(block)
+    return digest.hexdigest()

@@ -22,7 +22,13 @@ from perfbench.errors import ConfigError, PerfbenchError, nearest_name_hint
 class Spec(BaseModel):
     """A frozen fact: no unknown field, no coerced type, no change after construction."""
 
-    model_config = ConfigDict(frozen=True, strict=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(
+        frozen=True,
+        strict=True,
+        extra="forbid",
+        use_attribute_docstrings=True,
+        ser_json_inf_nan="constants",  # a NaN metric is a finding and must survive the round trip
+    )
 
     @classmethod
     def from_json(

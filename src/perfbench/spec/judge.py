@@ -12,6 +12,11 @@ from perfbench.spec.result import BudgetSpent, Diverged, TargetReached
 from perfbench.spec.workload import Target
 
 
+def time_is_spent(submission_time_s: float, max_submission_time_s: float) -> bool:
+    """Tell whether the budget is exceeded; exactly on the budget is inside."""
+    return submission_time_s > max_submission_time_s
+
+
 def judge(
     *,
     step: int,
@@ -25,7 +30,7 @@ def judge(
 
     The order is a rule:
 
-    1. Time: an evaluation after the budget is worth nothing, whatever it shows. Exactly on the budget is inside.
+    1. Time: an evaluation after the budget is worth nothing, whatever it shows.
     2. Divergence: a target metric that is missing, infinite or NaN ends the trial.
     3. Target: reached, inclusive.
     4. Steps: the last allowed step was evaluated and did not reach the target.
@@ -38,7 +43,7 @@ def judge(
         max_submission_time_s: The time budget, the ruleset's factor included.
         max_steps: The limit on steps, if the ruleset has one.
     """
-    if submission_time_s > max_submission_time_s:
+    if time_is_spent(submission_time_s, max_submission_time_s):
         return BudgetSpent(resource="time", step=step, submission_time_s=submission_time_s)
     if not math.isfinite(metrics.get(target.metric, math.nan)):
         return Diverged(step=step, submission_time_s=submission_time_s, metric=target.metric)

@@ -1,0 +1,5 @@
+"""Optimizers that several submissions share."""
+
+from perfbench.api.optim.nadamw import NAdamW
+
+__all__ = ["NAdamW"]

@@ -1,0 +1,54 @@
+"""The command line: one verb per module, loaded only when it is used, so that ``--help`` is immediate."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+from collections.abc import Sequence
+
+from perfbench import __version__
+from perfbench.errors import ExitCode, PerfbenchError
+
+_VERBS = {
+    "run": "run one trial on this machine, or continue it",
+    "sweep": "run all trials of a study, one after another",
+    "score": "turn trial folders into a leaderboard",
+    "show": "print the composed, typed configuration; `show workloads`, `show submissions`",
+    "check": "check a workload or submission against its contract",
+    "data": "prepare or verify data sets",
+    "doctor": "look at this machine: versions, devices, process group, disk, clock",
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one verb and return the exit code: 0 done, 1 the run failed, 2 asked for the impossible."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if arguments and arguments[0] in _VERBS:
+        return _run_verb(arguments[0], arguments[1:])
+    parser = argparse.ArgumentParser(
+        prog="perfbench",
+        description="Measure how fast a training algorithm trains.",
+        epilog="perfbench VERB --help says more about a verb.",
+    )
+    parser.add_argument("--version", action="version", version=f"perfbench {__version__}")
+    verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
+    for verb, text in _VERBS.items():
+        verbs.add_parser(verb, help=text)
+    parser.parse_args(arguments)
+    return int(ExitCode.IMPOSSIBLE_REQUEST)
+
+
+def _run_verb(verb: str, arguments: Sequence[str]) -> int:
+    module = importlib.import_module(f"perfbench.cli.{verb}")
+    parser = argparse.ArgumentParser(prog=f"perfbench {verb}", description=_VERBS[verb].capitalize() + ".")
+    module.add_arguments(parser)
+    parsed = parser.parse_args(arguments)
+    try:
+        return int(module.run(parsed))
+    except PerfbenchError as problem:
+        print(f"perfbench {verb}: error: {problem}", file=sys.stderr)  # noqa: T201 - the command line's own output
+        return int(problem.exit_code)
+    except KeyboardInterrupt:
+        print(f"perfbench {verb}: interrupted", file=sys.stderr)  # noqa: T201 - the command line's own output
+        return int(ExitCode.RUN_FAILED)

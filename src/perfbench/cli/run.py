@@ -1,0 +1,44 @@
+"""``perfbench run``: one trial on this machine."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from rich.console import Console
+
+from perfbench.cli.progress import data_progress
+from perfbench.compose import compose_run
+from perfbench.errors import ExitCode
+from perfbench.launch.execute import execute_trial
+from perfbench.launch.plan import plan_trial
+from perfbench.launch.preflight import check_trial
+from perfbench.tracking.console import summary
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the verb's arguments."""
+    parser.add_argument(
+        "overrides", nargs="*", metavar="KEY=VALUE", help="e.g. workload=criteo submission=shampoo trial=2 seed=1"
+    )
+    parser.add_argument("--dry", action="store_true", help="check everything and print the trial, but do not run it")
+    parser.add_argument(
+        "--require-target", action="store_true", help="exit with 1 if the trial ends without reaching its target"
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run the trial, or continue it, and print its summary."""
+    console = Console(soft_wrap=True)
+    request = compose_run(arguments.overrides)
+    trial = plan_trial(request)
+    runs_root = Path(request.runs_root)
+    with data_progress(console) as progress:
+        check_trial(trial, runs_root, progress)
+    if arguments.dry:
+        console.print_json(trial.to_json())
+        return int(ExitCode.DONE)
+    result, folder = execute_trial(trial, request.cluster, runs_root, console)
+    console.print(summary(trial, result, folder))
+    missed = arguments.require_target and result.outcome.kind != "reached"
+    return int(ExitCode.RUN_FAILED if missed else ExitCode.DONE)

@@ -1,0 +1,80 @@
+"""Compilation: every model whole, together with its loss; and a warm-up that leaves no trace.
+
+``DistributedDataParallel`` cannot be traced whole (its forward logs through a C++ object), so it wraps the compiled
+module and not the other way round: docs/adr/0006.
+"""
+
+from __future__ import annotations
+
+import inspect
+from typing import cast
+
+import torch
+from torch import nn
+from torch._dynamo.utils import counters
+from torch.nn.parallel import DistributedDataParallel
+
+from perfbench.api.submission import BoundLoss
+from perfbench.api.workload import Batch, LossSums, Workload
+from perfbench.engine.team import Team
+
+
+class ModelWithLoss(nn.Module):
+    """A workload's model and loss as one module, so that they compile into one graph."""
+
+    def __init__(self, workload: Workload, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+        self._workload = workload
+
+    def forward(self, batch: Batch, label_smoothing: float = 0.0) -> LossSums:
+        """Return the loss sums of one rank's part of a batch."""
+        return self._workload.loss(self.model, batch, label_smoothing=label_smoothing)
+
+
+def bind_loss(workload: Workload, model: nn.Module, team: Team) -> BoundLoss:
+    """Return the compiled loss of ``model``; its backward averages gradients over ranks.
+
+    Gradients are averaged and not summed: ``TrainingContext.global_mean`` accounts for it.
+    """
+    module: nn.Module = ModelWithLoss(workload, model)
+    compiled = cast("nn.Module", torch.compile(module, fullgraph=True, dynamic=False))
+    if team.shard.num_ranks == 1:
+        return cast("BoundLoss", compiled)
+    device = next(model.parameters()).device
+    parallel = DistributedDataParallel(
+        compiled,
+        device_ids=[device] if device.type == "cuda" else None,
+        gradient_as_bucket_view=True,
+        **_buffers_stay_local(),
+    )
+    return cast("BoundLoss", parallel)
+
+
+def _buffers_stay_local() -> dict[str, bool]:
+    """Keep batch-norm statistics per rank (they are averaged before an evaluation, not taken from rank 0).
+
+    torch 2.14 renames the option and warns about the old name; torch 2.11 knows only the old one.
+    """
+    parameters = inspect.signature(DistributedDataParallel.__init__).parameters
+    return {"forward_sync_buffers": False} if "forward_sync_buffers" in parameters else {"broadcast_buffers": False}
+
+
+class EvaluationModels:
+    """Compiles each module that a submission hands out for evaluation once."""
+
+    def __init__(self) -> None:
+        self._compiled: dict[int, tuple[nn.Module, nn.Module]] = {}
+
+    def compiled(self, model: nn.Module) -> nn.Module:
+        """Return ``model`` compiled whole; the same object for the same module."""
+        known = self._compiled.get(id(model))
+        if known is None or known[0] is not model:
+            known = (model, cast("nn.Module", torch.compile(model, fullgraph=True, dynamic=False)))
+            self._compiled[id(model)] = known
+        return known[1]
+
+
+def num_compiled_graphs() -> int:
+    """Return how many graphs this process has compiled so far; the difference counts recompilations."""
+    return int(counters["stats"]["unique_graphs"])

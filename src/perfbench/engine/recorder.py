@@ -1,0 +1,68 @@
+"""What the loop tells about itself. Records go to the trial folder; the loop knows no console and no dashboard."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Protocol
+
+from perfbench.results.store import TrialFolder
+from perfbench.spec.result import Measurement, Resumed, TrialResult
+
+
+class Recorder(Protocol):
+    """Receives records outside scored phases."""
+
+    def resumed(self, record: Resumed) -> None:
+        """Note that this attempt goes on from a checkpoint (or from the start, at step 0)."""
+        ...
+
+    def measured(self, measurement: Measurement) -> None:
+        """Record an evaluation: durable when this returns."""
+        ...
+
+    def telemetry(self, name: str, values: Mapping[str, object]) -> None:
+        """Record something that no score depends on."""
+        ...
+
+    def finished(self, result: TrialResult) -> None:
+        """Record the end."""
+        ...
+
+
+class SilentRecorder:
+    """Ranks other than 0 record nothing."""
+
+    def resumed(self, record: Resumed) -> None:
+        """Do nothing."""
+
+    def measured(self, measurement: Measurement) -> None:
+        """Do nothing."""
+
+    def telemetry(self, name: str, values: Mapping[str, object]) -> None:
+        """Do nothing."""
+
+    def finished(self, result: TrialResult) -> None:
+        """Do nothing."""
+
+
+class FolderRecorder:
+    """Writes a trial's records to its folder; used by rank 0."""
+
+    def __init__(self, folder: TrialFolder) -> None:
+        self._folder = folder
+
+    def resumed(self, record: Resumed) -> None:
+        """Append durably."""
+        self._folder.append(record)
+
+    def measured(self, measurement: Measurement) -> None:
+        """Append durably."""
+        self._folder.append(measurement)
+
+    def telemetry(self, name: str, values: Mapping[str, object]) -> None:
+        """Append."""
+        self._folder.append_telemetry(name, values)
+
+    def finished(self, result: TrialResult) -> None:
+        """Write the result, once."""
+        self._folder.write_result(result)

@@ -1,0 +1,67 @@
+"""When to evaluate and when to checkpoint. Asked between steps; never touches the device."""
+
+from __future__ import annotations
+
+from perfbench.engine.clock import PhaseClock
+from perfbench.spec.run import EvaluationSchedule, EveryStepsSchedule
+
+
+class Timetable:
+    """Says what is due after a step.
+
+    Evaluation is due every ``eval_period_s`` of wall-clock time since the last one ended (the rule), or every so
+    many steps (tests); always after the last allowed step, and as soon as the time budget is spent.
+
+    Args:
+        clock: The trial's clock.
+        schedule: Which of the two.
+        eval_period_s: Of the workload.
+        checkpoint_period_s: Of the scale.
+        max_steps: The limit on steps, if any.
+    """
+
+    def __init__(
+        self,
+        clock: PhaseClock,
+        schedule: EvaluationSchedule,
+        *,
+        eval_period_s: float,
+        checkpoint_period_s: float,
+        max_steps: int | None,
+    ) -> None:
+        self._clock = clock
+        self._every_steps = schedule.every_steps if isinstance(schedule, EveryStepsSchedule) else None
+        self._eval_period_s = eval_period_s
+        self._checkpoint_period_s = checkpoint_period_s
+        self._max_steps = max_steps
+        self._last_evaluation_s = self._last_checkpoint_s = clock.now_s()
+
+    def evaluated(self) -> None:
+        """Note that an evaluation ended now."""
+        self._last_evaluation_s = self._clock.now_s()
+
+    def checkpointed(self) -> None:
+        """Note that a checkpoint was written now."""
+        self._last_checkpoint_s = self._clock.now_s()
+
+    def evaluation_is_due_by_step(self, step: int) -> bool:
+        """Tell whether evaluation is due after ``step`` by counting: every rank knows it without asking."""
+        if step == self._max_steps:
+            return True
+        return self._every_steps is not None and step % self._every_steps == 0
+
+    def evaluation_is_due_by_time(self) -> bool:
+        """Tell whether evaluation is due by this rank's wall clock: rank 0's answer counts."""
+        if self._every_steps is not None:
+            return False
+        return self._clock.now_s() - self._last_evaluation_s >= self._eval_period_s
+
+    def checkpoint_is_due(self) -> bool:
+        """Tell whether a checkpoint is due by this rank's wall clock: rank 0's answer counts."""
+        return self._clock.now_s() - self._last_checkpoint_s >= self._checkpoint_period_s
+
+    def seconds_to_next_evaluation(self) -> float | None:
+        """Return how long until the next evaluation is due by time; ``None`` under a step schedule."""
+        if self._every_steps is not None:
+            return None
+        return max(0.0, self._last_evaluation_s + self._eval_period_s - self._clock.now_s())

@@ -1,0 +1,174 @@
+"""All that one rank knows of the others: sums, the slowest, and agreement a few steps behind.
+
+``Solo`` is one rank; ``ProcessTeam`` is a process group. Agreement and timing run over the CPU (gloo), so they never
+touch the device; only ``add`` uses the device's own backend.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping
+from typing import Any, NamedTuple, Protocol
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from perfbench.api.workload import Shard
+
+
+class Flags(NamedTuple):
+    """What ranks tell one another between steps."""
+
+    evaluate: bool = False
+    checkpoint: bool = False
+    stop: bool = False
+
+
+class Team(Protocol):
+    """One rank's view of all ranks."""
+
+    @property
+    def shard(self) -> Shard:
+        """This rank's place."""
+        ...
+
+    @property
+    def backend(self) -> str:
+        """Name of the collective backend, ``none`` for one rank."""
+        ...
+
+    def exchange(self, flags: Flags) -> Flags:
+        """Post this step's flags and return those on which all ranks now act, without waiting for slow ranks.
+
+        A flag that any rank posted at step ``k`` is returned to every rank at step ``k + lag``, so all ranks act
+        between the same two steps.
+        """
+        ...
+
+    def settle(self) -> None:
+        """Forget flags that are still under way; called by all ranks between the same two steps."""
+        ...
+
+    def add(self, tensor: Tensor) -> Tensor:
+        """Return the sum of a tensor over ranks, as a new tensor."""
+        ...
+
+    def add_all(self, sums: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return the sums over ranks of named tensors."""
+        ...
+
+    def slowest(self, seconds: float) -> float:
+        """Return the largest value over ranks."""
+        ...
+
+    def share(self, value: Any) -> Any:  # noqa: ANN401 - plain data of any shape
+        """Return rank 0's value on every rank."""
+        ...
+
+    def barrier(self) -> None:
+        """Wait until every rank is here; only outside scored phases."""
+        ...
+
+
+class Solo:
+    """One rank: agrees with itself at once."""
+
+    shard = Shard()
+    backend = "none"
+
+    def exchange(self, flags: Flags) -> Flags:
+        """Return the flags."""
+        return flags
+
+    def settle(self) -> None:
+        """Do nothing."""
+
+    def add(self, tensor: Tensor) -> Tensor:
+        """Return the tensor."""
+        return tensor
+
+    def add_all(self, sums: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return the tensors."""
+        return dict(sums)
+
+    def slowest(self, seconds: float) -> float:
+        """Return the value."""
+        return seconds
+
+    def share(self, value: Any) -> Any:  # noqa: ANN401 - plain data of any shape
+        """Return the value."""
+        return value
+
+    def barrier(self) -> None:
+        """Do nothing."""
+
+
+class ProcessTeam:
+    """A process group.
+
+    Args:
+        lag_steps: After how many steps a flag takes effect. The exchange of step ``k`` is waited for at step
+            ``k + lag_steps``, when it is long done unless a rank is that many steps behind.
+    """
+
+    def __init__(self, *, lag_steps: int = 2) -> None:
+        self.shard = Shard(rank=dist.get_rank(), num_ranks=dist.get_world_size())
+        self.backend = str(dist.get_backend())
+        # Flags travel beside gradients: a group of their own keeps the order of collectives in each one fixed.
+        self._control = dist.new_group(backend="gloo")
+        self._lag_steps = lag_steps
+        self._under_way: deque[tuple[dist.Work, Tensor]] = deque()
+
+    def exchange(self, flags: Flags) -> Flags:
+        """Post this step's flags; return those posted ``lag_steps`` steps ago, joined over ranks."""
+        posted = torch.tensor(flags, dtype=torch.int32)
+        work = dist.all_reduce(posted, op=dist.ReduceOp.MAX, group=self._control, async_op=True)
+        assert work is not None
+        self._under_way.append((work, posted))
+        if len(self._under_way) <= self._lag_steps:
+            return Flags()
+        arrived, joined = self._under_way.popleft()
+        arrived.wait()
+        return Flags(*(bool(flag) for flag in joined.tolist()))
+
+    def settle(self) -> None:
+        """Wait for flags under way and drop them: whoever still means one posts it again."""
+        while self._under_way:
+            work, _ = self._under_way.popleft()
+            work.wait()
+
+    def add(self, tensor: Tensor) -> Tensor:
+        """Return the sum over ranks."""
+        total = tensor.detach().clone()
+        dist.all_reduce(total)
+        return total
+
+    def add_all(self, sums: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return the sums over ranks, with one collective for each dtype."""
+        result: dict[str, Tensor] = {}
+        for dtype in sorted({tensor.dtype for tensor in sums.values()}, key=str):
+            named = {name: tensor for name, tensor in sorted(sums.items()) if tensor.dtype == dtype}
+            flat = self.add(torch.cat([tensor.reshape(-1) for tensor in named.values()]))
+            parts = flat.split([tensor.numel() for tensor in named.values()])
+            result |= {
+                name: part.reshape(tensor.shape)
+                for (name, tensor), part in zip(named.items(), parts, strict=True)
+            }
+        return result
+
+    def slowest(self, seconds: float) -> float:
+        """Return the largest value over ranks."""
+        value = torch.tensor([seconds], dtype=torch.float64)
+        dist.all_reduce(value, op=dist.ReduceOp.MAX, group=self._control)
+        return float(value.item())
+
+    def share(self, value: Any) -> Any:  # noqa: ANN401 - plain data of any shape
+        """Return rank 0's value on every rank."""
+        box = [value]
+        dist.broadcast_object_list(box, src=0, group=self._control)
+        return box[0]
+
+    def barrier(self) -> None:
+        """Wait until every rank is here."""
+        dist.barrier(group=self._control)

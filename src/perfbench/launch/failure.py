@@ -1,0 +1,55 @@
+"""Naming why a rank failed: from the exception itself, once, where it is still at hand."""
+
+from __future__ import annotations
+
+import traceback
+
+from perfbench.errors import DataError, ExitCode, PerfbenchError, SubmissionError
+from perfbench.registry import repository_root
+from perfbench.results.store import Failure
+from perfbench.spec.result import FailureReason
+
+
+def describe_failure(problem: BaseException, *, rank: int, attempt: int, has_started: bool) -> Failure:
+    """Describe an exception that ended a rank.
+
+    Args:
+        problem: What was raised.
+        rank: Where.
+        attempt: Which attempt of the trial.
+        has_started: Whether training had begun: a request that turns out impossible before is no failed run.
+    """
+    is_refusal = isinstance(problem, PerfbenchError) and not has_started
+    return Failure(
+        attempt=attempt,
+        rank=rank,
+        reason=_reason(problem),
+        error_type=type(problem).__name__,
+        message=str(problem) or type(problem).__name__,
+        exit_code=int(ExitCode.IMPOSSIBLE_REQUEST if is_refusal else ExitCode.RUN_FAILED),
+        traceback="".join(traceback.format_exception(problem)),
+    )
+
+
+def _reason(problem: BaseException) -> FailureReason:
+    if isinstance(problem, MemoryError) or "out of memory" in str(problem).lower():
+        return FailureReason.OUT_OF_MEMORY
+    if isinstance(problem, DataError):
+        return FailureReason.DATA
+    if isinstance(problem, SubmissionError) or _was_raised_in_submission(problem):
+        return FailureReason.SUBMISSION
+    if isinstance(problem, ConnectionError) or "Connection closed by peer" in str(problem):
+        return FailureReason.NODE
+    return FailureReason.ENGINE
+
+
+def _was_raised_in_submission(problem: BaseException) -> bool:
+    """Tell whether the innermost frame of this repository's own code belongs to a submission."""
+    submissions = str(repository_root() / "submissions")
+    package = str(repository_root() / "src")
+    for frame in reversed(traceback.extract_tb(problem.__traceback__)):
+        if frame.filename.startswith(submissions):
+            return True
+        if frame.filename.startswith(package):
+            return False
+    return False

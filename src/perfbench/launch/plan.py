@@ -1,0 +1,128 @@
+"""From a request to trials: every number resolved, every impossible combination refused, nothing started."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+from perfbench.errors import ConfigError, RulesError
+from perfbench.spec.run import LocalCluster, RunSpec, SlurmCluster, TrialSpec
+from perfbench.spec.seeds import trial_seed
+from perfbench.spec.workload import Target
+from perfbench.tuning.sampler import points_for_study
+
+
+def plan_study(run: RunSpec) -> list[TrialSpec]:
+    """Return all trials of the requested study, in order.
+
+    Raises:
+        ConfigError: If batch sizes do not fit the ranks, or the scale has no such target.
+        RulesError: If the ruleset does not allow the submission, the study or the trial.
+    """
+    _check_rules(run)
+    points = points_for_study(run.submission, run.ruleset, study=run.study, run_seed=run.seed)
+    if not 1 <= run.trial <= len(points):
+        raise RulesError(
+            f"there is no trial {run.trial}: a study of {run.submission.name} has {len(points)}",
+            where="trial",
+            hint=f"trial=1 to trial={len(points)}",
+        )
+    num_ranks = _num_ranks(run)
+    batch_size = _checked_batch_size(run, num_ranks)
+    workload, rules = run.workload, run.ruleset
+    cap = rules.step_cap_factor
+    return [
+        TrialSpec(
+            workload=workload,
+            submission=run.submission,
+            ruleset=rules,
+            scale=run.scale,
+            evaluation=run.evaluation,
+            run_seed=run.seed,
+            study=run.study,
+            trial=number,
+            trial_seed=trial_seed(run.seed, study=run.study, trial=number),
+            hyperparameters=point,
+            global_batch_size=batch_size,
+            num_ranks=num_ranks,
+            target=_target(run),
+            max_submission_time_s=workload.max_submission_time_s * rules.budget_factor,
+            max_steps=None if cap is None else math.floor(workload.step_hint * cap),
+            trace_steps=run.trace_steps,
+            data_root=str(Path(run.data_root).resolve()),
+        )
+        for number, point in enumerate(points, start=1)
+    ]
+
+
+def plan_trial(run: RunSpec) -> TrialSpec:
+    """Return the one requested trial.
+
+    Raises:
+        PerfbenchError: As :func:`plan_study`.
+    """
+    return plan_study(run)[run.trial - 1]
+
+
+def num_gpus() -> int:
+    """Return how many GPUs this machine shows, without importing torch."""
+    try:
+        import pynvml  # noqa: PLC0415 - asked only when a plan is made
+
+        pynvml.nvmlInit()
+        return int(pynvml.nvmlDeviceGetCount())
+    except Exception:  # noqa: BLE001 - no package, no library, no driver: all of them mean no GPU
+        return 0
+
+
+def _check_rules(run: RunSpec) -> None:
+    if run.ruleset.kind not in run.submission.rulesets:
+        raise RulesError(
+            f"submission {run.submission.name!r} does not take part in {run.ruleset.kind!r} tuning",
+            where="ruleset",
+            hint=f"use ruleset={' or ruleset='.join(run.submission.rulesets)}",
+        )
+    if run.study >= run.ruleset.num_studies:
+        raise RulesError(
+            f"there is no study {run.study}: the ruleset has {run.ruleset.num_studies}",
+            where="study",
+            hint=f"study=0 to study={run.ruleset.num_studies - 1}",
+        )
+
+
+def _target(run: RunSpec) -> Target:
+    target = run.workload.targets.get(run.scale.target)
+    if target is None:
+        known = ", ".join(kind.value for kind in run.workload.targets)
+        raise ConfigError(
+            f"workload {run.workload.name!r} has no {run.scale.target.value} target at scale "
+            f"{run.workload.scale.value!r}",
+            where="scale.target",
+            hint=f"scale.target can be: {known}",
+        )
+    return target
+
+
+def _num_ranks(run: RunSpec) -> int:
+    match run.cluster:
+        case LocalCluster(nproc_per_node=None):
+            return max(1, num_gpus())
+        case LocalCluster(nproc_per_node=int(asked)):
+            return asked
+        case SlurmCluster(nodes=nodes, gpus_per_node=gpus_per_node):
+            return nodes * gpus_per_node
+        case _:
+            return 1
+
+
+def _checked_batch_size(run: RunSpec, num_ranks: int) -> int:
+    batch_size = run.submission.batch_size_for(run.workload)
+    sizes = {"training batch size": batch_size, "workload.eval_batch_size": run.workload.eval_batch_size}
+    for name, size in sizes.items():
+        if size % num_ranks:
+            raise ConfigError(
+                f"the {name} {size} is not divisible by {num_ranks} ranks",
+                where="cluster.nproc_per_node" if isinstance(run.cluster, LocalCluster) else "cluster",
+                hint=f"choose a number of ranks that divides {size}",
+            )
+    return batch_size

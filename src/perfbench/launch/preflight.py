@@ -1,0 +1,68 @@
+"""Everything that can be known to fail is found here, before any process starts. Imports no torch."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from perfbench.data.preparation import PrepareRequest, Progress, data_folder
+from perfbench.errors import DataError, LaunchError
+from perfbench.registry import params_of, preparer_of
+from perfbench.results.store import is_writable
+from perfbench.spec.run import TrialSpec
+from perfbench.spec.workload import WorkloadSpec
+
+
+def check_trial(trial: TrialSpec, runs_root: Path, progress: Progress) -> None:
+    """Check parameters, run folder and data; prepare small data that is missing.
+
+    Raises:
+        ConfigError: If the workload's parameters are wrong.
+        LaunchError: If the run folder cannot be written.
+        DataError: If the data is missing, truncated or of another version.
+    """
+    params_of(trial.workload)
+    if not is_writable(runs_root):
+        raise LaunchError(
+            "the run folder cannot be written", where=str(runs_root), hint="choose another with runs_root=..."
+        )
+    ensure_data(trial.workload, Path(trial.data_root), progress, may_prepare=trial.scale.prepare_data)
+
+
+def ensure_data(workload: WorkloadSpec, data_root: Path, progress: Progress, *, may_prepare: bool) -> None:
+    """Check that the workload's data is prepared and whole; prepare it if it is missing and that needs no source.
+
+    Raises:
+        DataError: If it is damaged, or missing and may not be prepared here.
+    """
+    folder = data_folder(data_root, workload)
+    if may_prepare and not (folder / "manifest.json").exists():
+        prepare_data(
+            PrepareRequest(workload=workload, destination=folder, source=None, progress=progress, options={})
+        )
+    preparer_of(workload.family).verify(workload, folder, prepare_command=prepare_command(workload))
+
+
+def prepare_data(request: PrepareRequest) -> None:
+    """Prepare data after checking that the disk can hold it.
+
+    Raises:
+        DataError: If the disk is too small or the source is not what it should be.
+    """
+    preparer = preparer_of(request.workload.family)
+    needed_bytes = preparer.required_bytes(request)
+    request.destination.mkdir(parents=True, exist_ok=True)
+    free_bytes = shutil.disk_usage(request.destination).free
+    if needed_bytes > free_bytes:
+        raise DataError(
+            f"preparing needs {needed_bytes / 1e9:.1f} GB, the disk has {free_bytes / 1e9:.1f} GB free",
+            where=str(request.destination),
+            hint="free some space, or choose another disk with data_root=...",
+        )
+    preparer.prepare(request)
+
+
+def prepare_command(workload: WorkloadSpec) -> str:
+    """Return the command that prepares a workload's data."""
+    source = " --source DIR" if workload.scale.value == "full" else ""
+    return f"perfbench data prepare {workload.family} --scale {workload.scale.value} --dataset {workload.dataset}{source}"

@@ -1,0 +1,157 @@
+"""One rank of one trial: reads ``run.json`` and runs it. What every launcher executes, here or on a cluster.
+
+Environment: ``RANK``, ``WORLD_SIZE``, ``LOCAL_RANK`` and a rendezvous (``PERFBENCH_RENDEZVOUS``, or
+``MASTER_ADDR`` and ``MASTER_PORT``). No Hydra is imported here.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ctypes
+import os
+import signal
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import torch.distributed as dist
+
+from perfbench.engine.checkpoint import Checkpoints
+from perfbench.engine.probe import probe_environment
+from perfbench.engine.recorder import FolderRecorder, Recorder, SilentRecorder
+from perfbench.engine.team import ProcessTeam, Solo, Team
+from perfbench.engine.trial import TrialLoop
+from perfbench.errors import ExitCode
+from perfbench.launch.failure import describe_failure
+from perfbench.registry import build_workload, submission_builder, submission_folder, workload_folder
+from perfbench.results.store import TrialFolder
+from perfbench.spec.run import TrialSpec
+
+_PR_SET_PDEATHSIG = 1
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Place:
+    """Where this rank is."""
+
+    rank: int
+    num_ranks: int
+    local_rank: int
+
+    @classmethod
+    def from_environment(cls) -> Place:
+        """Read what the launcher set."""
+        return cls(
+            rank=int(os.environ.get("RANK", "0")),
+            num_ranks=int(os.environ.get("WORLD_SIZE", "1")),
+            local_rank=int(os.environ.get("LOCAL_RANK", "0")),
+        )
+
+
+class StopRequest:
+    """Set by SIGTERM, SIGINT and SIGUSR2: the handler only sets a flag, the loop saves and ends between steps."""
+
+    def __init__(self) -> None:
+        self._is_requested = False
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR2):
+            signal.signal(number, self._request)
+
+    def __call__(self) -> bool:
+        """Tell whether to stop."""
+        return self._is_requested
+
+    def _request(self, _number: int, _frame: object) -> None:
+        self._is_requested = True
+
+
+def main() -> int:
+    """Run the rank that the command line and the environment describe."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folder", type=Path, help="trial folder with run.json")
+    parser.add_argument("--attempt", type=int, required=True)
+    arguments = parser.parse_args()
+    _end_with_parent()
+    return run_rank(TrialFolder(arguments.folder), attempt=arguments.attempt, stop_requested=StopRequest())
+
+
+def run_rank(folder: TrialFolder, *, attempt: int, stop_requested: StopRequest) -> int:
+    """Run one rank to its end; a failure is recorded in the folder and told by the exit code."""
+    place = Place.from_environment()
+    loop: TrialLoop | None = None
+    try:
+        trial = folder.trial()
+        device = _device(trial, place)
+        team = _team(place, device)
+        loop = _prepared_loop(trial, folder, team, device, attempt)
+        result = loop.run(attempt=attempt, stop_requested=stop_requested)
+    except BaseException as problem:  # noqa: BLE001 - whatever ends a rank is recorded, then told by the exit code
+        failure = describe_failure(problem, rank=place.rank, attempt=attempt, has_started=loop is not None)
+        folder.write_failure(failure)
+        print(failure.traceback, file=sys.stderr, flush=True)  # noqa: T201 - the rank's log
+        return failure.exit_code
+    if dist.is_initialized():
+        dist.destroy_process_group()
+    return int(ExitCode.DONE if result is not None else ExitCode.RUN_FAILED)
+
+
+def _prepared_loop(
+    trial: TrialSpec, folder: TrialFolder, team: Team, device: torch.device, attempt: int
+) -> TrialLoop:
+    build_submission = submission_builder(trial.submission, trial.hyperparameters)
+    workload = build_workload(trial.workload, Path(trial.data_root))
+    is_first = team.shard.rank == 0
+    if is_first:
+        folder.write_environment(
+            probe_environment(
+                attempt=attempt,
+                num_ranks=team.shard.num_ranks,
+                backend=team.backend,
+                workload_folder=workload_folder(trial.workload.family),
+                submission_folder=submission_folder(trial.submission),
+            )
+        )
+    recorder: Recorder = FolderRecorder(folder) if is_first else SilentRecorder()
+    checkpoints = Checkpoints(folder.checkpoints, trial_identity=trial.identity(), team=team)
+    return TrialLoop(
+        trial,
+        workload,
+        build_submission,
+        team=team,
+        device=device,
+        recorder=recorder,
+        checkpoints=checkpoints,
+    )
+
+
+def _device(trial: TrialSpec, place: Place) -> torch.device:
+    threads = trial.scale.threads_per_rank or max(1, (os.cpu_count() or 1) // place.num_ranks)
+    torch.set_num_threads(threads)
+    if not torch.cuda.is_available():
+        return torch.device("cpu")
+    device = torch.device("cuda", place.local_rank % torch.cuda.device_count())
+    torch.cuda.set_device(device)
+    return device
+
+
+def _team(place: Place, device: torch.device) -> Team:
+    if place.num_ranks == 1:
+        return Solo()
+    dist.init_process_group(
+        "nccl" if device.type == "cuda" else "gloo",
+        init_method=os.environ.get("PERFBENCH_RENDEZVOUS", "env://"),
+        rank=place.rank,
+        world_size=place.num_ranks,
+        device_id=device if device.type == "cuda" else None,
+    )
+    return ProcessTeam()
+
+
+def _end_with_parent() -> None:
+    """Ask the kernel to end this rank when its launcher dies, however that happens (Linux)."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,141 @@
+"""The folder is the registration: names become code by walking folders, with no list and no decorator."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, cast
+
+from perfbench.data.preparation import Preparer, data_folder
+from perfbench.errors import ConfigError, SubmissionError, WorkloadError, nearest_name_hint
+from perfbench.spec.base import Spec
+from perfbench.spec.submission import HyperparameterPoint, SubmissionSpec
+from perfbench.spec.workload import WorkloadSpec
+
+if TYPE_CHECKING:
+    from perfbench.api.submission import Submission, TrainingContext
+    from perfbench.api.workload import Workload
+
+
+def repository_root() -> Path:
+    """Return the checkout that this package runs from: ``configs/`` and ``submissions/`` are beside ``src/``."""
+    return Path(__file__).resolve().parents[2]
+
+
+def workload_families() -> list[str]:
+    """Return the names of all workload families on disk."""
+    return _folders_with(Path(__file__).parent / "workloads", "workload.py")
+
+
+def submission_names() -> list[str]:
+    """Return the names of all submissions on disk."""
+    return _folders_with(repository_root() / "submissions", "submission.py")
+
+
+def workload_folder(family: str) -> Path:
+    """Return where a family's code is."""
+    return Path(__file__).parent / "workloads" / family
+
+
+def submission_folder(spec: SubmissionSpec) -> Path:
+    """Return where a submission's code is."""
+    return Path(spec.folder) if spec.folder else repository_root() / "submissions" / spec.name
+
+
+def params_of(workload: WorkloadSpec) -> Spec:
+    """Return the workload's parameters as its family's own type.
+
+    Raises:
+        ConfigError: If the family does not exist or the parameters are not what it needs.
+    """
+    module = _family_module(workload.family, "params")
+    params_type = cast("type[Spec]", module.Params)
+    return params_type.from_mapping(workload.params, where="workload.params")
+
+
+def preparer_of(family: str) -> Preparer:
+    """Return the functions that prepare and verify a family's data; imports no torch.
+
+    Raises:
+        ConfigError: If the family does not exist.
+    """
+    return cast("Preparer", _family_module(family, "prepare"))
+
+
+def build_workload(workload: WorkloadSpec, data_root: Path) -> Workload:
+    """Build a workload on its prepared data.
+
+    Raises:
+        ConfigError: If the family does not exist or its parameters are wrong.
+        DataError: If the data is not prepared.
+    """
+    params_of(workload)
+    module = _family_module(workload.family, "workload")
+    build = cast("Callable[[WorkloadSpec, Path], Workload]", module.build)
+    return build(workload, data_folder(data_root, workload))
+
+
+def submission_builder(
+    spec: SubmissionSpec, point: HyperparameterPoint | None
+) -> Callable[[TrainingContext], Submission]:
+    """Return what builds the submission from its context, with its hyperparameters already checked.
+
+    Raises:
+        SubmissionError: If the code is missing, or refuses the hyperparameters.
+    """
+    module = _submission_module(spec)
+    if point is None:
+        build_self_tuning = cast("Callable[[TrainingContext], Submission]", module.build)
+        return build_self_tuning
+    hyperparameters_type = cast("type[Spec]", module.Hyperparameters)
+    try:
+        hyperparameters = hyperparameters_type.from_mapping(point, where="hyperparameters")
+    except ConfigError as problem:
+        raise SubmissionError(
+            problem.what, where=f"submission {spec.name}, {problem.where}", hint=problem.hint
+        ) from None
+    build = cast("Callable[[TrainingContext, Spec], Submission]", module.build)
+    return lambda context: build(context, hyperparameters)
+
+
+def _folders_with(parent: Path, file_name: str) -> list[str]:
+    return sorted(path.parent.name for path in parent.glob(f"*/{file_name}"))
+
+
+def _family_module(family: str, module: str) -> ModuleType:
+    families = workload_families()
+    if family not in families:
+        raise ConfigError(
+            f"no workload family {family!r}",
+            where="workload.family",
+            hint=nearest_name_hint(family, families, kind="families"),
+        )
+    try:
+        return importlib.import_module(f"perfbench.workloads.{family}.{module}")
+    except ModuleNotFoundError as problem:
+        if problem.name and problem.name.startswith("perfbench.workloads"):
+            raise WorkloadError(f"the family has no module {module}.py", where=str(workload_folder(family))) from None
+        raise WorkloadError(
+            f"needs the package {problem.name!r}, which is not installed",
+            where=f"workload family {family}",
+            hint=f"pip install 'perfbench[{family}]', or run `make setup`",
+        ) from None
+
+
+def _submission_module(spec: SubmissionSpec) -> ModuleType:
+    folder = submission_folder(spec)
+    if not (folder / "submission.py").exists():
+        raise SubmissionError(
+            "no submission.py",
+            where=str(folder),
+            hint=nearest_name_hint(spec.name, submission_names(), kind="submissions"),
+        )
+    # Submissions are a package beside src/, not part of the installation.
+    parent = str(folder.parent.parent if spec.folder is None else folder.parent)
+    if parent not in sys.path:
+        sys.path.append(parent)
+    name = f"submissions.{spec.name}.submission" if spec.folder is None else f"{folder.name}.submission"
+    return importlib.import_module(name)

@@ -1,0 +1,221 @@
+"""One trial's folder: what is written when, and what may never be overwritten.
+
+Layout (docs/results-format.md)::
+
+    runs/<submission>/study_<i>/<workload>/trial_<j>/
+        run.json             the TrialSpec, written once
+        environment.json     of the latest attempt
+        measurements.jsonl   append-only: the only input of scoring
+        telemetry.jsonl      append-only: read by no score
+        result.json          written once at the end
+        failure_rank_<r>.json, logs/, checkpoints/
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from pydantic import TypeAdapter
+
+from perfbench.errors import LaunchError, ResultsError
+from perfbench.results.files import append_line, read_lines, write_text_atomically
+from perfbench.spec.environment import Environment
+from perfbench.spec.result import Crashed, FailureReason, Measurement, MeasurementRecord, Resumed, TrialResult
+from perfbench.spec.base import Spec
+from perfbench.spec.run import TrialSpec
+
+_RECORD: TypeAdapter[Measurement | Resumed] = TypeAdapter(MeasurementRecord)
+
+
+class Failure(Spec):
+    """Why one rank ended with an error. Stored as ``failure_rank_<r>.json``."""
+
+    attempt: int
+    rank: int
+    reason: FailureReason
+    error_type: str
+    message: str
+    exit_code: int
+    traceback: str
+
+
+class TrialFolder:
+    """Reads and writes the records of one trial."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @classmethod
+    def of(cls, runs_root: Path, trial: TrialSpec) -> TrialFolder:
+        """Return the folder that belongs to a trial; nothing is created."""
+        study = f"study_{trial.study}"
+        return cls(runs_root / trial.submission.name / study / trial.workload.name / f"trial_{trial.trial}")
+
+    @property
+    def checkpoints(self) -> Path:
+        """Where checkpoints are."""
+        return self.path / "checkpoints"
+
+    @property
+    def logs(self) -> Path:
+        """Where the ranks' own output goes."""
+        return self.path / "logs"
+
+    def claim(self, trial: TrialSpec) -> None:
+        """Make the folder this trial's, or find that it is already.
+
+        Raises:
+            ResultsError: If the folder holds a trial with another configuration; nothing is changed.
+            LaunchError: If the folder cannot be written.
+        """
+        run_file = self.path / "run.json"
+        if run_file.exists():
+            _refuse_other_configuration(self.trial(), trial, run_file)
+            return
+        try:
+            self.logs.mkdir(parents=True, exist_ok=True)
+            write_text_atomically(run_file, trial.to_json())
+        except OSError as problem:
+            raise LaunchError(
+                f"the run folder cannot be written: {problem.strerror}",
+                where=str(problem.filename or self.path),
+                hint="choose another folder with runs_root=...",
+            ) from None
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the trial while it runs: a second process is refused instead of mixing records.
+
+        Raises:
+            LaunchError: If another process runs this trial now.
+        """
+        with (self.path / ".lock").open("w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise LaunchError(
+                    "another process is running this trial now",
+                    where=str(self.path),
+                    hint="wait for it, or choose another study=, trial= or runs_root=",
+                ) from None
+            yield
+
+    def trial(self) -> TrialSpec:
+        """Return what this folder runs."""
+        path = self.path / "run.json"
+        return TrialSpec.from_json(path.read_bytes(), where=str(path), error=ResultsError)
+
+    def result(self) -> TrialResult | None:
+        """Return how the trial ended, ``None`` while it has not."""
+        path = self.path / "result.json"
+        if not path.exists():
+            return None
+        return TrialResult.from_json(path.read_bytes(), where=str(path), error=ResultsError)
+
+    def write_result(self, result: TrialResult) -> None:
+        """Record the end, once.
+
+        Raises:
+            ResultsError: If there is a result already.
+        """
+        path = self.path / "result.json"
+        if path.exists():
+            raise ResultsError("the trial has a result already", where=str(path))
+        write_text_atomically(path, result.to_json())
+
+    def reopen_after_crash(self) -> None:
+        """Set the result of a crashed attempt aside, so that the trial can go on; other results stay."""
+        result = self.result()
+        if result is not None and isinstance(result.outcome, Crashed):
+            kept = self.path / f"result.attempt_{result.num_attempts}.json"
+            (self.path / "result.json").replace(kept)
+
+    def append(self, record: Measurement | Resumed) -> None:
+        """Append to the measurements; on the disk when this returns."""
+        append_line(self.path / "measurements.jsonl", record.to_json(indent=None))
+
+    def records(self) -> list[Measurement | Resumed]:
+        """Return all records as written, oldest first."""
+        return [_RECORD.validate_json(line) for line in read_lines(self.path / "measurements.jsonl")]
+
+    def measurements(self) -> list[Measurement]:
+        """Return the measurements that count: a resume voids earlier ones after the step it went on from."""
+        return valid_measurements(self.records())
+
+    def append_telemetry(self, kind: str, values: Mapping[str, object]) -> None:
+        """Append something that no score depends on; not forced to the disk."""
+        line = json.dumps({"kind": kind, **values}, default=str)
+        append_line(self.path / "telemetry.jsonl", line, durable=kind == "started")
+
+    def telemetry(self, kind: str) -> list[dict[str, Any]]:
+        """Return the telemetry lines of one kind."""
+        lines = read_lines(self.path / "telemetry.jsonl")
+        marker = f'{{"kind": "{kind}"'
+        return [json.loads(line) for line in lines if line.startswith(marker)]
+
+    def num_attempts(self) -> int:
+        """Return how often the trial was started."""
+        return len(self.telemetry("started"))
+
+    def write_environment(self, environment: Environment) -> None:
+        """Record what the latest attempt runs on."""
+        write_text_atomically(self.path / "environment.json", environment.to_json())
+
+    def write_failure(self, failure: Failure) -> None:
+        """Record why a rank failed."""
+        write_text_atomically(self.path / f"failure_rank_{failure.rank}.json", failure.to_json())
+
+    def failures(self, *, attempt: int) -> list[Failure]:
+        """Return the failures of an attempt, by rank."""
+        paths = sorted(self.path.glob("failure_rank_*.json"))
+        found = [Failure.from_json(path.read_bytes(), where=str(path), error=ResultsError) for path in paths]
+        return [failure for failure in found if failure.attempt == attempt]
+
+
+def valid_measurements(records: list[Measurement | Resumed]) -> list[Measurement]:
+    """Return the measurements that count, by step."""
+    valid: list[Measurement] = []
+    for record in records:
+        if isinstance(record, Resumed):
+            valid = [measurement for measurement in valid if measurement.step <= record.from_step]
+        else:
+            valid.append(record)
+    return valid
+
+
+def _refuse_other_configuration(existing: TrialSpec, asked: TrialSpec, run_file: Path) -> None:
+    if existing.identity() == asked.identity():
+        return
+    differing = _differences(existing.model_dump(mode="json"), asked.model_dump(mode="json"))
+    shown = "".join(f"\n  - {line}" for line in differing[:8])
+    raise ResultsError(
+        f"the folder holds a trial with another configuration (there -> asked):{shown}",
+        where=str(run_file),
+        hint="move the folder away, or choose another study=, trial= or runs_root=",
+    )
+
+
+def _differences(there: Any, asked: Any, path: str = "") -> list[str]:  # noqa: ANN401 - plain data
+    """List dotted paths whose values differ, where data is left out."""
+    if isinstance(there, dict) and isinstance(asked, dict):
+        return [
+            line
+            for key in there.keys() | asked.keys()
+            if key not in ("data_root", "trace_steps")
+            for line in _differences(there.get(key), asked.get(key), f"{path}.{key}" if path else key)
+        ]
+    return [] if there == asked else [f"{path}: {json.dumps(there)} -> {json.dumps(asked)}"]
+
+
+def is_writable(folder: Path) -> bool:
+    """Tell whether files can be created in ``folder`` or in its nearest existing parent."""
+    existing = folder
+    while not existing.exists() and existing != existing.parent:
+        existing = existing.parent
+    return os.access(existing, os.W_OK | os.X_OK)

@@ -1,0 +1,157 @@
+"""What a person sees while trials run: a live panel on a terminal, plain lines elsewhere, and a closing summary."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.panel import Panel
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from perfbench.results.store import TrialFolder
+from perfbench.spec.result import BudgetSpent, Completed, Crashed, Diverged, Measurement, TargetReached, TrialResult
+from perfbench.spec.run import TrialSpec
+from perfbench.tracking.follow import Follower, Progress
+
+_PLAIN_PERIOD_S = 5.0
+
+
+class TrialView:
+    """Shows one trial; ``watch`` is called several times a second while it runs."""
+
+    def __init__(self, trial: TrialSpec, folder: TrialFolder, console: Console) -> None:
+        self._trial = trial
+        self._console = console
+        self._follower = Follower(folder)
+        self._live: Live | None = None
+        self._num_shown = 0
+        self._num_warnings = 0
+        self._last_line_s = 0.0
+
+    @contextmanager
+    def open(self) -> Iterator[None]:
+        """Show the trial while the block runs."""
+        if not self._console.is_terminal:
+            yield
+            return
+        with Live(console=self._console, refresh_per_second=4, transient=True) as self._live:
+            yield
+
+    def watch(self) -> None:
+        """Look at the trial's records and show what changed."""
+        progress = self._follower.look()
+        for warning in progress.warnings[self._num_warnings :]:
+            self._console.print(f"[yellow]warning[/] {warning}")
+        self._num_warnings = len(progress.warnings)
+        for measurement in progress.measurements[self._num_shown :]:
+            self._console.print(self._measurement_line(measurement))
+        self._num_shown = len(progress.measurements)
+        if self._live is not None:
+            self._live.update(self._panel(progress))
+        elif time.monotonic() - self._last_line_s > _PLAIN_PERIOD_S:
+            self._last_line_s = time.monotonic()
+            self._console.print(self._plain_line(progress))
+
+    def _measurement_line(self, measurement: Measurement) -> str:
+        target = self._trial.target
+        value = measurement.metrics.get(target.metric, float("nan"))
+        mark = " [green]reached[/]" if target.is_reached_by(measurement.metrics) else ""
+        return (
+            f"  step {measurement.step:>7,}  {measurement.submission_time_s:>8.1f} s  "
+            f"{target.metric} {value:.5f}  (target {target.threshold:g}){mark}"
+        )
+
+    def _plain_line(self, progress: Progress) -> str:
+        rate = f", {progress.steps_per_s:.1f} steps/s" if progress.steps_per_s else ""
+        return (
+            f"  {progress.phase}: step {progress.step:,}, {progress.submission_time_s:.1f} s of "
+            f"{self._trial.max_submission_time_s:.0f} s{rate}"
+        )
+
+    def _panel(self, progress: Progress) -> Panel:
+        trial, table = self._trial, Table.grid(padding=(0, 2))
+        table.add_column(style="dim", justify="right")
+        table.add_column()
+        fraction = progress.submission_time_s / trial.max_submission_time_s
+        table.add_row("time", _bar(fraction, f"{progress.submission_time_s:.1f} s of {trial.max_submission_time_s:.0f} s"))
+        if trial.max_steps is not None:
+            table.add_row("steps", _bar(progress.step / trial.max_steps, f"{progress.step:,} of {trial.max_steps:,}"))
+        table.add_row("speed", _speed(progress, trial))
+        table.add_row("metric", self._metric_text(progress))
+        table.add_row("now", _now(progress))
+        return Panel(table, title=trial.label(), title_align="left", border_style="cyan", expand=False)
+
+    def _metric_text(self, progress: Progress) -> Text:
+        target = self._trial.target
+        if not progress.measurements:
+            return Text(f"{target.metric}: not yet evaluated (target {target.threshold:g})", style="dim")
+        value = progress.measurements[-1].metrics.get(target.metric, float("nan"))
+        style = "green" if target.is_reached_by(progress.measurements[-1].metrics) else "default"
+        return Text(f"{target.metric} {value:.5f}, target {target.threshold:g}", style=style)
+
+
+def _bar(fraction: float, text: str) -> Table:
+    grid = Table.grid(padding=(0, 1))
+    grid.add_row(ProgressBar(total=1.0, completed=min(1.0, fraction), width=36), text)
+    return grid
+
+
+def _speed(progress: Progress, trial: TrialSpec) -> str:
+    if not progress.steps_per_s:
+        return "-"
+    parts = [f"{progress.steps_per_s:.1f} steps/s"]
+    if trial.max_steps is not None:
+        parts.append(f"all steps in {(trial.max_steps - progress.step) / progress.steps_per_s:.0f} s")
+    if progress.loss is not None:
+        parts.append(f"training loss {progress.loss:.4f}")
+    return ", ".join(parts)
+
+
+def _now(progress: Progress) -> str:
+    if progress.phase == "training" and progress.next_evaluation_s is not None:
+        return f"training, next evaluation in {progress.next_evaluation_s:.0f} s"
+    return progress.phase
+
+
+def summary(trial: TrialSpec, result: TrialResult, folder: TrialFolder) -> Group:
+    """Return the closing summary of a trial: how it ended, what its time went into, where the files are."""
+    table = Table.grid(padding=(0, 2))
+    table.add_column(style="dim", justify="right")
+    table.add_column()
+    table.add_row("outcome", _outcome_text(result, trial))
+    if result.best_metric is not None:
+        table.add_row("best", f"{trial.target.metric} {result.best_metric:.5f} (target {trial.target.threshold:g})")
+    table.add_row("steps", f"{result.num_steps:,} in {result.num_measurements} evaluations, {result.num_attempts} attempt(s)")
+    phases = result.phases
+    wall_s = phases.wall_s()
+    accounted = ", ".join(
+        f"{name} {seconds:.1f} s" for name, seconds in phases.model_dump().items() if seconds >= 0.05
+    )
+    table.add_row("wall time", f"{wall_s:.1f} s: {accounted}")
+    if result.num_recompiles_after_warmup:
+        table.add_row("warning", Text(f"{result.num_recompiles_after_warmup} recompilation(s) on the clock", "yellow"))
+    if not result.scorable:
+        table.add_row("note", Text("evaluated by steps: never scored", "yellow"))
+    table.add_row("files", str(folder.path))
+    return Group(Text(trial.label(), style="bold"), table)
+
+
+def _outcome_text(result: TrialResult, trial: TrialSpec) -> Text:
+    outcome = result.outcome
+    match outcome:
+        case TargetReached():
+            kind = f"{trial.scale.target.value} target"
+            return Text(f"{kind} reached in {outcome.submission_time_s:.1f} s (step {outcome.step:,})", "bold green")
+        case BudgetSpent():
+            return Text(f"target not reached: {outcome.resource} budget spent at step {outcome.step:,}", "bold yellow")
+        case Diverged():
+            return Text(f"diverged: {outcome.metric} is not finite at step {outcome.step:,}", "bold red")
+        case Completed():
+            return Text(f"target not reached: the submission ended at step {outcome.step:,}", "bold yellow")
+        case Crashed():
+            return Text(f"crashed ({outcome.reason.value}) on rank {outcome.rank}: {outcome.message}", "bold red")

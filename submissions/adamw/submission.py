@@ -1,0 +1,35 @@
+"""AdamW with warm-up and cosine decay: the shortest complete submission, and the one to copy."""
+
+from __future__ import annotations
+
+import torch
+
+from perfbench.api import GradientSubmission, TrainingContext
+from perfbench.api.schedules import WarmupCosine
+from perfbench.spec.base import Spec
+
+
+class Hyperparameters(Spec):
+    """One point of the search space."""
+
+    learning_rate: float
+    one_minus_beta1: float
+    beta2: float
+    weight_decay: float
+    warmup_factor: float
+    label_smoothing: float
+    dropout_rate: float
+
+
+def build(context: TrainingContext, hyperparameters: Hyperparameters) -> GradientSubmission:
+    """Return AdamW under one schedule."""
+    point, horizon = hyperparameters, context.step_hint
+    betas = (1 - point.one_minus_beta1, point.beta2)
+    optimizer = torch.optim.AdamW(context.model.parameters(), betas=betas, weight_decay=point.weight_decay)
+    return GradientSubmission(
+        context,
+        [optimizer],
+        schedule=WarmupCosine(point.learning_rate, horizon=horizon, warmup=int(point.warmup_factor * horizon)),
+        label_smoothing=point.label_smoothing,
+        dropout_rate=point.dropout_rate,
+    )
