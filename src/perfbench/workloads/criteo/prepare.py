@@ -1,0 +1,277 @@
+"""From the public text files to binary shards: streaming, resumable, checked; the manifest is written last.
+
+Source files, in one folder: ``day_0.gz`` to ``day_23.gz`` as distributed, or ``day_N`` unpacked, or pieces
+``day_N_nn``. A day is cut into shards of 5,000,000 rows (a piece into one or more). Days 0 to 22 train; of day 23
+the first ``floor(shards / 2) + 1`` shards test and the rest validate (AlgoPerf specification, section 2.3).
+"""
+
+from __future__ import annotations
+
+import gzip
+import re
+import shutil
+import zlib
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+from pydantic import JsonValue
+
+from perfbench.data.preparation import FileEntry, Manifest, PrepareRequest, entry_for
+from perfbench.errors import DataError
+from perfbench.results.files import append_line, read_lines
+from perfbench.spec.base import Spec
+from perfbench.spec.workload import WorkloadSpec
+from perfbench.workloads.criteo import flights, planted
+from perfbench.workloads.criteo.params import BUCKET_COUNTS, Params
+from perfbench.workloads.criteo.shards import BYTES_PER_ROW, FORMAT_VERSION, write_shard
+from perfbench.workloads.criteo.tsv import Rows, parse
+
+ROWS_PER_SHARD = 5_000_000
+NUM_DAYS = 24
+_BLOCK_BYTES = 1 << 25
+_BYTES_PER_PUBLIC_LINE = 190
+"""At least this long on average, compressed about a third: for the disk budget."""
+_SOURCE_NAME = re.compile(r"day_(\d+)(?:_(\d+))?(\.gz)?")
+_GENERATORS = {flights.NAME: flights, planted.NAME: planted}
+_PROGRESS = "shards.jsonl"
+
+
+class ShardRecord(Spec):
+    """A finished shard; one line of ``shards.jsonl`` while a preparation runs."""
+
+    name: str
+    source: str
+    day: int
+    num_rows: int
+    entry: FileEntry
+
+
+def required_bytes(request: PrepareRequest) -> int:
+    """Return how much disk the shards (and generated text files) need at most."""
+    if request.source is None:
+        return _generator(request.workload).REQUIRED_BYTES
+    total = 0
+    for path, _day in _sources(request.source):
+        text_bytes = path.stat().st_size * (3 if path.suffix == ".gz" else 1)
+        total += text_bytes * BYTES_PER_ROW // _BYTES_PER_PUBLIC_LINE
+    return total
+
+
+def prepare(request: PrepareRequest) -> Manifest:
+    """Convert the source (or generate a small one first) into ``request.destination``.
+
+    Raises:
+        DataError: If a day is missing, or a file is empty, truncated or malformed: names file and line.
+    """
+    Params.from_mapping(request.workload.params, where="workload.params")
+    if request.source is not None:
+        return _convert(request, request.source, origin={"source": "public Criteo 1TB files"}, facts={})
+    generator = _generator(request.workload)
+    raw = request.destination / "raw"
+    shutil.rmtree(raw, ignore_errors=True)
+    raw.mkdir(parents=True)
+    try:
+        generated = generator.write_raw(raw, request.progress)
+        return _convert(request, raw, origin=generated.origin, facts=generated.facts)
+    finally:
+        shutil.rmtree(raw, ignore_errors=True)
+
+
+def verify(workload: WorkloadSpec, folder: Path, *, prepare_command: str) -> Manifest:
+    """Check that ``folder`` holds what ``workload`` needs; reads only the manifest and file sizes.
+
+    Raises:
+        DataError: If files are missing or truncated, or counts are not the workload's.
+    """
+    manifest = Manifest.read(folder, prepare_command=prepare_command)
+    if manifest.format_version != FORMAT_VERSION:
+        raise DataError(
+            f"format version {manifest.format_version}, this program reads {FORMAT_VERSION}",
+            where=str(folder),
+            hint=f"delete the folder and run `{prepare_command}`",
+        )
+    manifest.verify_sizes(folder, prepare_command=prepare_command)
+    params = Params.from_mapping(workload.params, where="workload.params")
+    for split, expected in params.expected_examples.items():
+        if manifest.counts.get(split) != expected:
+            raise DataError(
+                f"{split} has {manifest.counts.get(split)} examples, the workload needs {expected}",
+                where=str(folder / "manifest.json"),
+                hint=f"delete the folder and run `{prepare_command}` on the complete data",
+            )
+    return manifest
+
+
+def split_of_shards(records: Iterable[ShardRecord]) -> dict[str, list[ShardRecord]]:
+    """Deal shards to splits."""
+    ordered = sorted(records, key=lambda record: (record.day, record.name))
+    last = [record for record in ordered if record.day == NUM_DAYS - 1]
+    num_test = len(last) // 2 + 1
+    return {
+        "train": [record for record in ordered if record.day < NUM_DAYS - 1],
+        "test": last[:num_test],
+        "validation": last[num_test:],
+    }
+
+
+def _generator(workload: WorkloadSpec) -> flights.Generator:
+    generator = _GENERATORS.get(workload.dataset)
+    if generator is None:
+        raise DataError(
+            "needs the public files",
+            where=f"data set {workload.dataset}",
+            hint="accept the licence at Criteo AI Lab, fetch day_0.gz to day_23.gz, and give --source DIR",
+        )
+    return generator
+
+
+def _convert(
+    request: PrepareRequest, source: Path, *, origin: dict[str, JsonValue], facts: dict[str, JsonValue]
+) -> Manifest:
+    destination = request.destination
+    destination.mkdir(parents=True, exist_ok=True)
+    sources = _sources(source)
+    _check_days(source, sources)
+    records = _finished(destination)
+    rows_per_shard = int(str(request.options.get("rows_per_shard", ROWS_PER_SHARD)))
+    total_bytes = sum(path.stat().st_size for path, _ in sources)
+    done_bytes = 0
+    for path, day in sources:
+        for record in _convert_file(path, day, destination, rows_per_shard, records):
+            records[record.name] = record
+            append_line(destination / _PROGRESS, record.to_json(indent=None))
+        done_bytes += path.stat().st_size
+        request.progress("converting", done_bytes, total_bytes)
+    splits = split_of_shards(records.values())
+    manifest = Manifest(
+        family=request.workload.family,
+        dataset=request.workload.dataset,
+        format_version=FORMAT_VERSION,
+        origin={**origin, "bucket_counts": list(BUCKET_COUNTS), "hash": "farmhash fingerprint64"},
+        counts={split: sum(record.num_rows for record in members) for split, members in splits.items()},
+        facts={**facts, "shards": {s: [[r.name, r.num_rows] for r in members] for s, members in splits.items()}},
+        files={record.name: record.entry for record in sorted(records.values(), key=lambda record: record.name)},
+    )
+    manifest.write(destination)
+    (destination / _PROGRESS).unlink()
+    return manifest
+
+
+def _sources(folder: Path) -> list[tuple[Path, int]]:
+    """Return the source files with their days, in order."""
+    if not folder.is_dir():
+        raise DataError("the source folder does not exist", where=str(folder), hint="give --source DIR")
+    found = [(path, match) for path in folder.iterdir() if (match := _SOURCE_NAME.fullmatch(path.name))]
+    ordered = sorted(found, key=lambda item: (int(item[1][1]), int(item[1][2] or 0)))
+    return [(path, int(match[1])) for path, match in ordered]
+
+
+def _check_days(folder: Path, sources: list[tuple[Path, int]]) -> None:
+    missing = sorted(set(range(NUM_DAYS)) - {day for _, day in sources})
+    if missing:
+        raise DataError(
+            f"{len(missing)} of {NUM_DAYS} days are missing: {', '.join(f'day_{day}' for day in missing)}",
+            where=str(folder),
+            hint="the folder needs day_0.gz to day_23.gz (or the unpacked files)",
+        )
+    empty = [path for path, _ in sources if path.stat().st_size == 0]
+    if empty:
+        raise DataError("the file is empty", where=str(empty[0]), hint="fetch it again")
+
+
+def _finished(destination: Path) -> dict[str, ShardRecord]:
+    """Return the shards that an interrupted preparation finished and that are still whole."""
+    records = [ShardRecord.from_json(line, error=DataError) for line in read_lines(destination / _PROGRESS)]
+    whole = [
+        record
+        for record in records
+        if (destination / record.name).exists()
+        and (destination / record.name).stat().st_size == record.entry.size_bytes
+    ]
+    return {record.name: record for record in whole}
+
+
+def _convert_file(
+    path: Path, day: int, destination: Path, rows_per_shard: int, finished: dict[str, ShardRecord]
+) -> Iterator[ShardRecord]:
+    """Yield the shards of one source file that are not finished yet."""
+    stem = path.name.removesuffix(".gz")
+    num_known = sum(1 for record in finished.values() if record.source == path.name)
+    num_skipped = sum(record.num_rows for record in finished.values() if record.source == path.name)
+    is_last_known = any(
+        record.source == path.name and record.num_rows < rows_per_shard for record in finished.values()
+    )
+    if is_last_known:
+        return
+    for number, parts in enumerate(_shards_of(path, rows_per_shard, num_skipped), start=num_known):
+        name = f"{stem}.{number:03d}.bin"
+        write_shard(destination / name, parts)
+        num_rows = sum(len(rows) for rows in parts)
+        yield ShardRecord(
+            name=name, source=path.name, day=day, num_rows=num_rows, entry=entry_for(destination / name)
+        )
+
+
+def _shards_of(path: Path, rows_per_shard: int, num_skipped: int) -> Iterator[list[Rows]]:
+    """Yield the rows of a file in shards, after the skipped ones."""
+    parts: list[Rows] = []
+    num_rows, line = 0, 1
+    for block in _blocks(path):
+        num_lines = block.count(b"\n")
+        if line + num_lines - 1 <= num_skipped:
+            line += num_lines
+            continue
+        rows = _after(parse(block, where=str(path), first_line=line), num_skipped - (line - 1))
+        line += num_lines
+        while num_rows + len(rows) >= rows_per_shard:
+            taken = rows_per_shard - num_rows
+            yield [*parts, _cut(rows, 0, taken)]
+            rows, parts, num_rows = _cut(rows, taken, len(rows)), [], 0
+        if len(rows):
+            parts.append(rows)
+            num_rows += len(rows)
+    if parts:
+        yield parts
+
+
+def _after(rows: Rows, num_skipped: int) -> Rows:
+    return _cut(rows, num_skipped, len(rows)) if num_skipped > 0 else rows
+
+
+def _cut(rows: Rows, start: int, stop: int) -> Rows:
+    return Rows(rows.labels[start:stop], rows.integers[start:stop], rows.buckets[start:stop])
+
+
+def _blocks(path: Path) -> Iterator[bytes]:
+    """Yield blocks of complete lines.
+
+    Raises:
+        DataError: If the file cannot be unpacked, or its last line has no end.
+    """
+    rest = b""
+    with _opened(path) as file:
+        while True:
+            try:
+                block = file.read(_BLOCK_BYTES)
+            except (EOFError, gzip.BadGzipFile, zlib.error) as problem:
+                raise DataError(f"cannot be unpacked: {problem}", where=str(path), hint="fetch it again") from None
+            if not block:
+                break
+            complete = block.rfind(b"\n") + 1
+            if complete:
+                yield rest + block[:complete]
+            rest = block[complete:] if complete else rest + block
+    if rest:
+        raise DataError("the last line has no end", where=str(path), hint="the file is truncated: fetch it again")
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[IO[bytes]]:
+    if path.suffix == ".gz":
+        with gzip.open(path, "rb") as packed:
+            yield packed  # type: ignore[misc]  # GzipFile reads like a binary file
+    else:
+        with path.open("rb") as plain:
+            yield plain
