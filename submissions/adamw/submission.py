@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from perfbench.api import GradientSubmission, TrainingContext
-from perfbench.api.schedules import WarmupCosine
+from perfbench.api.schedules import WarmupPeriodicCosine
 from perfbench.spec.base import Spec
 
 
@@ -29,7 +29,7 @@ def build(context: TrainingContext, hyperparameters: Hyperparameters) -> Gradien
     return GradientSubmission(
         context,
         [optimizer],
-        schedule=WarmupCosine(point.learning_rate, horizon=horizon, warmup=int(point.warmup_factor * horizon)),
+        schedule=WarmupPeriodicCosine(point.learning_rate, horizon=horizon, warmup=point.warmup_factor * horizon),
         label_smoothing=point.label_smoothing,
         dropout_rate=point.dropout_rate,
     )

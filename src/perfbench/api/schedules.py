@@ -9,6 +9,9 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+_START_FACTOR = 1e-10
+"""Of the peak: where the linear warm-up of the PyTorch entries starts."""
+
 
 @dataclass(frozen=True, slots=True)
 class WarmupCosine:
@@ -38,21 +41,23 @@ class WarmupPeriodicCosine:
     """The form of ``LinearLR`` then ``CosineAnnealingLR``: after its horizon the rate rises again.
 
     The entries written in PyTorch ran like this (Shampoo's second point uses it: its horizon is 0.6 of the budget).
+    For a whole number of warm-up updates it is ``torch.optim.lr_scheduler.SequentialLR`` to 1e-13 of the peak. With
+    a fractional one the peak lies between two updates; ``SequentialLR`` never meets such a milestone and continues
+    from its last warm-up rate instead, which is lower by up to ``1 / warmup`` of it (torch 2.14).
 
     Args:
         peak: Highest rate.
         horizon: Updates until the rate is zero for the first time; may be fractional.
-        warmup: Updates until the peak; the first update has 1e-10 of the peak.
+        warmup: Updates until the peak; may be fractional. The first update has 1e-10 of the peak.
     """
 
     peak: float
     horizon: float
-    warmup: int
+    warmup: float
 
     def __call__(self, k: int) -> float:
         """Return the rate of update ``k``, counted from 0."""
         if k < self.warmup:
-            start = 1e-10
-            return self.peak * (start + (1 - start) * k / self.warmup)
+            return self.peak * (_START_FACTOR + (1 - _START_FACTOR) * k / self.warmup)
         length = max(self.horizon - self.warmup, 1)
         return self.peak * 0.5 * (1 + math.cos(math.pi * (k - self.warmup) / length))

@@ -39,9 +39,11 @@ def sequence(base: int, *, num_points: int, num_skipped: int = _NUM_SKIPPED, shi
         base: A prime.
         num_points: How many.
         num_skipped: How many of the first points are left out; the point of index 0 always is.
-        shift: Whether to permute digits and shift the sequence, as the tuner does.
+        shift: Whether to add the base's offset, as the tuner does.
     """
-    permutation, offset = _permutation_and_shift(base) if shift else (list(range(base)), 0.0)
+    permutation, offset = _permutation_and_shift(base)
+    if not shift:
+        offset = 0.0
     first = num_skipped + 1
     return [
         math.fmod(_radical_inverse(index, base, permutation) + offset, 1.0)
@@ -65,7 +67,7 @@ def _radical_inverse(index: int, base: int, permutation: Sequence[int]) -> float
 
 
 def _permutation_and_shift(base: int) -> tuple[list[int], float]:
-    generator = np.random.RandomState(base)  # noqa: NPY002 - the tuner's points come from this very generator
+    generator = np.random.RandomState(base)
     digits = np.arange(1, base)
     generator.shuffle(digits)
     return [0, *(int(digit) for digit in digits)], float(generator.uniform())
