@@ -72,7 +72,7 @@ def _composed(overrides: Sequence[str]) -> dict[str, Any]:
     for group, choice in chosen.items():
         _check_choice(group, choice)
     values = {item.key_or_group: item.value() for item in parsed if item.key_or_group not in groups}
-    dataset = values.pop("data", None)
+    dataset = None if "data" not in values else str(values.pop("data"))
     try:
         with initialize_config_dir(str(config_folder()), version_base="1.3"):
             config = hydra_compose("run", overrides=[f"{group}={choice}" for group, choice in chosen.items()])

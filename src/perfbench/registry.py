@@ -88,8 +88,7 @@ def submission_builder(
     """
     module = _submission_module(spec)
     if point is None:
-        build_self_tuning = cast("Callable[[TrainingContext], Submission]", module.build)
-        return build_self_tuning
+        return cast("Callable[[TrainingContext], Submission]", module.build)
     hyperparameters_type = cast("type[Spec]", module.Hyperparameters)
     try:
         hyperparameters = hyperparameters_type.from_mapping(point, where="hyperparameters")

@@ -20,7 +20,7 @@ from perfbench.spec.run import TrialSpec
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the verb's arguments."""
-    parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="e.g. workload=criteo submission=shampoo study=1")
+    parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="e.g. workload=criteo submission=shampoo")
     parser.add_argument("--dry", action="store_true", help="print the trials, but do not run them")
 
 
@@ -58,7 +58,7 @@ def _plan_table(trials: list[TrialSpec]) -> Table:
         table.add_column(name, justify="right")
     for trial in trials:
         values = (trial.hyperparameters or {}).values()
-        table.add_row(str(trial.trial), *(f"{value:.4g}" if isinstance(value, float) else str(value) for value in values))
+        table.add_row(str(trial.trial), *(f"{v:.4g}" if isinstance(v, float) else str(v) for v in values))
     return table
 
 

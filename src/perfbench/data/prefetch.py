@@ -58,6 +58,10 @@ class DeviceBatches:
     def __init__(self, stream: TrainStream, device: torch.device) -> None:
         self._stream = stream
         self._device = device
+        self._num_returned = 0
+        self._positions: deque[dict[str, int]] = deque()
+        self._position: dict[str, int] = {}
+        self._moved: Generator[Batch, None, None]
         self._start(0)
 
     def __iter__(self) -> Iterator[Batch]:
@@ -66,7 +70,7 @@ class DeviceBatches:
 
     def __next__(self) -> Batch:
         """Return the next batch, on the device."""
-        batch = next(self._moved)
+        batch: Batch = next(self._moved)
         self._position = self._positions.popleft()
         self._num_returned += 1
         return batch
@@ -92,7 +96,7 @@ class DeviceBatches:
 
     def _start(self, num_returned: int) -> None:
         self._num_returned = num_returned
-        self._positions: deque[dict[str, int]] = deque()
+        self._positions = deque()
         self._position = self._stream.state_dict()
         self._moved = moved_to(self._device, self._with_positions())
 

@@ -65,7 +65,7 @@ class PhaseClock:
 
     def now_s(self) -> float:
         """Return monotonic seconds since an arbitrary origin: for intervals of the evaluation schedule."""
-        return self._now_ns() / _NS_PER_S
+        return float(self._now_ns()) / _NS_PER_S
 
     def carry(self, times: PhaseTimes) -> None:
         """Add the phase times that a checkpoint brings from earlier attempts; only before the first of them ran."""

@@ -7,7 +7,7 @@ module and not the other way round: docs/adr/0006.
 from __future__ import annotations
 
 import inspect
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import nn
@@ -46,7 +46,7 @@ def bind_loss(workload: Workload, model: nn.Module, team: Team) -> BoundLoss:
         compiled,
         device_ids=[device] if device.type == "cuda" else None,
         gradient_as_bucket_view=True,
-        **_buffers_stay_local(),
+        **cast("dict[str, Any]", _buffers_stay_local()),
     )
     return cast("BoundLoss", parallel)
 

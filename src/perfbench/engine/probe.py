@@ -86,7 +86,7 @@ def _gpus() -> list[GpuFacts]:
     """Describe the visible GPUs through the driver's management library; none where there is no driver."""
     if not torch.cuda.is_available():
         return []
-    import pynvml  # noqa: PLC0415 - only where there is a driver
+    import pynvml
 
     pynvml.nvmlInit()
     driver = pynvml.nvmlSystemGetDriverVersion()
@@ -94,7 +94,7 @@ def _gpus() -> list[GpuFacts]:
 
 
 def _gpu(handle: object, driver: str) -> GpuFacts:
-    import pynvml  # noqa: PLC0415 - only where there is a driver
+    import pynvml
 
     def optional(function: str, *arguments: int) -> int | None:
         try:

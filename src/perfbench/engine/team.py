@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Mapping
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, cast
 
 import torch
 import torch.distributed as dist
@@ -116,7 +116,7 @@ class ProcessTeam:
         self.shard = Shard(rank=dist.get_rank(), num_ranks=dist.get_world_size())
         self.backend = str(dist.get_backend())
         # Flags travel beside gradients: a group of their own keeps the order of collectives in each one fixed.
-        self._control = dist.new_group(backend="gloo")
+        self._control = cast("dist.ProcessGroup", dist.new_group(backend="gloo"))
         self._lag_steps = lag_steps
         self._under_way: deque[tuple[dist.Work, Tensor]] = deque()
 
@@ -152,8 +152,7 @@ class ProcessTeam:
             flat = self.add(torch.cat([tensor.reshape(-1) for tensor in named.values()]))
             parts = flat.split([tensor.numel() for tensor in named.values()])
             result |= {
-                name: part.reshape(tensor.shape)
-                for (name, tensor), part in zip(named.items(), parts, strict=True)
+                name: part.reshape(tensor.shape) for (name, tensor), part in zip(named.items(), parts, strict=True)
             }
         return result
 

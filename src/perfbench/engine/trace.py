@@ -8,11 +8,13 @@ import torch
 from torch import nn
 
 from perfbench.api.submission import Submission
-from perfbench.engine.state import digest_of
 from perfbench.data.prefetch import DeviceBatches
+from perfbench.engine.state import digest_of
 
 
-def trace_step(model: nn.Module, submission: Submission, batches: DeviceBatches, loss: torch.Tensor) -> dict[str, object]:
+def trace_step(
+    model: nn.Module, submission: Submission, batches: DeviceBatches, loss: torch.Tensor
+) -> dict[str, object]:
     """Return digests of parameters, submission state and this rank's last examples, and the exact loss."""
     ids = batches.last_example_ids()
     return {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import gc
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -39,6 +40,7 @@ from perfbench.spec.result import (
 )
 from perfbench.spec.ruleset import CompileRule
 from perfbench.spec.run import TrialSpec
+from perfbench.spec.workload import Direction
 
 Ending = TargetReached | BudgetSpent | Diverged | Completed
 
@@ -284,9 +286,7 @@ class TrialLoop:
     def _restore(self) -> None:
         """Continue from the newest checkpoint, or from the start if an earlier attempt left none."""
         with self._clock.phase(Phase.CHECKPOINT):
-            saved = self._checkpoints.load_latest(
-                lambda text: self._recorder.telemetry("warning", {"text": text})
-            )
+            saved = self._checkpoints.load_latest(lambda text: self._recorder.telemetry("warning", {"text": text}))
             if saved is not None:
                 self._put(saved)
         if self._attempt > 1:
@@ -308,8 +308,8 @@ class TrialLoop:
 
     def _result(self, ending: Ending) -> TrialResult:
         values = [m.metrics[self._trial.target.metric] for m in self._measurements]
-        is_minimized = self._trial.target.direction == "minimize"
-        finite = [value for value in values if value == value]
+        is_minimized = self._trial.target.direction is Direction.MINIMIZE
+        finite = [value for value in values if math.isfinite(value)]
         result = TrialResult(
             trial_identity=self._trial.identity(),
             outcome=ending,

@@ -29,7 +29,7 @@ def execute_trial(
             with view.open():
                 return run_trial(trial, folder, view.watch), folder
         case DebugCluster():
-            from perfbench.launch.debug import run_here  # noqa: PLC0415 - torch, in this process, only here
+            from perfbench.launch.debug import run_here
 
             return run_here(trial, folder), folder
         case SlurmCluster():

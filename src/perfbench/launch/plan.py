@@ -67,7 +67,7 @@ def plan_trial(run: RunSpec) -> TrialSpec:
 def num_gpus() -> int:
     """Return how many GPUs this machine shows, without importing torch."""
     try:
-        import pynvml  # noqa: PLC0415 - asked only when a plan is made
+        import pynvml
 
         pynvml.nvmlInit()
         return int(pynvml.nvmlDeviceGetCount())

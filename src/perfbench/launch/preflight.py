@@ -37,9 +37,7 @@ def ensure_data(workload: WorkloadSpec, data_root: Path, progress: Progress, *, 
     """
     folder = data_folder(data_root, workload)
     if may_prepare and not (folder / "manifest.json").exists():
-        prepare_data(
-            PrepareRequest(workload=workload, destination=folder, source=None, progress=progress, options={})
-        )
+        prepare_data(PrepareRequest(workload=workload, destination=folder, source=None, progress=progress, options={}))
     preparer_of(workload.family).verify(workload, folder, prepare_command=prepare_command(workload))
 
 
@@ -65,4 +63,6 @@ def prepare_data(request: PrepareRequest) -> None:
 def prepare_command(workload: WorkloadSpec) -> str:
     """Return the command that prepares a workload's data."""
     source = " --source DIR" if workload.scale.value == "full" else ""
-    return f"perfbench data prepare {workload.family} --scale {workload.scale.value} --dataset {workload.dataset}{source}"
+    return (
+        f"perfbench data prepare {workload.family} --scale {workload.scale.value} --dataset {workload.dataset}{source}"
+    )

@@ -95,9 +95,7 @@ def run_rank(folder: TrialFolder, *, attempt: int, stop_requested: StopRequest) 
     return int(ExitCode.DONE if result is not None else ExitCode.RUN_FAILED)
 
 
-def _prepared_loop(
-    trial: TrialSpec, folder: TrialFolder, team: Team, device: torch.device, attempt: int
-) -> TrialLoop:
+def _prepared_loop(trial: TrialSpec, folder: TrialFolder, team: Team, device: torch.device, attempt: int) -> TrialLoop:
     build_submission = submission_builder(trial.submission, trial.hyperparameters)
     workload = build_workload(trial.workload, Path(trial.data_root))
     is_first = team.shard.rank == 0

@@ -25,9 +25,9 @@ from pydantic import TypeAdapter
 
 from perfbench.errors import LaunchError, ResultsError
 from perfbench.results.files import append_line, read_lines, write_text_atomically
+from perfbench.spec.base import Spec
 from perfbench.spec.environment import Environment
 from perfbench.spec.result import Crashed, FailureReason, Measurement, MeasurementRecord, Resumed, TrialResult
-from perfbench.spec.base import Spec
 from perfbench.spec.run import TrialSpec
 
 _RECORD: TypeAdapter[Measurement | Resumed] = TypeAdapter(MeasurementRecord)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import textwrap
 from collections.abc import Iterable, Mapping
 from types import UnionType
 from typing import Annotated, Any, Self, Union, get_args, get_origin
@@ -31,9 +32,7 @@ class Spec(BaseModel):
     )
 
     @classmethod
-    def from_json(
-        cls, text: str | bytes, *, where: str = "", error: type[PerfbenchError] = ConfigError
-    ) -> Self:
+    def from_json(cls, text: str | bytes, *, where: str = "", error: type[PerfbenchError] = ConfigError) -> Self:
         """Read the fact from JSON text.
 
         Args:
@@ -99,7 +98,7 @@ def _describe(model: type[BaseModel], finding: ErrorDetails, where: str) -> str:
     message = finding["msg"].removeprefix("Value error, ")
     message = message[0].lower() + message[1:]
     shown = json.dumps(finding["input"], default=str)
-    return f"{path}: {message}, got {shown if len(shown) < 80 else shown[:77] + '...'}"
+    return f"{path}: {message}, got {textwrap.shorten(shown, 80, placeholder='...')}"
 
 
 def _hint(model: type[BaseModel], finding: ErrorDetails) -> str:
@@ -147,9 +146,7 @@ def _without_union_tags(model: type[BaseModel], location: tuple[int | str, ...])
         kept.append(part)
         if known:
             models = [
-                found
-                for candidate in known
-                for found in _models_in(candidate.model_fields[str(part)].annotation)
+                found for candidate in known for found in _models_in(candidate.model_fields[str(part)].annotation)
             ]
             pending_union = len(models) > 1
     return tuple(kept)

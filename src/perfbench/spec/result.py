@@ -123,9 +123,7 @@ class Crashed(Spec):
     step: int
 
 
-Outcome = Annotated[
-    TargetReached | BudgetSpent | Diverged | Completed | Crashed, Field(discriminator="kind")
-]
+Outcome = Annotated[TargetReached | BudgetSpent | Diverged | Completed | Crashed, Field(discriminator="kind")]
 
 
 class TrialResult(Spec):

@@ -19,6 +19,7 @@ from perfbench.spec.run import TrialSpec
 from perfbench.tracking.follow import Follower, Progress
 
 _PLAIN_PERIOD_S = 5.0
+_SHOWN_FROM_S = 0.05
 
 
 class TrialView:
@@ -78,9 +79,12 @@ class TrialView:
         table.add_column(style="dim", justify="right")
         table.add_column()
         fraction = progress.submission_time_s / trial.max_submission_time_s
-        table.add_row("time", _bar(fraction, f"{progress.submission_time_s:.1f} s of {trial.max_submission_time_s:.0f} s"))
+        table.add_row(
+            "time", _bar(fraction, f"{progress.submission_time_s:.1f} s of {trial.max_submission_time_s:.0f} s")
+        )
         if trial.max_steps is not None:
-            table.add_row("steps", _bar(progress.step / trial.max_steps, f"{progress.step:,} of {trial.max_steps:,}"))
+            done = f"{progress.step:,} of {trial.max_steps:,}"
+            table.add_row("steps", _bar(progress.step / trial.max_steps, done))
         table.add_row("speed", _speed(progress, trial))
         table.add_row("metric", self._metric_text(progress))
         table.add_row("now", _now(progress))
@@ -126,11 +130,13 @@ def summary(trial: TrialSpec, result: TrialResult, folder: TrialFolder) -> Group
     table.add_row("outcome", _outcome_text(result, trial))
     if result.best_metric is not None:
         table.add_row("best", f"{trial.target.metric} {result.best_metric:.5f} (target {trial.target.threshold:g})")
-    table.add_row("steps", f"{result.num_steps:,} in {result.num_measurements} evaluations, {result.num_attempts} attempt(s)")
+    table.add_row(
+        "steps", f"{result.num_steps:,}, {result.num_measurements} evaluations, {result.num_attempts} attempt(s)"
+    )
     phases = result.phases
     wall_s = phases.wall_s()
     accounted = ", ".join(
-        f"{name} {seconds:.1f} s" for name, seconds in phases.model_dump().items() if seconds >= 0.05
+        f"{name} {seconds:.1f} s" for name, seconds in phases.model_dump().items() if seconds >= _SHOWN_FROM_S
     )
     table.add_row("wall time", f"{wall_s:.1f} s: {accounted}")
     if result.num_recompiles_after_warmup:

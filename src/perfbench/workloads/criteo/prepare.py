@@ -151,7 +151,7 @@ def _convert(
         format_version=FORMAT_VERSION,
         origin={**origin, "bucket_counts": list(BUCKET_COUNTS), "hash": "farmhash fingerprint64"},
         counts={split: sum(record.num_rows for record in members) for split, members in splits.items()},
-        facts={**facts, "shards": {s: [[r.name, r.num_rows] for r in members] for s, members in splits.items()}},
+        facts={**facts, "shards": {s: {r.name: r.num_rows for r in members} for s, members in splits.items()}},
         files={record.name: record.entry for record in sorted(records.values(), key=lambda record: record.name)},
     )
     manifest.write(destination)
@@ -200,18 +200,14 @@ def _convert_file(
     stem = path.name.removesuffix(".gz")
     num_known = sum(1 for record in finished.values() if record.source == path.name)
     num_skipped = sum(record.num_rows for record in finished.values() if record.source == path.name)
-    is_last_known = any(
-        record.source == path.name and record.num_rows < rows_per_shard for record in finished.values()
-    )
+    is_last_known = any(record.source == path.name and record.num_rows < rows_per_shard for record in finished.values())
     if is_last_known:
         return
     for number, parts in enumerate(_shards_of(path, rows_per_shard, num_skipped), start=num_known):
         name = f"{stem}.{number:03d}.bin"
         write_shard(destination / name, parts)
         num_rows = sum(len(rows) for rows in parts)
-        yield ShardRecord(
-            name=name, source=path.name, day=day, num_rows=num_rows, entry=entry_for(destination / name)
-        )
+        yield ShardRecord(name=name, source=path.name, day=day, num_rows=num_rows, entry=entry_for(destination / name))
 
 
 def _shards_of(path: Path, rows_per_shard: int, num_skipped: int) -> Iterator[list[Rows]]:

@@ -77,8 +77,14 @@ class ShardReader:
                 shard = int(np.searchsorted(self._ends, first, side="right"))
                 offset = first - int(self._ends[shard] - self._sizes[shard])
                 taken = min(count, self._sizes[shard] - offset)
-                for target, source in zip(into, self._mapped(shard), strict=True):
-                    target[filled : filled + taken] = source[offset : offset + taken]
+                mapped, target, source = (
+                    self._mapped(shard),
+                    slice(filled, filled + taken),
+                    slice(offset, offset + taken),
+                )
+                into.buckets[target] = mapped.buckets[source]
+                into.integers[target] = mapped.integers[source]
+                into.labels[target] = mapped.labels[source]
                 first, count, filled = first + taken, count - taken, filled + taken
         return filled
 

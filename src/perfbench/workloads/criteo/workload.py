@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from pydantic import TypeAdapter
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -21,6 +22,7 @@ from perfbench.workloads.criteo.params import NUM_CATEGORICALS, NUM_INTEGERS, Pa
 from perfbench.workloads.criteo.shards import Mapped, ShardReader
 
 _TRAIN = "train"
+_SHARDS = TypeAdapter(dict[str, dict[str, int]])
 
 
 def build(spec: WorkloadSpec, data_folder: Path) -> CriteoWorkload:
@@ -77,9 +79,7 @@ class CriteoWorkload:
         part = shard.part_of(global_batch_size)
         size = part.stop - part.start
         units = self._units(seed) if split is Split.EVAL_TRAIN else None
-        for first, count in padded_part(
-            self._num_examples(split), global_batch_size=global_batch_size, shard=shard
-        ):
+        for first, count in padded_part(self._num_examples(split), global_batch_size=global_batch_size, shard=shard):
             if units is None:
                 yield self._batch(split.value, [RowRange(first, count)], size)
             else:
@@ -170,9 +170,7 @@ def _shards(manifest: Manifest, split: str) -> list[int]:
 
 
 def _named_shards(manifest: Manifest, split: str) -> list[tuple[str, int]]:
-    by_split = manifest.facts["shards"]
-    assert isinstance(by_split, dict), "written by prepare"
-    return [(str(name), int(size)) for name, size in by_split[split]]  # type: ignore[union-attr, misc, arg-type]
+    return list(_SHARDS.validate_python(manifest.facts["shards"])[split].items())
 
 
 def _reader(manifest: Manifest, folder: Path, split: str) -> ShardReader:

@@ -1,0 +1,168 @@
+"""Reads trial folders strictly, and reads all of them: what is wrong with one never hides another.
+
+Every complaint names its file. Only two things are tolerated, because the writer can leave them behind when it is
+killed: a last line without its end, and such a line closed by the next attempt.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from pydantic import TypeAdapter, ValidationError
+
+from perfbench.errors import PerfbenchError, ResultsError
+from perfbench.results.store import valid_measurements
+from perfbench.results.trials import Complaint, Reading, RecordedTrial, without_duplicates
+from perfbench.spec.base import Spec
+from perfbench.spec.environment import Environment
+from perfbench.spec.result import Measurement, MeasurementRecord, Resumed, TrialResult
+from perfbench.spec.run import TrialSpec
+
+_RECORD: TypeAdapter[Measurement | Resumed] = TypeAdapter(MeasurementRecord)
+_NEVER_HOLD_TRIALS = frozenset({"checkpoints", "logs"})
+_LARGEST_STEP = 2**62
+"""A step beyond this is a damaged record: it fits no 64-bit column."""
+
+
+def read_trials(paths: Sequence[Path]) -> Reading:
+    """Read every trial folder under the paths.
+
+    Raises:
+        ResultsError: If one of the paths does not exist.
+    """
+    reading = Reading()
+    found: list[RecordedTrial] = []
+    for folder in trial_folders(paths, reading.complaints):
+        trial = read_trial(folder, reading.complaints)
+        if trial is not None:
+            found.append(trial)
+    reading.trials = without_duplicates(found, reading.complaints)
+    return reading
+
+
+def trial_folders(paths: Sequence[Path], complaints: list[Complaint]) -> Iterator[Path]:
+    """Yield every trial folder under the paths once, in order of name; links are followed, loops are not.
+
+    Raises:
+        ResultsError: If one of the paths does not exist.
+    """
+    for path in paths:
+        if not path.exists():
+            raise ResultsError("there is no such file or folder", where=str(path), hint="`perfbench run` makes one")
+    visited: set[Path] = set()
+    pending = [path.parent if path.is_file() else path for path in reversed(paths)]
+    while pending:
+        folder = pending.pop()
+        try:
+            real = folder.resolve()
+            if real in visited:
+                continue
+            visited.add(real)
+            names = sorted(os.listdir(folder))  # noqa: PTH208 - names only, an order of magnitude faster
+            if "run.json" in names:
+                yield folder
+                continue
+            if "measurements.jsonl" in names:
+                complaints.append(Complaint(folder, "measurements without run.json: the trial cannot be read"))
+                continue
+            pending.extend(
+                folder / name
+                for name in reversed(names)
+                if name not in _NEVER_HOLD_TRIALS and not name.startswith(".") and (folder / name).is_dir()
+            )
+        except OSError as problem:  # a link to itself, no permission, an input/output error
+            complaints.append(Complaint(folder, f"cannot be read: {problem.strerror or problem}"))
+
+
+def read_trial(folder: Path, complaints: list[Complaint]) -> RecordedTrial | None:
+    """Read one trial folder; ``None`` where its ``run.json`` does not say what it is."""
+    spec = _read_fact(TrialSpec, folder / "run.json", complaints)
+    if spec is None:
+        return None
+    records = _read_records(folder / "measurements.jsonl", complaints)
+    return RecordedTrial(
+        path=folder,
+        spec=spec,
+        records=tuple(records),
+        measurements=tuple(_counted(records, folder, complaints)),
+        result=_read_fact(TrialResult, folder / "result.json", complaints),
+        environment=_read_fact(Environment, folder / "environment.json", complaints),
+    )
+
+
+def _read_fact(kind: type[FactT], path: Path, complaints: list[Complaint]) -> FactT | None:
+    try:
+        return kind.from_json(path.read_bytes(), where=path.name, error=ResultsError)
+    except FileNotFoundError:
+        return None
+    except OSError as problem:
+        complaints.append(Complaint(path, f"cannot be read: {problem.strerror or problem}"))
+    except PerfbenchError as problem:
+        complaints.append(Complaint(path, str(problem)))
+    return None
+
+
+def _read_records(path: Path, complaints: list[Complaint]) -> list[Measurement | Resumed]:
+    """Return every record that can be read, oldest first."""
+    try:
+        text = path.read_bytes().decode(errors="replace")
+    except FileNotFoundError:
+        return []
+    except OSError as problem:
+        complaints.append(Complaint(path, f"cannot be read: {problem.strerror or problem}"))
+        return []
+    complete, _, torn = text.rpartition("\n")
+    records: list[Measurement | Resumed] = []
+    unreadable: tuple[int, str] | None = None  # a line whose meaning depends on the line after it
+    for number, line in enumerate(complete.split("\n"), start=1):
+        if not line.strip():
+            continue
+        record = _parsed(line)
+        if unreadable is not None:
+            was_torn = isinstance(record, Resumed)  # the next attempt closes a torn line, then says so
+            complaints.append(_unreadable_line(path, *unreadable, was_torn=was_torn))
+            unreadable = None
+        if isinstance(record, str):
+            unreadable = (number, record)
+        else:
+            records.append(record)
+    if unreadable is not None:
+        complaints.append(_unreadable_line(path, *unreadable, was_torn=False))
+    if torn.strip():
+        complaints.append(Complaint(path, "the last line is torn and was left out", is_harmless=True))
+    return records
+
+
+def _parsed(line: str) -> Measurement | Resumed | str:
+    """Return the record, or what is wrong with the line."""
+    try:
+        record = _RECORD.validate_json(line)
+    except ValidationError as problem:
+        first = problem.errors(include_url=False, include_input=False)[0]
+        where = ".".join(str(part) for part in first["loc"])
+        return f"{where}: {first['msg']}" if where else first["msg"]
+    if isinstance(record, Measurement) and record.step > _LARGEST_STEP:
+        return f"step: {record.step} is no count of steps"
+    return record
+
+
+def _unreadable_line(path: Path, number: int, what: str, *, was_torn: bool) -> Complaint:
+    if was_torn:
+        return Complaint(path, f"line {number} was torn when an attempt ended, and was left out", is_harmless=True)
+    return Complaint(path, f"line {number} is not a record and was left out: {what}")
+
+
+def _counted(records: list[Measurement | Resumed], folder: Path, complaints: list[Complaint]) -> list[Measurement]:
+    """Return the measurements that count: not voided by a resume, and of one step the latest attempt's."""
+    by_step: dict[int, Measurement] = {}
+    for measurement in valid_measurements(records):
+        earlier = by_step.get(measurement.step)
+        if earlier is not None and earlier.attempt >= measurement.attempt:
+            what = f"step {measurement.step} was measured twice in attempt {earlier.attempt}; the first counts"
+            complaints.append(Complaint(folder / "measurements.jsonl", what))
+            continue
+        by_step.pop(measurement.step, None)  # so that the later attempt's takes its place in the order
+        by_step[measurement.step] = measurement
+    return list(by_step.values())

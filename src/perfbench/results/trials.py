@@ -1,0 +1,132 @@
+"""What reading gives: trials as columns of numbers, and complaints about what was not as it should be.
+
+One form for our own trial folders and for published logs, so that scoring knows only this module. Nothing here
+opens a file, and nothing decides whether a target was reached.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from perfbench.spec.environment import Environment
+from perfbench.spec.result import Measurement, Resumed, TrialResult
+from perfbench.spec.run import TrialSpec
+
+Floats = NDArray[np.float64]
+Integers = NDArray[np.int64]
+
+
+class TrialKey(NamedTuple):
+    """What a trial is called; sorts as people list trials."""
+
+    submission: str
+    workload: str
+    study: int
+    trial: int
+
+    def __str__(self) -> str:
+        """Return the name for people."""
+        return f"{self.submission} on {self.workload}, study {self.study}, trial {self.trial}"
+
+
+@dataclass(frozen=True, slots=True)
+class Complaint:
+    """Something on disk that is not as it should be; everything else was read."""
+
+    path: Path
+    what: str
+    is_harmless: bool = False
+    """True where the format allows it (a line torn by a crash): shown, but never a reason to refuse."""
+
+    def __str__(self) -> str:
+        """Return the line that people see: the file first."""
+        return f"{self.path}: {self.what}"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TrialLog:
+    """One trial as scoring needs it: an evaluation per element, oldest first, voided ones left out."""
+
+    key: TrialKey
+    path: Path
+    steps: Integers
+    submission_times_s: Floats
+    target_metric: Floats
+    """The target's metric; NaN where the evaluation did not give one."""
+    is_scorable: bool = True
+    """False where the rules exclude the trial (evaluation after fixed steps)."""
+    is_finished: bool = True
+    """False while the trial may still go on."""
+
+    def __len__(self) -> int:
+        """Return the number of evaluations."""
+        return len(self.steps)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RecordedTrial:
+    """Everything one trial folder of ours holds."""
+
+    path: Path
+    spec: TrialSpec
+    records: tuple[Measurement | Resumed, ...]
+    """As written, oldest first."""
+    measurements: tuple[Measurement, ...]
+    """Those that count."""
+    result: TrialResult | None
+    environment: Environment | None
+
+    @property
+    def key(self) -> TrialKey:
+        """Return what the trial is called."""
+        return TrialKey(self.spec.submission.name, self.spec.workload.name, self.spec.study, self.spec.trial)
+
+    def log(self) -> TrialLog:
+        """Return the columns that scoring needs."""
+        metric = self.spec.target.metric
+        return TrialLog(
+            key=self.key,
+            path=self.path,
+            steps=np.array([one.step for one in self.measurements], dtype=np.int64),
+            submission_times_s=np.array([one.submission_time_s for one in self.measurements], dtype=np.float64),
+            target_metric=np.array([one.metrics.get(metric, np.nan) for one in self.measurements], dtype=np.float64),
+            is_scorable=self.spec.is_scorable() and (self.result is None or self.result.scorable),
+            is_finished=self.result is not None,
+        )
+
+
+@dataclass(slots=True)
+class Reading:
+    """What was found under some paths."""
+
+    trials: list[RecordedTrial] = field(default_factory=list)
+    complaints: list[Complaint] = field(default_factory=list)
+
+
+def without_duplicates(
+    trials: Iterable[RecordedTrial], complaints: list[Complaint]
+) -> list[RecordedTrial]:
+    """Keep the first trial of each name and setting, sorted; complain about the others."""
+    kept: dict[tuple[str, str, TrialKey], RecordedTrial] = {}
+    for trial in trials:
+        name = (trial.spec.scale.name, trial.spec.ruleset.kind, trial.key)
+        if name in kept:
+            complaints.append(Complaint(trial.path, f"left out: {trial.key} is also in {kept[name].path}"))
+        else:
+            kept[name] = trial
+    return [kept[name] for name in sorted(kept)]
+
+
+def is_sorted(values: Sequence[float] | Floats | Integers) -> bool:
+    """Tell whether the values never fall.
+
+    >>> is_sorted([1.0, 1.0, 2.0]), is_sorted([2.0, 1.0])
+    (True, False)
+    """
+    return bool(np.all(np.diff(np.asarray(values)) >= 0))
