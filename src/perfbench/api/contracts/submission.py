@@ -1,0 +1,237 @@
+"""Conformance checks of a submission: what the engine relies on, over tiny problems, without a test runner.
+
+Each check returns findings and never raises for what the submission does: an exception of the submission is a
+finding too. Speed and quality are not checked here.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+
+import torch
+from pydantic import JsonValue
+
+from perfbench.api.contracts.finding import Finding
+from perfbench.api.contracts.rehearsal import BuildSubmission, Rehearsal, differences, read_back
+from perfbench.api.contracts.tiny_problems import TINY_PROBLEMS, TinyProblem
+from perfbench.api.submission import StepReport
+from perfbench.errors import ConfigError
+from perfbench.spec.base import Spec
+
+NUM_STEPS = 110
+"""Longer than the longest period that a known submission has (Shampoo computes roots every 100 steps)."""
+SAVED_AT = (0, 1, 5, 99, 100)
+"""Before the first step, early, and around step 100."""
+_SEED = 11
+
+
+def check_submission(
+    build: BuildSubmission,
+    *,
+    problems: Sequence[TinyProblem] = TINY_PROBLEMS,
+    num_steps: int = NUM_STEPS,
+    saved_at: Sequence[int] = SAVED_AT,
+) -> list[Finding]:
+    """Return what was found for one submission with its hyperparameters already bound.
+
+    Args:
+        build: Makes the submission from its context.
+        problems: What to train.
+        num_steps: How long, and the submission's step hint.
+        saved_at: Steps after which a checkpoint is written and resumed from.
+    """
+    return [
+        finding
+        for problem in problems
+        for finding in _OnProblem(build, problem, num_steps=num_steps).findings(saved_at)
+    ]
+
+
+def check_hyperparameters(hyperparameters: type[Spec], point: Mapping[str, JsonValue]) -> list[Finding]:
+    """Check that a point is read strictly: unknown, missing and mistyped hyperparameters are refused by name.
+
+    Args:
+        hyperparameters: The submission's own type.
+        point: A point of its search space.
+    """
+    first = next(iter(point))
+    refused: tuple[tuple[str, dict[str, JsonValue], str], ...] = (
+        ("an unknown hyperparameter is refused by name", {**point, "no_such_thing": 1}, "no_such_thing"),
+        ("a value of the wrong type is refused by name", {**point, first: {"not": "a value"}}, first),
+        ("a missing hyperparameter is refused by name", {n: v for n, v in point.items() if n != first}, first),
+    )
+    return [_accepted(hyperparameters, point)] + [
+        _refused(hyperparameters, name, changed, mentioned=mentioned) for name, changed, mentioned in refused
+    ]
+
+
+def check_source(folder: Path, *, workload_names: Iterable[str]) -> list[Finding]:
+    """Check that no code in a submission's folder names a workload: it is judged on workloads it has never seen.
+
+    Docstrings may.
+
+    Args:
+        folder: The submission's.
+        workload_names: All names of workloads and families.
+    """
+    pattern = re.compile(r"(?<![a-z])(" + "|".join(map(re.escape, sorted(workload_names))) + r")(?![a-z])")
+    named = [
+        f"{path.name}:{line} names {match[1]!r}"
+        for path in sorted(folder.rglob("*.py"))
+        for line, text in _string_literals(ast.parse(path.read_text(encoding="utf-8")))
+        if (match := pattern.search(text.lower()))
+    ]
+    return [Finding(name="the code names no workload", passed=not named, detail="; ".join(named))]
+
+
+class _OnProblem:
+    def __init__(self, build: BuildSubmission, problem: TinyProblem, *, num_steps: int) -> None:
+        self._build = build
+        self._problem = problem
+        self._num_steps = num_steps
+
+    def findings(self, saved_at: Sequence[int]) -> list[Finding]:
+        checks: dict[str, Callable[[], str]] = {
+            "training reduces the loss": self._reduces_the_loss,
+            "reports are detached scalars": self._reports_are_detached_scalars,
+            "the same seed gives the same trajectory": self._repeats_itself,
+            "the prepared model has the workload's names and shapes": self._prepares_the_same_model,
+            "preparing and resuming leaves the training weights untouched": self._leaves_weights_untouched,
+            "a warm-up leaves no trace": self._forgets_a_warm_up,
+            **{f"a checkpoint of step {step} resumes bit for bit": partial(self._resumes, step) for step in saved_at},
+            "a checkpoint after an evaluation resumes bit for bit": partial(
+                self._resumes, self._num_steps // 2, evaluated=True
+            ),
+        }
+        return [self._finding(name, check) for name, check in checks.items()]
+
+    def _finding(self, name: str, check: Callable[[], str]) -> Finding:
+        """Run a check, which returns what is wrong or nothing."""
+        with torch.random.fork_rng(devices=()):
+            try:
+                detail = check()
+            except Exception as problem:  # noqa: BLE001 - the submission is a stranger's code: any error is a finding
+                detail = f"raised {type(problem).__name__}: {problem}"
+        return Finding(name=f"{self._problem.name}: {name}", passed=not detail, detail=detail)
+
+    def _start(self) -> Rehearsal:
+        return Rehearsal(self._build, self._problem, seed=_SEED, step_hint=self._num_steps)
+
+    def _reduces_the_loss(self) -> str:
+        rehearsal = self._start()
+        before = rehearsal.evaluate()
+        rehearsal.train(until=self._num_steps)
+        after = rehearsal.evaluate()
+        return "" if after < before else f"{before:.4g} before and {after:.4g} after {self._num_steps} steps"
+
+    def _reports_are_detached_scalars(self) -> str:
+        report = self._start().train(until=1)
+        if not isinstance(report, StepReport):
+            return f"update_params returned {type(report).__name__}"
+        if report.loss.dim() or report.loss.requires_grad:
+            return f"the loss has shape {tuple(report.loss.shape)}, requires_grad={report.loss.requires_grad}"
+        return ""
+
+    def _repeats_itself(self) -> str:
+        # One after the other: both draw from torch's global generator.
+        first = self._start()
+        first.train(until=self._num_steps)
+        second = self._start()
+        second.train(until=self._num_steps)
+        return _unequal(first, second)
+
+    def _prepares_the_same_model(self) -> str:
+        rehearsal = self._start()
+        rehearsal.train(until=3)
+        expected = {name: tuple(tensor.shape) for name, tensor in rehearsal.model.state_dict().items()}
+        model = rehearsal.submission.prepare_for_eval()
+        actual = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+        rehearsal.submission.resume_training()
+        return "" if actual == expected else f"differing: {sorted(set(actual.items()) ^ set(expected.items()))}"
+
+    def _leaves_weights_untouched(self) -> str:
+        rehearsal = self._start()
+        changed: list[str] = []
+        for step in (0, 1, self._num_steps // 2):
+            rehearsal.train(until=step)
+            before = rehearsal.weights()
+            rehearsal.evaluate()
+            changed += [f"{path} at step {step}" for path in differences(before, rehearsal.weights())]
+        return ", ".join(changed)
+
+    def _forgets_a_warm_up(self) -> str:
+        """Do what the engine does to compile outside the clock: steps, an evaluation, and all back in place."""
+        warmed = self._start()
+        saved = warmed.saved()
+        warmed.train(until=2)
+        warmed.evaluate()
+        warmed.restore(saved)
+        if paths := differences(read_back(saved), read_back(warmed.saved())):
+            return f"not restored: {_first(paths)}"
+        warmed.train(until=self._num_steps)
+        expected = self._start()
+        expected.train(until=self._num_steps)
+        return _unequal(expected, warmed)
+
+    def _resumes(self, step: int, *, evaluated: bool = False) -> str:
+        uninterrupted = self._start()
+        uninterrupted.train(until=step)
+        if evaluated:
+            uninterrupted.evaluate()
+        saved = uninterrupted.saved()
+        uninterrupted.train(until=self._num_steps)
+
+        resumed = self._start()
+        resumed.restore(saved)
+        if paths := differences(read_back(saved), read_back(resumed.saved())):
+            return f"state_dict after load_state_dict differs at {_first(paths)}"
+        resumed.train(until=self._num_steps)
+        return _unequal(uninterrupted, resumed)
+
+
+def _unequal(expected: Rehearsal, actual: Rehearsal) -> str:
+    """Return where the weights, buffers or states of two runs differ; nothing where they are equal bit for bit."""
+    paths = differences(read_back(expected.saved()) | {"generator": 0}, read_back(actual.saved()) | {"generator": 0})
+    return f"differing after step {expected.num_steps}: {_first(paths)}" if paths else ""
+
+
+def _first(paths: Sequence[str]) -> str:
+    return ", ".join(paths[:3]) + (f" and {len(paths) - 3} more" if len(paths) > 3 else "")  # noqa: PLR2004
+
+
+def _accepted(hyperparameters: type[Spec], point: Mapping[str, JsonValue]) -> Finding:
+    name = "a point of the search space is accepted"
+    try:
+        hyperparameters.from_mapping(point)
+    except ConfigError as problem:
+        return Finding(name=name, passed=False, detail=str(problem))
+    return Finding(name=name, passed=True)
+
+
+def _refused(hyperparameters: type[Spec], name: str, point: Mapping[str, JsonValue], *, mentioned: str) -> Finding:
+    try:
+        hyperparameters.from_mapping(point)
+    except ConfigError as problem:
+        is_named = mentioned in str(problem)
+        return Finding(name=name, passed=is_named, detail="" if is_named else f"{mentioned!r} is not in: {problem}")
+    return Finding(name=name, passed=False, detail=f"{dict(point)} was accepted")
+
+
+def _string_literals(tree: ast.Module) -> list[tuple[int, str]]:
+    """Return line and text of the string literals of a module that are not docstrings."""
+    docstrings = {
+        id(node.body[0].value)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef)
+        and node.body
+        and isinstance(node.body[0], ast.Expr)
+    }
+    return [
+        (node.lineno, node.value)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in docstrings
+    ]

@@ -1,0 +1,112 @@
+"""The submission contract, over every submission found on disk and the points of its search space.
+
+A new submission is tested the day its folder and YAML exist; nothing here names one.
+"""
+
+from __future__ import annotations
+
+import importlib
+from functools import cache
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from perfbench.api.contracts.finding import Finding
+from perfbench.api.contracts.submission import check_hyperparameters, check_source, check_submission
+from perfbench.compose import choices, compose_submission
+from perfbench.registry import repository_root, submission_builder, submission_names, workload_families
+from perfbench.spec.base import Spec
+from perfbench.spec.submission import FeasiblePoints, HyperparameterPoint, PointSpace, RangeSpace, SubmissionSpec
+from perfbench.tuning import halton
+from perfbench.tuning.sampler import map_point
+
+NAMES = submission_names()
+MOST_POINTS = 5
+"""Of a longer list, only the first and the last are tried."""
+NUM_DRAWN = 2
+
+
+def test_submissions_are_found() -> None:
+    assert len(NAMES) >= 3
+    assert set(NAMES) <= set(choices("submission"))
+
+
+@cache
+def spec_of(name: str) -> SubmissionSpec:
+    return compose_submission(name)
+
+
+def points_of(name: str) -> list[HyperparameterPoint | None]:
+    match spec_of(name).search_space:
+        case PointSpace(points=points):
+            return list(points) if len(points) <= MOST_POINTS else [points[0], points[-1]]
+        case RangeSpace() as space:
+            drawn = halton.points(len(space.dimensions), num_points=NUM_DRAWN)
+            return [map_point(space, point) for point in drawn]
+        case None:
+            return [None]
+
+
+def folder_of(name: str) -> Path:
+    return repository_root() / "submissions" / name
+
+
+def module_of(name: str) -> ModuleType:
+    return importlib.import_module(f"submissions.{name}.submission")
+
+
+def failures(findings: list[Finding]) -> list[str]:
+    assert findings
+    return [str(finding) for finding in findings if not finding.passed]
+
+
+NAMED_POINTS = [
+    pytest.param(name, point, id=f"{name}-{number}") for name in NAMES for number, point in enumerate(points_of(name))
+]
+
+
+@pytest.mark.parametrize(("name", "point"), NAMED_POINTS)
+def test_it_keeps_the_contract(name: str, point: HyperparameterPoint | None) -> None:
+    assert failures(check_submission(submission_builder(spec_of(name), point))) == []
+
+
+@pytest.mark.parametrize(("name", "point"), NAMED_POINTS)
+def test_it_reads_hyperparameters_strictly(name: str, point: HyperparameterPoint | None) -> None:
+    if point is None:
+        pytest.skip("tunes itself: there are no hyperparameters")
+    hyperparameters: type[Spec] = module_of(name).Hyperparameters
+
+    assert failures(check_hyperparameters(hyperparameters, point)) == []
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_its_code_names_no_workload(name: str) -> None:
+    known = {*workload_families(), *choices("workload")}
+    assert known
+
+    assert failures(check_source(folder_of(name), workload_names=known)) == []
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_value_of_its_search_space_is_accepted(name: str) -> None:
+    space = spec_of(name).search_space
+    if not isinstance(space, RangeSpace):
+        pytest.skip("lists its points")
+    hyperparameters: type[Spec] = module_of(name).Hyperparameters
+    for which in (0, -1):
+        corner = {
+            key: dimension.values[which]
+            if isinstance(dimension, FeasiblePoints)
+            else (dimension.min, dimension.max)[which]
+            for key, dimension in space.dimensions.items()
+        }
+        hyperparameters.from_mapping(corner)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_its_readme_says_where_it_comes_from_and_what_it_costs(name: str) -> None:
+    text = (folder_of(name) / "README.md").read_text(encoding="utf-8")
+
+    for heading in ("## Origin", "## What differs", "## Cost"):
+        assert heading in text
