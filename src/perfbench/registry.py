@@ -89,15 +89,23 @@ def submission_builder(
     module = _submission_module(spec)
     if point is None:
         return cast("Callable[[TrainingContext], Submission]", module.build)
-    hyperparameters_type = cast("type[Spec]", module.Hyperparameters)
     try:
-        hyperparameters = hyperparameters_type.from_mapping(point, where="hyperparameters")
+        hyperparameters = hyperparameters_type(spec).from_mapping(point, where="hyperparameters")
     except ConfigError as problem:
         raise SubmissionError(
             problem.what, where=f"submission {spec.name}, {problem.where}", hint=problem.hint
         ) from None
     build = cast("Callable[[TrainingContext, Spec], Submission]", module.build)
     return lambda context: build(context, hyperparameters)
+
+
+def hyperparameters_type(spec: SubmissionSpec) -> type[Spec]:
+    """Return the type that reads a submission's points.
+
+    Raises:
+        SubmissionError: If the code is missing.
+    """
+    return cast("type[Spec]", _submission_module(spec).Hyperparameters)
 
 
 def _folders_with(parent: Path, file_name: str) -> list[str]:

@@ -1,0 +1,242 @@
+"""What every workload must do, checked on its small data; usable without pytest (``perfbench check workload NAME``)."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from typing import cast
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from perfbench.api.contracts.finding import Finding
+from perfbench.api.workload import Batch, LossSums, Shard, Workload
+from perfbench.spec.workload import Split
+
+_SEED = 1
+_NUM_BATCHES = 3
+_SUM_TOLERANCE = 1e-6
+_NUM_SHARDS = 2
+_DROPOUT_RATE = 0.5
+
+
+def check_workload(workload: Workload) -> list[Finding]:
+    """Run every check on a workload whose data is prepared; takes seconds at mini scale."""
+    checks: list[tuple[str, Callable[[Workload], str]]] = [
+        ("the same seed builds the same model, another seed another one", _model_follows_seed),
+        ("building a model leaves the global generator alone", _build_leaves_generator),
+        ("every parameter has a role", _every_parameter_has_a_role),
+        ("the same seed gives the same batches, another seed others", _batches_follow_seed),
+        ("two shards make one batch, in order", _shards_make_one_batch),
+        ("a stream continues from its position", _stream_continues),
+        ("a stream crosses the end of an epoch", _stream_crosses_epoch),
+        ("evaluation covers each split exactly, for one and two shards and any batch size", _evaluation_is_exact),
+        ("the target's metric is among the results", _target_metric_exists),
+        ("padded examples change neither loss nor count", _padding_is_weightless),
+        ("model and loss compile into one graph and do not recompile", _compiles_whole),
+        ("a dropout rate takes effect, and zero switches it off", _dropout_takes_effect),
+    ]
+    return [_finding(name, check, workload) for name, check in checks]
+
+
+def _finding(name: str, check: Callable[[Workload], str], workload: Workload) -> Finding:
+    try:
+        return Finding(name=name, passed=True, detail=check(workload))
+    except Exception as problem:  # noqa: BLE001 - a check that cannot run has found something
+        text = str(problem).strip() or type(problem).__name__
+        return Finding(name=name, passed=False, detail=text.splitlines()[0])
+
+
+def _require(condition: bool, message: str) -> None:  # noqa: FBT001 - reads like an assertion
+    if not condition:
+        raise AssertionError(message)
+
+
+def _equal(first: dict[str, Tensor], second: dict[str, Tensor]) -> bool:
+    return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
+
+
+def _model_follows_seed(workload: Workload) -> str:
+    first, again, other = (workload.build_model(seed=seed).state_dict() for seed in (_SEED, _SEED, _SEED + 1))
+    _require(_equal(first, again), "two builds with one seed differ")
+    _require(not _equal(first, other), "two seeds give the same model")
+    return f"{sum(tensor.numel() for tensor in first.values()):,} parameters"
+
+
+def _build_leaves_generator(workload: Workload) -> str:
+    before = torch.get_rng_state()
+    workload.build_model(seed=_SEED)
+    _require(torch.equal(before, torch.get_rng_state()), "the global generator was moved")
+    return ""
+
+
+def _every_parameter_has_a_role(workload: Workload) -> str:
+    model = workload.build_model(seed=_SEED)
+    names = {name for name, _ in model.named_parameters()}
+    roles = workload.parameter_roles(model)
+    _require(names == set(roles), f"without a role, or unknown: {sorted(names ^ set(roles))[:3]}")
+    return ", ".join(sorted({role.value for role in roles.values()}))
+
+
+def _first_batches(workload: Workload, *, seed: int, shard: Shard, skip: int = 0) -> list[Batch]:
+    stream = workload.train_batches(global_batch_size=workload.spec.reference_batch_size, seed=seed, shard=shard)
+    try:
+        return list(itertools.islice(stream, skip, skip + _NUM_BATCHES))
+    finally:
+        stream.close()
+
+
+def _batches_follow_seed(workload: Workload) -> str:
+    first, again, other = (_first_batches(workload, seed=seed, shard=Shard()) for seed in (_SEED, _SEED, _SEED + 1))
+    _require(all(map(_equal, first, again)), "two streams with one seed differ")
+    _require(not all(map(_equal, first, other)), "two seeds give the same batches")
+    return f"batch of {workload.spec.reference_batch_size:,}"
+
+
+def _shards_make_one_batch(workload: Workload) -> str:
+    whole = _first_batches(workload, seed=_SEED, shard=Shard())
+    shards = [Shard(rank=rank, num_ranks=_NUM_SHARDS) for rank in range(_NUM_SHARDS)]
+    parts = [_first_batches(workload, seed=_SEED, shard=shard) for shard in shards]
+    for index, batch in enumerate(whole):
+        joined = {name: torch.cat([part[index][name] for part in parts]) for name in batch}
+        _require(_equal(batch, joined), f"global batch {index} is another one on {_NUM_SHARDS} shards")
+    return ""
+
+
+def _stream_continues(workload: Workload) -> str:
+    size = workload.spec.reference_batch_size
+    stream = workload.train_batches(global_batch_size=size, seed=_SEED, shard=Shard())
+    next(stream)
+    position = stream.state_dict()
+    expected = next(stream)
+    stream.close()
+    resumed = workload.train_batches(global_batch_size=size, seed=_SEED, shard=Shard())
+    resumed.load_state_dict(position)
+    actual = next(resumed)
+    resumed.close()
+    _require(_equal(expected, actual), "the batch after the position is another one")
+    return f"position {position}"
+
+
+def _stream_crosses_epoch(workload: Workload) -> str:
+    size = workload.spec.reference_batch_size
+    stream = workload.train_batches(global_batch_size=size, seed=_SEED, shard=Shard())
+    try:
+        seen: set[int] = set()
+        for index in itertools.count():
+            ids = stream.example_ids(index)
+            if not seen.isdisjoint(ids.tolist()):
+                break
+            _require(len(np.unique(ids)) == len(ids), f"batch {index} holds an example twice")
+            seen.update(ids.tolist())
+        first = stream.example_ids(0)
+        _require(not np.array_equal(first, stream.example_ids(index)), "the second epoch has the order of the first")
+        return f"{index} batches in an epoch"
+    finally:
+        stream.close()
+
+
+def _sums(workload: Workload, model: nn.Module, split: Split, *, batch_size: int, num_shards: int) -> dict[str, Tensor]:
+    total: dict[str, Tensor] = {}
+    counts = set()
+    for rank in range(num_shards):
+        batches = list(
+            workload.eval_batches(
+                split, global_batch_size=batch_size, seed=_SEED, shard=Shard(rank=rank, num_ranks=num_shards)
+            )
+        )
+        counts.add(len(batches))
+        for batch in batches:
+            for name, value in workload.eval_sums(model, batch, split=split).items():
+                total[name] = total[name] + value if name in total else value
+    _require(len(counts) == 1, f"ranks have different numbers of batches: {sorted(counts)}")
+    return total
+
+
+def _evaluation_is_exact(workload: Workload) -> str:
+    model = workload.build_model(seed=_SEED).eval()
+    seen = []
+    with torch.no_grad():
+        for split in Split:
+            size = workload.spec.eval_batch_size
+            ways = [(size, 1), (size, _NUM_SHARDS), (size // 2, 1)]
+            finished = [
+                workload.finish_metrics(split, _sums(workload, model, split, batch_size=batch, num_shards=shards))
+                for batch, shards in ways
+            ]
+            for name, value in finished[0].items():
+                others = [metrics[name] for metrics in finished[1:]]
+                worst = max(abs(other - value) for other in others)
+                _require(worst <= _SUM_TOLERANCE * max(1.0, abs(value)), f"{split.value}/{name} differs by {worst:.2e}")
+            seen.append(f"{split.value} {finished[0].get('num_examples', 0):,.0f}")
+    return ", ".join(seen)
+
+
+def _target_metric_exists(workload: Workload) -> str:
+    target = next(iter(workload.spec.targets.values()))
+    split_name, _, metric = target.metric.partition("/")
+    split = Split(split_name)
+    model = workload.build_model(seed=_SEED).eval()
+    with torch.no_grad():
+        sums = _sums(workload, model, split, batch_size=workload.spec.eval_batch_size, num_shards=1)
+    metrics = workload.finish_metrics(split, sums)
+    _require(metric in metrics, f"{target.metric} is not among {sorted(metrics)}")
+    return f"{target.metric} {metrics[metric]:.4f} before training"
+
+
+def _padding_is_weightless(workload: Workload) -> str:
+    model = workload.build_model(seed=_SEED).eval()
+    for split in Split:
+        batches = list(
+            workload.eval_batches(split, global_batch_size=workload.spec.eval_batch_size, seed=_SEED, shard=Shard())
+        )
+        padded = batches[-1]
+        poisoned = {name: _poisoned(tensor, padded["weights"]) for name, tensor in padded.items()}
+        with torch.no_grad():
+            plain, changed = (workload.eval_sums(model, batch, split=split) for batch in (padded, poisoned))
+        _require(_equal(plain, changed), f"{split.value}: what stands in padded examples changes the sums")
+    return ""
+
+
+def _poisoned(tensor: Tensor, weights: Tensor) -> Tensor:
+    """Overwrite padded examples with the first example: valid values that must not count."""
+    poisoned = tensor.clone()
+    if tensor is not weights and len(tensor) == len(weights):
+        poisoned[weights == 0] = tensor[0]
+    return poisoned
+
+
+def _compiles_whole(workload: Workload) -> str:
+    from torch._dynamo.utils import counters
+
+    model = workload.build_model(seed=_SEED)
+    batches = _first_batches(workload, seed=_SEED, shard=Shard())
+
+    def loss(batch: Batch) -> LossSums:
+        return workload.loss(model, batch)
+
+    compiled = cast("Callable[[Batch], LossSums]", torch.compile(loss, fullgraph=True, dynamic=False))
+    breaks_before = sum(counters["graph_break"].values())
+    compiled(batches[0]).summed.backward()
+    with torch.compiler.set_stance("fail_on_recompile"):
+        for batch in batches[1:]:
+            compiled(batch).summed.backward()
+    _require(sum(counters["graph_break"].values()) == breaks_before, "graph breaks")
+    return f"{_NUM_BATCHES} steps"
+
+
+def _dropout_takes_effect(workload: Workload) -> str:
+    model = workload.build_model(seed=_SEED).train()
+    batch = _first_batches(workload, seed=_SEED, shard=Shard())[0]
+    has_dropout = any(isinstance(module, nn.Dropout) for module in model.modules())
+    if not has_dropout:
+        return "the model has no dropout"
+    with torch.no_grad():
+        workload.set_dropout(model, _DROPOUT_RATE)
+        dropped = {float(workload.loss(model, batch).summed) for _ in range(_NUM_BATCHES)}
+        workload.set_dropout(model, 0.0)
+        kept = {float(workload.loss(model, batch).summed) for _ in range(_NUM_BATCHES)}
+    _require(len(dropped) > 1, "a rate of 0.5 changes nothing")
+    _require(len(kept) == 1, "a rate of 0 still drops")
+    return ""

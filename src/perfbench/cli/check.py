@@ -1,0 +1,68 @@
+"""``perfbench check workload|submission NAME``: the contract, without pytest."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from perfbench.api.contracts.finding import Finding
+from perfbench.cli.progress import data_progress
+from perfbench.compose import choices, compose_run, compose_workload
+from perfbench.errors import ExitCode
+from perfbench.launch.preflight import ensure_data
+from perfbench.registry import build_workload, hyperparameters_type, submission_builder, submission_folder
+from perfbench.spec.workload import ScaleName
+from perfbench.tuning.sampler import points_for_study
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the verb's arguments."""
+    parser.add_argument("kind", choices=["workload", "submission"])
+    parser.add_argument("name")
+    parser.add_argument("--data-root", type=Path, default=Path("data"), help="for workloads: checked on mini data")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run the conformance suite and print each check; exit with 1 if one fails."""
+    console = Console(soft_wrap=True)
+    if arguments.kind == "workload":
+        findings = _workload_findings(arguments.name, arguments.data_root.resolve(), console)
+    else:
+        findings = _submission_findings(arguments.name)
+    table = Table("check", "", "seen")
+    for finding in findings:
+        table.add_row(finding.name, "[green]ok[/]" if finding.passed else "[red]failed[/]", finding.detail)
+    console.print(table)
+    failed = [finding for finding in findings if not finding.passed]
+    console.print(f"{arguments.kind} {arguments.name}: {len(findings) - len(failed)} of {len(findings)} checks passed")
+    return int(ExitCode.RUN_FAILED if failed else ExitCode.DONE)
+
+
+def _workload_findings(name: str, data_root: Path, console: Console) -> list[Finding]:
+    workload = compose_workload(name, scale=ScaleName.MINI.value)
+    with data_progress(console) as progress:
+        ensure_data(workload, data_root, progress, may_prepare=True)
+    from perfbench.api.contracts.workload import check_workload
+
+    return check_workload(build_workload(workload, data_root))
+
+
+def _submission_findings(name: str) -> list[Finding]:
+    """Check a submission at the first and the last point of study 0."""
+    request = compose_run([f"submission={name}"])
+    spec = request.submission
+    from perfbench.api.contracts.submission import check_hyperparameters, check_source, check_submission
+
+    findings = check_source(submission_folder(spec), workload_names=choices("workload"))
+    points = points_for_study(spec, request.ruleset, study=0, run_seed=0)
+    for number in sorted({1, len(points)}):
+        point = points[number - 1]
+        found = check_submission(submission_builder(spec, point))
+        if point is not None:
+            found += check_hyperparameters(hyperparameters_type(spec), point)
+        findings += [dataclasses.replace(finding, name=f"point {number}: {finding.name}") for finding in found]
+    return findings

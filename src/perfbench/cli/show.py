@@ -1,0 +1,63 @@
+"""``perfbench show``: the composed, typed configuration, and what there is to choose from."""
+
+from __future__ import annotations
+
+import argparse
+
+from rich.console import Console
+from rich.table import Table
+
+from perfbench.compose import choices, compose_run, compose_submission, compose_workload
+from perfbench.errors import ExitCode
+from perfbench.launch.plan import plan_study
+from perfbench.spec.submission import PointSpace
+from perfbench.spec.workload import ScaleName
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the verb's arguments."""
+    parser.add_argument(
+        "what", nargs="*", metavar="workloads | submissions | KEY=VALUE", help="nothing shows the default configuration"
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Print a table of workloads or submissions, or the configuration that overrides compose."""
+    console = Console(soft_wrap=True)
+    if arguments.what == ["workloads"]:
+        console.print(_workloads())
+    elif arguments.what == ["submissions"]:
+        console.print(_submissions())
+    else:
+        request = compose_run(arguments.what)
+        console.print_json(request.to_json())
+        console.print(f"{len(plan_study(request))} trial(s) in this study", style="dim", highlight=False)
+    return int(ExitCode.DONE)
+
+
+def _workloads() -> Table:
+    table = Table("workload", "scale", "data", "target", "budget", "steps", "what it is")
+    for name in choices("workload"):
+        for scale in ScaleName:
+            spec = compose_workload(name, scale=scale.value)
+            targets = ", ".join(
+                f"{kind.value} {target.metric} {target.threshold:g}" for kind, target in spec.targets.items()
+            )
+            budget = f"{spec.max_submission_time_s:,.0f} s"
+            table.add_row(name, scale.value, spec.dataset, targets, budget, f"{spec.step_hint:,}", spec.description)
+    return table
+
+
+def _submissions() -> Table:
+    table = Table("submission", "rulesets", "search space", "what it is")
+    for name in choices("submission"):
+        spec = compose_submission(name)
+        space = spec.search_space
+        if space is None:
+            shown = "-"
+        elif isinstance(space, PointSpace):
+            shown = f"{len(space.points)} points"
+        else:
+            shown = f"{len(space.dimensions)} dimensions"
+        table.add_row(name, ", ".join(spec.rulesets), shown, spec.description)
+    return table
