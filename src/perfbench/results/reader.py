@@ -6,20 +6,22 @@ killed: a last line without its end, and such a line closed by the next attempt.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
 from perfbench.errors import PerfbenchError, ResultsError
 from perfbench.results.store import valid_measurements
 from perfbench.results.trials import Complaint, Reading, RecordedTrial, without_duplicates
+from perfbench.results.walk import walk
 from perfbench.spec.base import Spec
 from perfbench.spec.environment import Environment
 from perfbench.spec.result import Measurement, MeasurementRecord, Resumed, TrialResult
 from perfbench.spec.run import TrialSpec
 
+_FactT = TypeVar("_FactT", bound=Spec)
 _RECORD: TypeAdapter[Measurement | Resumed] = TypeAdapter(MeasurementRecord)
 _NEVER_HOLD_TRIALS = frozenset({"checkpoints", "logs"})
 _LARGEST_STEP = 2**62
@@ -48,32 +50,15 @@ def trial_folders(paths: Sequence[Path], complaints: list[Complaint]) -> Iterato
     Raises:
         ResultsError: If one of the paths does not exist.
     """
-    for path in paths:
-        if not path.exists():
-            raise ResultsError("there is no such file or folder", where=str(path), hint="`perfbench run` makes one")
-    visited: set[Path] = set()
-    pending = [path.parent if path.is_file() else path for path in reversed(paths)]
-    while pending:
-        folder = pending.pop()
-        try:
-            real = folder.resolve()
-            if real in visited:
-                continue
-            visited.add(real)
-            names = sorted(os.listdir(folder))  # noqa: PTH208 - names only, an order of magnitude faster
-            if "run.json" in names:
-                yield folder
-                continue
-            if "measurements.jsonl" in names:
-                complaints.append(Complaint(folder, "measurements without run.json: the trial cannot be read"))
-                continue
-            pending.extend(
-                folder / name
-                for name in reversed(names)
-                if name not in _NEVER_HOLD_TRIALS and not name.startswith(".") and (folder / name).is_dir()
-            )
-        except OSError as problem:  # a link to itself, no permission, an input/output error
-            complaints.append(Complaint(folder, f"cannot be read: {problem.strerror or problem}"))
+    for folder, folders, files in walk(paths, complaints):
+        if "run.json" in files:
+            folders.clear()
+            yield folder
+        elif "measurements.jsonl" in files:
+            folders.clear()
+            complaints.append(Complaint(folder, "measurements without run.json: the trial cannot be read"))
+        else:
+            folders[:] = [name for name in folders if name not in _NEVER_HOLD_TRIALS]
 
 
 def read_trial(folder: Path, complaints: list[Complaint]) -> RecordedTrial | None:
@@ -92,7 +77,7 @@ def read_trial(folder: Path, complaints: list[Complaint]) -> RecordedTrial | Non
     )
 
 
-def _read_fact(kind: type[FactT], path: Path, complaints: list[Complaint]) -> FactT | None:
+def _read_fact(kind: type[_FactT], path: Path, complaints: list[Complaint]) -> _FactT | None:
     try:
         return kind.from_json(path.read_bytes(), where=path.name, error=ResultsError)
     except FileNotFoundError:

@@ -109,9 +109,7 @@ class Reading:
     complaints: list[Complaint] = field(default_factory=list)
 
 
-def without_duplicates(
-    trials: Iterable[RecordedTrial], complaints: list[Complaint]
-) -> list[RecordedTrial]:
+def without_duplicates(trials: Iterable[RecordedTrial], complaints: list[Complaint]) -> list[RecordedTrial]:
     """Keep the first trial of each name and setting, sorted; complain about the others."""
     kept: dict[tuple[str, str, TrialKey], RecordedTrial] = {}
     for trial in trials:

@@ -1,0 +1,65 @@
+"""``perfbench score``: trial folders to a leaderboard."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the verb's arguments."""
+    add_input_arguments(parser)
+    parser.add_argument("--out", type=Path, metavar="DIR", help="where the files go (default: PATH/score)")
+    parser.add_argument("--strict", action="store_true", help="refuse partial results and unreadable records")
+    parser.add_argument("--no-pictures", action="store_true", help="do not draw the performance profile")
+
+
+def add_input_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare what is read: the same for score, report and verify."""
+    parser.add_argument(
+        "paths", nargs="*", type=Path, metavar="PATH", help="folders with trials, at any depth (default: runs)"
+    )
+    parser.add_argument(
+        "--benchmark",
+        metavar="NAME",
+        help="read published AlgoPerf logs, and score them as configs/benchmark/NAME.yaml says (or a YAML file)",
+    )
+    parser.add_argument(
+        "--as-published", action="store_true", help="follow the published board where it departs from the rules"
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Score, print the tables and write them; 1 where ``--strict`` refuses."""
+    from rich.console import Console
+
+    from perfbench.cli.boards import input_paths, print_board, print_complaints, read_boards
+    from perfbench.errors import ExitCode
+    from perfbench.scoring.files import write_boards
+    from perfbench.scoring.uncertainty import bootstrap
+
+    console = Console(soft_wrap=False)
+    paths = input_paths(arguments.paths)
+    read = read_boards(paths, benchmark=arguments.benchmark, as_published=arguments.as_published)
+    boards = [(board, bootstrap(board)) for board in read.boards]
+    for board, uncertainty in boards:
+        print_board(console, board, uncertainty)
+    print_complaints(console, read.complaints)
+    reasons = [warning for board in read.boards for warning in board.warnings]
+    reasons += [str(complaint) for complaint in read.complaints if not complaint.is_harmless]
+    if arguments.strict and reasons:
+        console.print(f"[bold red]refused[/]: --strict, and {len(reasons)} warnings stand above; nothing was written")
+        return int(ExitCode.RUN_FAILED)
+    folder = arguments.out or default_folder(paths)
+    complaints = [str(complaint) for complaint in read.complaints]
+    files = write_boards(folder, boards, complaints, with_pictures=not arguments.no_pictures)
+    partial = f"[yellow]partial: {len(reasons)} warnings above[/]; " if reasons else ""
+    names = ", ".join(file.name for file in files)
+    console.print(f"{partial}{read.num_trials} trials judged; wrote {names} to [bold]{folder}[/]", soft_wrap=True)
+    return int(ExitCode.DONE)
+
+
+def default_folder(paths: list[Path]) -> Path:
+    """Return where the files go unless told: beside the first trials."""
+    first = paths[0]
+    return (first if first.is_dir() else first.parent) / "score"

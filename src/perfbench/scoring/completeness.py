@@ -1,0 +1,59 @@
+"""What is missing from a board, said so that nobody can overlook it."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
+
+from perfbench.results.benchmark import Benchmark
+from perfbench.results.trials import TrialLog
+from perfbench.scoring.times import Times
+
+
+def warnings_of(
+    logs: Sequence[TrialLog], times: Times, submissions: Sequence[str], benchmark: Benchmark
+) -> Iterator[str]:
+    """Yield what makes the board partial: one line per submission and kind of gap."""
+    unscorable = Counter(log.key.submission for log in logs if not log.is_scorable)
+    for submission, count in sorted(unscorable.items()):
+        yield f"{submission}: {_count(count, 'trial')} left out: evaluated after fixed steps, not by wall clock"
+    for submission in submissions:
+        gaps: dict[str, list[str]] = defaultdict(list)
+        for workload in benchmark.workloads:
+            found = times.get((submission, workload))
+            if found is None:
+                gaps["not run, so not reached"].append(workload)
+                continue
+            if len(found.studies) < benchmark.num_studies:
+                gaps[f"{len(found.studies)} of {benchmark.num_studies} studies"].append(workload)
+            num_trials = sum(study.num_trials for study in found.studies)
+            expected = benchmark.num_trials * len(found.studies)
+            if num_trials < expected:
+                gaps[f"{num_trials} of {expected} trials in the studies run"].append(workload)
+            if found.num_unfinished:
+                gaps[f"{_count(found.num_unfinished, 'trial')} not finished"].append(workload)
+        for gap, workloads in gaps.items():
+            yield f"{submission}: {gap} on {_listed(workloads, len(benchmark.workloads))}"
+
+
+def notes_of(
+    logs: Sequence[TrialLog], submissions: Sequence[str], benchmark: Benchmark, *, as_published: bool
+) -> Iterator[str]:
+    """Yield what a reader should know though nothing is missing."""
+    foreign = Counter(log.key.workload for log in logs if log.key.workload not in benchmark.workloads)
+    for workload, count in sorted(foreign.items()):
+        yield f"{workload}: {_count(count, 'trial')} left out, the workload is not part of {benchmark.name}"
+    if benchmark.is_smoke:
+        yield "smoke targets: they show that a submission trains, not how good it is"
+    if as_published and benchmark.as_published is not None:
+        yield f"as published, not by the rules: {benchmark.as_published.source}"
+    if len(submissions) == 1:
+        yield "one submission: every ratio is to itself"
+
+
+def _listed(workloads: Sequence[str], num_workloads: int) -> str:
+    return "all workloads" if len(workloads) == num_workloads > 1 else ", ".join(workloads)
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

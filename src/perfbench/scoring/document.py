@@ -1,0 +1,88 @@
+"""A board as plain data, for programs: everything that the tables say, unrounded. Infinity is ``null``."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from perfbench.scoring.board import Board
+from perfbench.scoring.compare import compare_all
+from perfbench.scoring.uncertainty import Interval, Uncertainty
+
+SCHEMA_VERSION = 1
+
+
+def as_json(boards: Sequence[tuple[Board, Uncertainty | None]], complaints: Sequence[str]) -> str:
+    """Return boards as one JSON document."""
+    document = {
+        "schema_version": SCHEMA_VERSION,
+        "boards": [board_document(board, uncertainty) for board, uncertainty in boards],
+        "complaints": list(complaints),
+    }
+    return json.dumps(document, indent=1, allow_nan=False) + "\n"
+
+
+def board_document(board: Board, uncertainty: Uncertainty | None) -> dict[str, Any]:
+    """Return one board as plain data."""
+    return {
+        "name": board.benchmark.name,
+        "rules": board.benchmark.model_dump(mode="json", exclude={"as_published"}),
+        "leaderboard": [
+            {
+                "submission": name,
+                "score": board.score[name],
+                "score_interval": _interval(uncertainty.score[name]) if uncertainty else None,
+                "rank_interval": _interval(uncertainty.rank[name]) if uncertainty else None,
+            }
+            for name in board.submissions
+        ],
+        "interval_level": uncertainty.level if uncertainty else None,
+        "times": [
+            {
+                "submission": cell.submission,
+                "workload": cell.workload,
+                "time_to_target_s": finite(cell.time.time_s),
+                "time_interval_s": _interval(uncertainty.time_s[place]) if uncertainty else None,
+                "verdict": cell.verdict.value,
+                "ratio_to_fastest": finite(cell.ratio),
+                "studies": [
+                    {
+                        "study": study.study,
+                        "time_s": finite(study.time_s),
+                        "trial": study.trial,
+                        "trials": study.num_trials,
+                    }
+                    for study in cell.time.studies
+                ],
+            }
+            for place, cell in sorted(board.cells.items())
+        ],
+        "pairs": [
+            {
+                "submission": pair.submission,
+                "against": pair.other,
+                "wins": pair.wins,
+                "losses": pair.losses,
+                "ties": pair.ties,
+                "mean_speed_up": finite(pair.mean_speed_up),
+                "speed_ups": pair.speed_ups,
+                "probability_of_higher_score": (
+                    uncertainty.scores_higher[pair.submission, pair.other] if uncertainty else None
+                ),
+            }
+            for pair in compare_all(board)
+        ],
+        "warnings": list(board.warnings),
+        "notes": list(board.notes),
+    }
+
+
+def finite(value: float) -> float | None:
+    """Return the value, or ``None`` where JSON has no number for it."""
+    return value if math.isfinite(value) else None
+
+
+def _interval(interval: Interval | None) -> list[float | None] | None:
+    return None if interval is None else [finite(interval.low), finite(interval.high)]

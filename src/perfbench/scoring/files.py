@@ -1,0 +1,86 @@
+"""Writes boards to a folder: Markdown and LaTeX for people, CSV and JSON for programs, the profile as a picture."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from perfbench.errors import ScoringError
+from perfbench.results.files import atomic_file
+from perfbench.scoring.board import Board
+from perfbench.scoring.document import as_json
+from perfbench.scoring.tables import (
+    as_csv,
+    as_latex,
+    as_markdown,
+    comparison_table,
+    score_table,
+    time_table,
+    trial_table,
+)
+from perfbench.scoring.uncertainty import Uncertainty
+
+
+def write_boards(
+    folder: Path,
+    boards: Sequence[tuple[Board, Uncertainty | None]],
+    complaints: Sequence[str],
+    *,
+    with_pictures: bool,
+) -> list[Path]:
+    """Write everything, replacing what an earlier call wrote, and return the files.
+
+    Raises:
+        ScoringError: If the folder cannot be written.
+    """
+    contents: dict[str, bytes] = {
+        "leaderboard.md": "\n".join(_page(board, uncertainty) for board, uncertainty in boards).encode(),
+        "leaderboard.tex": "\n".join(_latex(board, uncertainty) for board, uncertainty in boards).encode(),
+        "leaderboard.json": as_json(boards, complaints).encode(),
+    }
+    for board, uncertainty in boards:
+        stem = f"_{slug(board.benchmark.name)}" if len(boards) > 1 else ""
+        contents[f"scores{stem}.csv"] = as_csv(score_table(board, uncertainty)).encode()
+        contents[f"trials{stem}.csv"] = as_csv(trial_table(board)).encode()
+        contents[f"pairs{stem}.csv"] = as_csv(comparison_table(board)).encode()
+        if with_pictures:
+            contents |= _pictures(board, stem)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, content in contents.items():
+            with atomic_file(folder / name) as file:
+                file.write(content)
+    except OSError as problem:
+        raise ScoringError(
+            f"the tables cannot be written: {problem.strerror}", where=str(folder), hint="choose a folder with --out"
+        ) from None
+    return [folder / name for name in contents]
+
+
+def slug(name: str) -> str:
+    """Return the name as part of a file name.
+
+    >>> slug("mini external v1.0 smoke target")
+    'mini_external_v1.0_smoke_target'
+    """
+    return re.sub(r"[^\w.-]+", "_", name)
+
+
+def _page(board: Board, uncertainty: Uncertainty | None) -> str:
+    tables = [score_table(board, uncertainty), time_table(board, uncertainty)]
+    if len(board.submissions) > 1:
+        tables.append(comparison_table(board))
+    warnings = "".join(f"- **warning**: {warning}\n" for warning in board.warnings)
+    return "\n".join([*(as_markdown(table) for table in tables), warnings])
+
+
+def _latex(board: Board, uncertainty: Uncertainty | None) -> str:
+    return "\n".join(as_latex(table) for table in (score_table(board, uncertainty), time_table(board, uncertainty)))
+
+
+def _pictures(board: Board, stem: str) -> dict[str, bytes]:
+    from perfbench.scoring.plot import as_png, as_svg, profile_figure
+
+    figure = profile_figure(board)
+    return {f"profile{stem}.svg": as_svg(figure), f"profile{stem}.png": as_png(figure)}

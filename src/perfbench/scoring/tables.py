@@ -1,0 +1,184 @@
+"""A board as tables, and tables as Markdown, CSV and LaTeX. Numbers are rounded here and nowhere else."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from perfbench.scoring.board import Board, Cell, Verdict
+from perfbench.scoring.compare import Comparison, compare_all
+from perfbench.scoring.uncertainty import Interval, Uncertainty
+
+_MARKS = {
+    Verdict.COUNTED: "",
+    Verdict.MISSED: "—",
+    Verdict.TOO_SLOW: "†",
+    Verdict.HELD_OUT_MISSED: "‡",
+    Verdict.NOT_RUN: "not run",
+}
+LEGEND = (
+    "Times are medians over studies of the fastest trial, in seconds of submission time. "
+    "—: target not reached; †: reached, but too far behind the fastest to count; "
+    "‡: reached, but its held-out variant was not."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Text in rows and columns; the first column names the row."""
+
+    title: str
+    header: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    caption: str = ""
+
+
+def score_table(board: Board, uncertainty: Uncertainty | None = None) -> Table:
+    """Return rank, score and on how much it rests."""
+    bases = board.benchmark.base_workloads()
+    rows = []
+    for name in board.submissions:
+        cells = [board.cells[name, workload] for workload in bases]
+        counted = sum(cell.verdict is Verdict.COUNTED for cell in cells)
+        studies = [len(cell.time.studies) for cell in cells]
+        interval = uncertainty.score[name] if uncertainty else None
+        row = [
+            str(1 + sum(board.score[other] > board.score[name] for other in board.submissions)),
+            name,
+            f"{board.score[name]:.4f}",
+            _interval(interval, "{:.3f}".format),
+            f"{counted} of {len(bases)}",
+            str(min(studies)) if min(studies) == max(studies) else f"{min(studies)} to {max(studies)}",
+        ]
+        rows.append(tuple(row))
+    level = f"{uncertainty.level:.0%} interval" if uncertainty else "interval"
+    header = ("rank", "submission", "score", level, "workloads counted", "studies")
+    return Table(f"Leaderboard: {board.benchmark.name}", header, tuple(rows), "; ".join(board.notes))
+
+
+def time_table(board: Board, uncertainty: Uncertainty | None = None) -> Table:
+    """Return the median time to target of every submission on every workload, with the rules' verdict."""
+    workloads = tuple(board.benchmark.workloads)
+
+    def text(name: str, workload: str) -> str:
+        interval = uncertainty.time_s.get((name, workload)) if uncertainty else None
+        return cell_text(board.cells[name, workload], interval)
+
+    if len(workloads) >= len(board.submissions):  # the shorter side goes across the page
+        rows = tuple((workload, *(text(name, workload) for name in board.submissions)) for workload in workloads)
+        return Table("Time to target (s)", ("workload", *board.submissions), rows, LEGEND)
+    rows = tuple((name, *(text(name, workload) for workload in workloads)) for name in board.submissions)
+    return Table("Time to target (s)", ("submission", *workloads), rows, LEGEND)
+
+
+def comparison_table(board: Board) -> Table:
+    """Return wins, losses and mean speed-up for every pair."""
+    rows = tuple(_comparison_row(comparison) for comparison in compare_all(board))
+    header = ("submission", "against", "wins", "losses", "ties", "mean speed-up", "both reached")
+    return Table("Pairs", header, rows, "Speed-up: geometric mean over the workloads that both reached.")
+
+
+def trial_table(board: Board) -> Table:
+    """Return one row per judged trial."""
+    rows = []
+    for key, end in sorted(board.ends.items()):
+        outcome = "no end" if end.outcome is None else end.outcome.kind
+        rows.append(
+            (
+                key.submission,
+                key.workload,
+                str(key.study),
+                str(key.trial),
+                outcome,
+                f"{end.time_s:.6f}",
+                "" if end.evaluation_index is None else str(end.evaluation_index),
+            )
+        )
+    header = ("submission", "workload", "study", "trial", "outcome", "time_to_target_s", "evaluation_index")
+    return Table("Trials", header, tuple(rows))
+
+
+def cell_text(cell: Cell, interval: Interval | None = None) -> str:
+    """Return a cell for people: time, interval, and the mark of the rule that took it away."""
+    mark = _MARKS[cell.verdict]
+    if not math.isfinite(cell.time.time_s):
+        return mark
+    shown = _interval(interval, seconds_text)
+    return " ".join(part for part in (seconds_text(cell.time.time_s) + mark, shown) if part)
+
+
+def seconds_text(seconds: float) -> str:
+    """Return seconds with the digits that mean something.
+
+    >>> seconds_text(41001.4), seconds_text(12.345), seconds_text(math.inf)
+    ('41,001', '12.3', '—')
+    """
+    if not math.isfinite(seconds):
+        return "—"
+    return f"{seconds:,.0f}" if seconds >= 100 else f"{seconds:.3g}"  # noqa: PLR2004 - a matter of layout
+
+
+def _interval(interval: Interval | None, render: Callable[[float], str]) -> str:
+    if interval is None:
+        return ""
+    return f"[{render(interval.low)}, {render(interval.high)}]"
+
+
+def _comparison_row(comparison: Comparison) -> tuple[str, ...]:
+    speed_up = comparison.mean_speed_up
+    return (
+        comparison.submission,
+        comparison.other,
+        str(comparison.wins),
+        str(comparison.losses),
+        str(comparison.ties),
+        f"{speed_up:.3f}" if math.isfinite(speed_up) else "—",
+        str(len(comparison.speed_ups)),
+    )
+
+
+def as_markdown(table: Table) -> str:
+    """Return a table that is readable as text too."""
+    cells = [[cell.replace("|", "\\|") for cell in row] for row in (table.header, *table.rows)]
+    widths = [max(3, *(len(row[column]) for row in cells)) for column in range(len(table.header))]
+    lines = [_markdown_row(row, widths) for row in cells]
+    lines.insert(1, _markdown_row(["-" * width for width in widths], widths))
+    caption = f"\n\n{table.caption}" if table.caption else ""
+    return f"## {table.title}\n\n" + "\n".join(lines) + caption + "\n"
+
+
+def _markdown_row(cells: Sequence[str], widths: Sequence[int]) -> str:
+    return "| " + " | ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)) + " |"
+
+
+def as_csv(table: Table) -> str:
+    """Return comma-separated values with a header line."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(table.header)
+    writer.writerows(table.rows)
+    return text.getvalue()
+
+
+_LATEX = str.maketrans({
+    "_": r"\_", "&": r"\&", "%": r"\%", "#": r"\#", "$": r"\$", "{": r"\{", "}": r"\}",
+    "—": "---", "†": r"\textdagger{}", "‡": r"\textdaggerdbl{}",
+})  # fmt: skip
+
+
+def as_latex(table: Table) -> str:
+    """Return a ``tabular`` inside a ``table``; it needs the package booktabs."""
+
+    def line(cells: Sequence[str]) -> str:
+        return " & ".join(cell.translate(_LATEX) for cell in cells) + r" \\"
+
+    body = "\n".join(line(row) for row in table.rows)
+    caption = f"{table.title}. {table.caption}".strip().translate(_LATEX)
+    return (
+        "\\begin{table}\n\\centering\n"
+        f"\\begin{{tabular}}{{l{'r' * (len(table.header) - 1)}}}\n\\toprule\n{line(table.header)}\n\\midrule\n"
+        f"{body}\n\\bottomrule\n\\end{{tabular}}\n\\caption{{{caption}}}\n\\end{{table}}\n"
+    )

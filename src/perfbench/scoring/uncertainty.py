@@ -1,0 +1,114 @@
+"""How far a score could have come out otherwise: bootstrap over studies.
+
+The studies of a submission on a workload are independent repetitions with their own seeds, so they are drawn with
+replacement, for every submission and workload on its own. What is not repeated (the hardware, the data) is not in
+these intervals.
+
+Source: Efron and Tibshirani (1993), chapter 13, percentile intervals.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from perfbench.results.trials import Floats
+from perfbench.scoring.board import Board
+from perfbench.scoring.profile import Layout, scores
+from perfbench.scoring.times import WorkloadTime
+
+_LEVEL = 0.95
+_NUM_SAMPLES = 2000
+
+
+class Interval(NamedTuple):
+    """A percentile interval; infinite ends where a target is missed in some samples."""
+
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, slots=True)
+class Uncertainty:
+    """What bootstrap samples of a board say."""
+
+    level: float
+    num_samples: int
+    score: dict[str, Interval | None]
+    """``None`` where nothing was repeated, so that nothing can be said."""
+    time_s: dict[tuple[str, str], Interval | None]
+    rank: dict[str, Interval]
+    scores_higher: dict[tuple[str, str], float]
+    """Share of samples in which the first submission scores higher; ties count half."""
+    is_faster: dict[tuple[str, str, str], float]
+    """Share of samples in which the first is faster than the second on the workload; ties count half."""
+
+
+def bootstrap(board: Board, *, num_samples: int = _NUM_SAMPLES, level: float = _LEVEL, seed: int = 0) -> Uncertainty:
+    """Resample studies and score every sample.
+
+    Args:
+        board: The leaderboard.
+        num_samples: Bootstrap samples.
+        level: Of the intervals.
+        seed: Same seed, same intervals.
+    """
+    generator = np.random.default_rng(seed)
+    names, workloads = board.submissions, tuple(board.benchmark.workloads)
+    times = np.full((num_samples, len(names), len(workloads)), math.inf)
+    for row, name in enumerate(names):
+        for column, workload in enumerate(workloads):
+            times[:, row, column] = resampled_medians(board.cells[name, workload].time, num_samples, generator)
+    sampled = scores(times, Layout.of(board.benchmark), board.benchmark)
+    ranks = 1.0 + (sampled[:, None, :] > sampled[:, :, None]).sum(axis=-1)
+    repeated = {
+        name: max(len(board.cells[name, workload].time.studies) for workload in workloads) > 1 for name in names
+    }
+    pairs = [(i, j) for i in range(len(names)) for j in range(len(names)) if i != j]
+    return Uncertainty(
+        level=level,
+        num_samples=num_samples,
+        score={name: interval_of(sampled[:, i], level) if repeated[name] else None for i, name in enumerate(names)},
+        time_s={
+            (name, workload): interval_of(times[:, i, j], level)
+            if len(board.cells[name, workload].time.studies) > 1
+            else None
+            for i, name in enumerate(names)
+            for j, workload in enumerate(workloads)
+        },
+        rank={name: interval_of(ranks[:, i], level) for i, name in enumerate(names)},
+        scores_higher={(names[i], names[j]): _share_above(sampled[:, i], sampled[:, j]) for i, j in pairs},
+        is_faster={
+            (names[i], names[j], workload): _share_above(times[:, j, column], times[:, i, column])
+            for i, j in pairs
+            for column, workload in enumerate(workloads)
+        },
+    )
+
+
+def resampled_medians(time: WorkloadTime, num_samples: int, generator: np.random.Generator) -> Floats:
+    """Return the median of each of many draws of as many studies, with replacement."""
+    if not time.studies:
+        return np.full(num_samples, math.inf)
+    values = np.array([study.time_s for study in time.studies])
+    drawn = np.sort(values[generator.integers(len(values), size=(num_samples, len(values)))], axis=1)
+    middle = len(values) // 2
+    if len(values) % 2:
+        return np.asarray(drawn[:, middle])
+    return np.asarray((drawn[:, middle - 1] + drawn[:, middle]) / 2)
+
+
+def interval_of(samples: Floats, level: float) -> Interval:
+    """Return the percentile interval, made of samples: interpolating next to infinity would give no number."""
+    tail = (1.0 - level) / 2
+    ordered = np.sort(samples)
+    low = ordered[math.floor(tail * (len(ordered) - 1))]
+    high = ordered[math.ceil((1.0 - tail) * (len(ordered) - 1))]
+    return Interval(float(low), float(high))
+
+
+def _share_above(one: Floats, other: Floats) -> float:
+    return float(np.mean(one > other) + np.mean(one == other) / 2)
