@@ -1,0 +1,17 @@
+"""Prepared data that all integration tests share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.integration import small_criteo
+
+
+@pytest.fixture(scope="session")
+def data_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data root with a few thousand planted rows."""
+    root = tmp_path_factory.mktemp("data")
+    small_criteo.prepare_data(root)
+    return root
