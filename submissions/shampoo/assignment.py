@@ -10,6 +10,9 @@ from torch import Tensor
 
 _ALIGNMENT_BYTES = 64
 
+# torch 2.14 renames the collective and warns about the old name; torch 2.13 knows only the old one.
+_ALL_GATHER = getattr(dist, "all_gather_single", None) or dist.all_gather_into_tensor
+
 
 def assign_greedily(sizes_bytes: Sequence[int], *, num_ranks: int) -> list[int]:
     """Return the owner of each block: largest first, each to the rank with the least so far.
@@ -64,7 +67,7 @@ class BlockExchange:
             return
         if self._own:
             torch._foreach_copy_(self._own_slots, self._own)
-        dist.all_gather_into_tensor(self._buffer, self._own_part)
+        _ALL_GATHER(self._buffer, self._own_part)
         if self._others:
             torch._foreach_copy_(self._others, self._other_slots)
 

@@ -1,7 +1,7 @@
 """Distributed Shampoo: Kronecker-factored preconditioning of blocks, grafted to the length of a simpler update.
 
 Each rank holds the state of its own blocks only, updates those blocks of the parameters, and one collective spreads
-them. Given equal gradients the result is the same, bit for bit, for any number of ranks.
+them. Given equal gradients the result is the same, bit for bit on a CPU, for any number of ranks.
 
 Source: Shi et al. (2023), "A Distributed Data-Parallel PyTorch Implementation of the Distributed Shampoo Optimizer";
 settings and order of operations as measured on the AlgoPerf v0.5 entry.
@@ -9,10 +9,7 @@ settings and order of operations as measured on the AlgoPerf v0.5 entry.
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from enum import StrEnum
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, overload
 
 import torch
@@ -21,56 +18,11 @@ from torch.optim.optimizer import Optimizer
 
 from perfbench.errors import SubmissionError
 from submissions.shampoo.assignment import BlockExchange, assign_greedily
-from submissions.shampoo.blocking import Blocking
 from submissions.shampoo.roots import inverse_roots
+from submissions.shampoo.settings import Grafting, ShampooSettings
+from submissions.shampoo.state import BlockState, OwnedBlock
 
 _GRAFT_GUARD = 1e-16
-
-
-class Grafting(StrEnum):
-    """Whose length the preconditioned direction takes."""
-
-    ADAM = "adam"
-    SGD = "sgd"
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ShampooSettings:
-    """What one instance does."""
-
-    beta1: float
-    """Decay of the filtered gradient; 0 for none."""
-    beta2: float
-    """Decay of the factors and of the Adam graft's second moment."""
-    weight_decay: float
-    grafting: Grafting
-    use_nadam: bool
-    momentum: float = 0.0
-    """Decay of the moving average of updates, applied with Nesterov; 0 for none."""
-    inv_root_override: int = 0
-    """Root for blocks of every order; 0 for twice the order."""
-    epsilon: float = 1e-8
-    graft_epsilon: float = 1e-8
-    precondition_frequency: int = 100
-    """Roots are computed, and for the first time used, at multiples of this step."""
-    blocking: Blocking = field(default_factory=lambda: Blocking(max_dimension=1024))
-    is_preconditioned: bool = True
-    """False for the graft alone: no factors are kept."""
-
-
-@dataclass(slots=True)
-class _Block:
-    """One block that this rank owns."""
-
-    key: str
-    parameter: nn.Parameter
-    index: int
-    weights: Tensor
-    tensors: dict[str, Tensor]
-    """``filtered``, ``second``, ``momentum`` where used; ``factor_<i>`` and ``root_<i>`` for every dimension."""
-
-    def per_dimension(self, name: str) -> list[Tensor]:
-        return [self.tensors[f"{name}_{axis}"] for axis in range(self.weights.dim())]
 
 
 class DistributedShampoo(Optimizer):
@@ -80,17 +32,22 @@ class DistributedShampoo(Optimizer):
     dimensions but i)``. From the first root step on, the filtered gradient is contracted with every
     ``(A_i / (1 - b2^t) + eps)^(-1/r)`` and scaled to the graft's length; before, the graft's direction is used.
 
+    A step waits for the device only where roots are computed. State is per rank: every rank saves its own.
+
     Args:
         parameters: By name; the name is used in errors and in the state.
         settings: What to do.
         lr: Learning rate.
-        rank: This rank.
+        rank: This rank in the default process group.
         num_ranks: All ranks.
+
+    Raises:
+        SubmissionError: If the parameters differ in dtype or device.
     """
 
     def __init__(
         self,
-        parameters: dict[str, nn.Parameter],
+        parameters: Mapping[str, nn.Parameter],
         settings: ShampooSettings,
         *,
         lr: float,
@@ -98,20 +55,27 @@ class DistributedShampoo(Optimizer):
         num_ranks: int = 1,
     ) -> None:
         super().__init__(list(parameters.values()), {"lr": lr})
+        _check_alike(parameters)
         self.settings = settings
         self.num_steps = 0
-        self.num_failed_roots = 0
+        self.num_kept_roots = 0
+        # Blocks are views, which a parameter in another memory format (channels last) cannot give: it is copied.
+        self._copies = {
+            name: (parameter.data, parameter.data.contiguous())
+            for name, parameter in parameters.items()
+            if not parameter.is_contiguous()
+        }
         located = [
             (f"{name}/{index}", parameter, index, block)
             for name, parameter in parameters.items()
-            for index, block in enumerate(settings.blocking.blocks(parameter.data))
+            for index, block in enumerate(settings.blocking.blocks(self._contiguous(name, parameter)))
         ]
-        sizes = [block.numel() * block.element_size() for *_, block in located]
-        owners = assign_greedily(sizes, num_ranks=num_ranks)
-        self._exchange = BlockExchange([block for *_, block in located], owners, rank=rank, num_ranks=num_ranks)
+        views = [block for *_, block in located]
+        owners = assign_greedily([view.numel() * view.element_size() for view in views], num_ranks=num_ranks)
+        self._exchange = BlockExchange(views, owners, rank=rank, num_ranks=num_ranks)
         self._blocks = [
-            _Block(key, parameter, index, block, self._initial_tensors(block))
-            for (key, parameter, index, block), owner in zip(located, owners, strict=True)
+            OwnedBlock(name, parameter, index, block, BlockState.start(block, settings))
+            for (name, parameter, index, block), owner in zip(located, owners, strict=True)
             if owner == rank
         ]
 
@@ -131,19 +95,23 @@ class DistributedShampoo(Optimizer):
             with torch.enable_grad():
                 loss = closure()
         self.num_steps += 1
+        for original, copy in self._copies.values():
+            copy.copy_(original)
         active = [block for block in self._blocks if block.parameter.grad is not None]
         if active:
             self._update(active, self._gradients(active))
         self._exchange.spread()
+        for original, copy in self._copies.values():
+            original.copy_(copy)
         return loss
 
     def state_dict(self) -> dict[str, Any]:
         """Return this rank's state: plain tensors and numbers."""
         return {
             "num_steps": self.num_steps,
-            "num_failed_roots": self.num_failed_roots,
+            "num_kept_roots": self.num_kept_roots,
             "lr": self.param_groups[0]["lr"],
-            "blocks": {block.key: dict(block.tensors) for block in self._blocks},
+            "blocks": {block.name: block.state.tensors() for block in self._blocks},
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -153,34 +121,22 @@ class DistributedShampoo(Optimizer):
             SubmissionError: If the state is of other blocks: another model, or another number of ranks.
         """
         saved = state_dict["blocks"]
-        if set(saved) != {block.key for block in self._blocks}:
+        if set(saved) != {block.name for block in self._blocks}:
             raise SubmissionError(
                 "the saved state is of other blocks than this rank owns",
                 where="DistributedShampoo.load_state_dict",
                 hint="resume with the same model and the same number of ranks",
             )
         self.num_steps = state_dict["num_steps"]
-        self.num_failed_roots = state_dict["num_failed_roots"]
+        self.num_kept_roots = state_dict["num_kept_roots"]
         self.param_groups[0]["lr"] = state_dict["lr"]
         for block in self._blocks:
-            for name, tensor in block.tensors.items():
-                tensor.copy_(saved[block.key][name])
+            block.state.load(saved[block.name])
 
-    def _initial_tensors(self, block: Tensor) -> dict[str, Tensor]:
-        settings, tensors = self.settings, {}
-        if settings.beta1:
-            tensors["filtered"] = torch.zeros_like(block, memory_format=torch.contiguous_format)
-        if settings.grafting is Grafting.ADAM:
-            tensors["second"] = torch.zeros_like(block, memory_format=torch.contiguous_format)
-        if settings.momentum:
-            tensors["momentum"] = torch.zeros_like(block, memory_format=torch.contiguous_format)
-        if settings.is_preconditioned:
-            for axis, size in enumerate(block.shape):
-                tensors[f"factor_{axis}"] = block.new_zeros(size, size)
-                tensors[f"root_{axis}"] = block.new_zeros(size, size)
-        return tensors
+    def _contiguous(self, name: str, parameter: nn.Parameter) -> Tensor:
+        return self._copies[name][1] if name in self._copies else parameter.data
 
-    def _gradients(self, active: Sequence[_Block]) -> list[Tensor]:
+    def _gradients(self, active: Sequence[OwnedBlock]) -> list[Tensor]:
         """Return the gradient of each block as a view."""
         cut: dict[nn.Parameter, list[Tensor]] = {}
         for block in active:
@@ -189,7 +145,7 @@ class DistributedShampoo(Optimizer):
                 cut[block.parameter] = self.settings.blocking.blocks(block.parameter.grad.contiguous())
         return [cut[block.parameter][block.index] for block in active]
 
-    def _update(self, active: Sequence[_Block], gradients: list[Tensor]) -> None:
+    def _update(self, active: Sequence[OwnedBlock], gradients: list[Tensor]) -> None:
         settings, t = self.settings, self.num_steps
         if settings.is_preconditioned:
             self._accumulate_factors(active, gradients)
@@ -198,61 +154,63 @@ class DistributedShampoo(Optimizer):
         filtered = self._filtered(active, gradients)
         direction = self._grafted_direction(active, gradients, filtered)
         if settings.is_preconditioned and t >= settings.precondition_frequency:
-            direction = self._preconditioned(active, filtered, direction)
+            direction = _scaled(_preconditioned(active, filtered), lengths_of=direction)
         weights = [block.weights for block in active]
         if settings.weight_decay:
             direction = list(torch._foreach_add(direction, weights, alpha=settings.weight_decay))
         if settings.momentum:
-            direction = self._with_momentum(active, direction)
+            averages = _present(block.state.momentum for block in active)
+            torch._foreach_lerp_(averages, direction, 1 - settings.momentum)
+            direction = list(torch._foreach_lerp(direction, averages, settings.momentum))
         torch._foreach_add_(weights, direction, alpha=-self.param_groups[0]["lr"])
 
-    def _accumulate_factors(self, active: Sequence[_Block], gradients: Sequence[Tensor]) -> None:
+    def _accumulate_factors(self, active: Sequence[OwnedBlock], gradients: Sequence[Tensor]) -> None:
         beta2 = self.settings.beta2
         for block, gradient in zip(active, gradients, strict=True):
-            for axis, factor in enumerate(block.per_dimension("factor")):
-                unfolded = gradient.movedim(axis, 0).reshape(gradient.shape[axis], -1)
+            for dim, factor in enumerate(block.state.factors):
+                unfolded = gradient.movedim(dim, 0).reshape(gradient.shape[dim], -1)
                 factor.addmm_(unfolded, unfolded.T, beta=beta2, alpha=1 - beta2)
 
-    def _compute_roots(self, active: Sequence[_Block]) -> None:
-        """Compute all roots, those of equal size and exponent in one batch; waits for the device."""
+    def _compute_roots(self, active: Sequence[OwnedBlock]) -> None:
+        """Compute the roots of all factors together; waits for the device."""
+        owners = [block for block in active for _ in block.state.factors]
         correction = 1 - self.settings.beta2**self.num_steps
-        batches: dict[tuple[int, int], list[tuple[Tensor, Tensor, str]]] = defaultdict(list)
-        for block in active:
-            root = self.settings.inv_root_override or 2 * block.weights.dim()
-            for factor, inverse in zip(block.per_dimension("factor"), block.per_dimension("root"), strict=True):
-                batches[factor.shape[0], root].append((factor, inverse, block.key))
-        for (_, root), members in batches.items():
-            factors = torch.stack([factor for factor, *_ in members]) / correction
-            previous = torch.stack([inverse for _, inverse, _ in members])
-            is_finite = factors.isfinite().flatten(1).all(dim=1)
-            if not bool(is_finite.all()):
-                key = members[int((~is_finite).nonzero()[0])][2]
-                raise SubmissionError(
-                    f"the gradient statistics of block {key} are not finite at step {self.num_steps}",
-                    where="DistributedShampoo",
-                    hint="the gradients have diverged: try a smaller learning rate",
-                )
-            roots, num_failed = inverse_roots(factors, previous, root=root, epsilon=self.settings.epsilon)
-            self.num_failed_roots += num_failed
-            torch._foreach_copy_([inverse for _, inverse, _ in members], list(roots))
+        factors = [factor / correction for block in active for factor in block.state.factors]
+        previous = [root for block in active for root in block.state.roots]
+        is_finite = torch.stack([factor.isfinite().all() for factor in factors]).tolist()
+        if not all(is_finite):
+            name = owners[is_finite.index(False)].name
+            raise SubmissionError(
+                f"the gradient statistics of block {name} are not finite at step {self.num_steps}",
+                where="DistributedShampoo",
+                hint="the gradients have diverged: try a smaller learning rate",
+            )
+        roots, num_kept = inverse_roots(
+            factors,
+            previous,
+            exponents=[self.settings.exponent_for(block.weights.dim()) for block in owners],
+            epsilon=self.settings.epsilon,
+        )
+        self.num_kept_roots += num_kept
+        torch._foreach_copy_(previous, roots)
 
-    def _filtered(self, active: Sequence[_Block], gradients: list[Tensor]) -> list[Tensor]:
+    def _filtered(self, active: Sequence[OwnedBlock], gradients: list[Tensor]) -> list[Tensor]:
         """Return the bias-corrected filtered gradients."""
         beta1 = self.settings.beta1
         if not beta1:
             return gradients
-        averages = [block.tensors["filtered"] for block in active]
+        averages = _present(block.state.filtered for block in active)
         torch._foreach_lerp_(averages, gradients, 1 - beta1)
         used = torch._foreach_lerp(averages, gradients, 1 - beta1) if self.settings.use_nadam else averages
         return list(torch._foreach_div(used, 1 - beta1**self.num_steps))
 
     def _grafted_direction(
-        self, active: Sequence[_Block], gradients: list[Tensor], filtered: list[Tensor]
+        self, active: Sequence[OwnedBlock], gradients: list[Tensor], filtered: list[Tensor]
     ) -> list[Tensor]:
         settings = self.settings
         if settings.grafting is Grafting.SGD:
             return filtered
-        second = [block.tensors["second"] for block in active]
+        second = _present(block.state.second for block in active)
         torch._foreach_mul_(second, settings.beta2)
         torch._foreach_addcmul_(second, gradients, gradients, 1 - settings.beta2)
         scale = torch._foreach_div(second, 1 - settings.beta2**self.num_steps)
@@ -260,23 +218,41 @@ class DistributedShampoo(Optimizer):
         torch._foreach_add_(scale, settings.graft_epsilon)
         return list(torch._foreach_div(filtered, scale))
 
-    def _preconditioned(
-        self, active: Sequence[_Block], filtered: Sequence[Tensor], graft: list[Tensor]
-    ) -> list[Tensor]:
-        directions = []
-        for block, gradient in zip(active, filtered, strict=True):
-            direction = gradient
-            for inverse in block.per_dimension("root"):
-                # Contracting the first dimension moves it to the end: after all of them the order is restored.
-                direction = torch.tensordot(direction, inverse, dims=([0], [0]))
-            directions.append(direction)
-        lengths = torch._foreach_norm(directions)
-        torch._foreach_add_(lengths, _GRAFT_GUARD)
-        ratios = torch._foreach_div(torch._foreach_norm(graft), lengths)
-        return list(torch._foreach_mul(directions, list(ratios)))
 
-    def _with_momentum(self, active: Sequence[_Block], direction: list[Tensor]) -> list[Tensor]:
-        momentum = self.settings.momentum
-        averages = [block.tensors["momentum"] for block in active]
-        torch._foreach_lerp_(averages, direction, 1 - momentum)
-        return list(torch._foreach_lerp(averages, direction, 1 - momentum))
+def _preconditioned(active: Sequence[OwnedBlock], filtered: Sequence[Tensor]) -> list[Tensor]:
+    """Return each block's filtered gradient contracted with its root in every dimension."""
+    directions = []
+    for block, gradient in zip(active, filtered, strict=True):
+        direction = gradient
+        for root in block.state.roots:
+            # Contracting the first dimension moves it to the end: after all of them the order is restored.
+            direction = torch.tensordot(direction, root, dims=([0], [0]))
+        directions.append(direction)
+    return directions
+
+
+def _scaled(directions: list[Tensor], *, lengths_of: list[Tensor]) -> list[Tensor]:
+    """Give each direction the length of its graft: per block, not per parameter."""
+    lengths = torch._foreach_norm(directions)
+    torch._foreach_add_(lengths, _GRAFT_GUARD)
+    ratios = torch._foreach_div(torch._foreach_norm(lengths_of), lengths)
+    return list(torch._foreach_mul(directions, list(ratios)))
+
+
+def _present(tensors: Iterable[Tensor | None]) -> list[Tensor]:
+    """Return tensors that the settings say exist."""
+    found = []
+    for tensor in tensors:
+        assert tensor is not None, "allocated according to the settings"
+        found.append(tensor)
+    return found
+
+
+def _check_alike(parameters: Mapping[str, nn.Parameter]) -> None:
+    kinds = {(parameter.dtype, parameter.device) for parameter in parameters.values()}
+    if len(kinds) > 1:
+        raise SubmissionError(
+            f"all parameters must have one dtype and device, not {sorted(map(str, kinds))}",
+            where="DistributedShampoo",
+            hint="blocks of all parameters travel in one buffer: give each kind an instance of its own",
+        )

@@ -10,7 +10,8 @@ from perfbench.api import Batch, GradientSubmission, StepReport, TrainingContext
 from perfbench.api.schedules import WarmupPeriodicCosine
 from perfbench.spec.base import Spec
 from submissions.shampoo.blocking import Blocking
-from submissions.shampoo.optimizer import DistributedShampoo, Grafting, ShampooSettings
+from submissions.shampoo.optimizer import DistributedShampoo
+from submissions.shampoo.settings import Grafting, ShampooSettings
 
 LARGE_DIMENSION = 1_000_000
 """Parameters with a dimension of at least this are updated by the Adam graft alone, as in the competition."""
@@ -42,12 +43,12 @@ class Shampoo(GradientSubmission):
     def update_params(self, batch: Batch) -> StepReport:
         """Do one step; report how many inverse roots could not be computed so far."""
         report = super().update_params(batch)
-        failed = sum(o.num_failed_roots for o in self.optimizers if isinstance(o, DistributedShampoo))
+        kept = sum(o.num_kept_roots for o in self.optimizers if isinstance(o, DistributedShampoo))
         return StepReport(
             loss=report.loss,
             grad_norm=report.grad_norm,
             learning_rate=report.learning_rate,
-            extra={"num_failed_roots": float(failed)},
+            extra={"num_kept_roots": float(kept)},
         )
 
 

@@ -1,0 +1,118 @@
+"""Distributed Shampoo with real process groups (gloo): equal gradients give equal bits for any number of ranks."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.multiprocessing.spawn import spawn
+
+from submissions.shampoo.blocking import Blocking
+from submissions.shampoo.optimizer import DistributedShampoo
+from submissions.shampoo.settings import Grafting, ShampooSettings
+
+SHAPES = {"table": (30, 5), "linear.weight": (12, 20), "linear.bias": (12,), "conv": (6, 3, 3, 3), "scale": ()}
+NUM_STEPS = 11
+RESUMED_AT = 6
+"""A root step: the checkpoint of the step before it is resumed from."""
+SETTINGS = {
+    "adam graft": ShampooSettings(
+        beta1=0.9,
+        beta2=0.95,
+        weight_decay=0.1,
+        grafting=Grafting.ADAM,
+        use_nadam=True,
+        precondition_frequency=3,
+        blocking=Blocking(max_dimension=8),
+    ),
+    "sgd graft, momentum": ShampooSettings(
+        beta1=0.0,
+        beta2=0.95,
+        weight_decay=0.1,
+        grafting=Grafting.SGD,
+        use_nadam=False,
+        momentum=0.8,
+        precondition_frequency=3,
+        blocking=Blocking(max_dimension=8),
+    ),
+}
+
+
+@pytest.mark.parametrize("num_ranks", [2, 3])
+def test_any_number_of_ranks_takes_the_steps_of_one(tmp_path: Path, num_ranks: int) -> None:
+    spawn(train_as_rank, args=(num_ranks, tmp_path), nprocs=num_ranks)
+
+    for name, settings in SETTINGS.items():
+        expected = train(settings, rank=0, num_ranks=1)
+        ranks = [torch.load(tmp_path / f"{name} {rank}.pt", weights_only=True) for rank in range(num_ranks)]
+        for rank, result in enumerate(ranks):
+            for parameter, value in expected["parameters"].items():
+                assert torch.equal(result["parameters"][parameter], value), f"{name}, rank {rank}, {parameter}"
+        blocks = [block for result in ranks for block in result["blocks"]]
+        assert sorted(blocks) == sorted(expected["blocks"]), "every block has exactly one owner"
+        assert all(result["blocks"] for result in ranks)
+
+
+def test_more_ranks_than_blocks_leave_some_without_work(tmp_path: Path) -> None:
+    spawn(train_one_block, args=(2, tmp_path), nprocs=2)
+
+    first, second = (torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in range(2))
+    assert torch.equal(first, second)
+    assert not torch.equal(first, torch.ones(3))
+
+
+def train_as_rank(rank: int, num_ranks: int, folder: Path) -> None:
+    join(rank, num_ranks, folder)
+    for name, settings in SETTINGS.items():
+        torch.save(train(settings, rank=rank, num_ranks=num_ranks), folder / f"{name} {rank}.pt")
+    leave()
+
+
+def train_one_block(rank: int, num_ranks: int, folder: Path) -> None:
+    join(rank, num_ranks, folder)
+    parameter = nn.Parameter(torch.ones(3))
+    optimizer = DistributedShampoo({"only": parameter}, SETTINGS["adam graft"], lr=0.1, rank=rank, num_ranks=num_ranks)
+    for _ in range(4):
+        parameter.grad = torch.full((3,), 0.5)
+        optimizer.step()
+    torch.save(parameter.detach(), folder / f"{rank}.pt")
+    leave()
+
+
+def join(rank: int, num_ranks: int, folder: Path) -> None:
+    torch.set_num_threads(1)
+    store = f"file://{folder / 'store'}"
+    dist.init_process_group("gloo", init_method=store, rank=rank, world_size=num_ranks, timeout=timedelta(seconds=60))
+
+
+def leave() -> None:
+    dist.barrier()  # gloo's threads may abort the process if another rank is gone first
+    dist.destroy_process_group()
+
+
+def train(settings: ShampooSettings, *, rank: int, num_ranks: int) -> dict[str, Any]:
+    """Train on seeded gradients, interrupted once; return the weights and the names of the blocks owned."""
+    parameters = {name: nn.Parameter(tensor) for name, tensor in zip(SHAPES, random_tensors(seed=0), strict=True)}
+    optimizer = DistributedShampoo(parameters, settings, lr=0.05, rank=rank, num_ranks=num_ranks)
+    for step in range(1, NUM_STEPS + 1):
+        if step == RESUMED_AT:
+            state = optimizer.state_dict()
+            optimizer = DistributedShampoo(parameters, settings, lr=1.0, rank=rank, num_ranks=num_ranks)
+            optimizer.load_state_dict(state)
+        for parameter, gradient in zip(parameters.values(), random_tensors(seed=step), strict=True):
+            parameter.grad = gradient
+        optimizer.step()
+    return {
+        "parameters": {name: parameter.detach() for name, parameter in parameters.items()},
+        "blocks": list(optimizer.state_dict()["blocks"]),
+    }
+
+
+def random_tensors(*, seed: int) -> list[Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    return [torch.randn(shape, generator=generator) for shape in SHAPES.values()]
