@@ -38,6 +38,12 @@ def moved_to(device: torch.device, batches: Iterable[Batch]) -> Generator[Batch,
         yield _handed_over(ahead, copying, consumer)
 
 
+def only_batches(batches: Iterator[Batch]) -> Iterator[Batch]:
+    """Yield the batches: a submission gets this plain iterator, which has no position to read or to change."""
+    for batch in batches:  # noqa: UP028 - `yield from` would close the stream together with this generator
+        yield batch
+
+
 def _pinned(tensor: Tensor) -> Tensor:
     return tensor if tensor.is_pinned() else tensor.pin_memory()
 

@@ -42,7 +42,7 @@ class PhaseClock:
         carried = carried or PhaseTimes()
         self._fence = fence
         self._now_ns = now_ns
-        self._spent_ns = {phase: round(getattr(carried, phase.value) * _NS_PER_S) for phase in Phase}
+        self._spent_ns: dict[Phase, int] = {phase: round(getattr(carried, phase.value) * _NS_PER_S) for phase in Phase}
         self._phase = Phase.IDLE
         self._started_ns = self._since_ns = now_ns()
         self._carried_ns = sum(self._spent_ns.values())

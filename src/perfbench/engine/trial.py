@@ -15,6 +15,7 @@ from torch import nn
 
 from perfbench.api.submission import StepReport, TrainingComplete
 from perfbench.api.workload import Workload
+from perfbench.data.prefetch import only_batches
 from perfbench.engine.assembly import Assembly, BuildSubmission, assemble
 from perfbench.engine.checkpoint import Checkpoints, SavedState
 from perfbench.engine.clock import PhaseClock
@@ -114,8 +115,7 @@ class TrialLoop:
             device=device,
             measurements=MeasurementsView(self._measurements),
         )
-        # Submissions get a plain iterator: no way from it to the position or to other splits.
-        self._only_batches = (batch for batch in self._parts.batches)
+        self._only_batches = only_batches(self._parts.batches)
         self._reports = KeptReports()
         self._run_ahead = RunAheadLimit(device)
         self._trace_steps = frozenset(trial.trace_steps)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import nn
 
 from perfbench.api.submission import Submission, TrainingComplete
-from perfbench.data.prefetch import DeviceBatches
+from perfbench.data.prefetch import DeviceBatches, only_batches
 from perfbench.engine.evaluate import Evaluator
 from perfbench.engine.state import digest_of, put_state, take_state
 from perfbench.errors import SubmissionError
@@ -27,7 +27,7 @@ def warm_up(model: nn.Module, submission: Submission, batches: DeviceBatches, ev
     position = batches.state_dict()
     try:
         for _ in range(NUM_WARMUP_STEPS):
-            submission.update_params(submission.data_selection(batches))
+            submission.update_params(submission.data_selection(only_batches(batches)))
     except TrainingComplete:
         raise SubmissionError("ended training within its first steps", where="update_params") from None
     evaluator.warm_up(submission.prepare_for_eval())

@@ -1,0 +1,98 @@
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from perfbench.engine.clock import PhaseClock
+from perfbench.spec.result import Phase, PhaseTimes
+
+
+class FakeTime:
+    """Nanoseconds that pass only when told."""
+
+    def __init__(self) -> None:
+        self.ns = 5
+
+    def __call__(self) -> int:
+        return self.ns
+
+    def pass_s(self, seconds: float) -> None:
+        self.ns += round(seconds * 1e9)
+
+
+def test_phases_add_up_to_the_wall_time_and_the_rest_is_idle() -> None:
+    now = FakeTime()
+    clock = PhaseClock(now_ns=now)
+
+    with clock.phase(Phase.SCORED):
+        now.pass_s(2)
+    now.pass_s(0.5)
+    with clock.phase(Phase.EVAL):
+        now.pass_s(3)
+
+    times = clock.times()
+    assert (times.scored, times.eval, times.idle) == (2.0, 3.0, 0.5)
+    assert times.wall_s() == 5.5
+
+
+def test_device_work_is_paid_for_by_the_phase_that_launched_it() -> None:
+    now = FakeTime()
+    clock = PhaseClock(now_ns=now, fence=lambda: now.pass_s(4))
+
+    with clock.phase(Phase.SCORED):
+        now.pass_s(1)
+
+    assert clock.spent_s(Phase.SCORED) == 5.0
+
+
+def test_a_running_phase_is_counted_up_to_now() -> None:
+    now = FakeTime()
+    clock = PhaseClock(now_ns=now)
+
+    with clock.phase(Phase.SCORED):
+        now.pass_s(1.5)
+        assert clock.spent_s(Phase.SCORED) == 1.5
+        assert clock.spent_s(Phase.EVAL) == 0.0
+
+
+def test_phases_do_not_nest() -> None:
+    clock = PhaseClock()
+
+    with pytest.raises(AssertionError, match="begun inside"), clock.phase(Phase.SCORED), clock.phase(Phase.EVAL):
+        pass
+
+
+def test_a_phase_that_fails_is_still_accounted_for() -> None:
+    now = FakeTime()
+    clock = PhaseClock(now_ns=now)
+
+    with pytest.raises(ValueError, match="inside"), clock.phase(Phase.SCORED):
+        now.pass_s(1)
+        raise ValueError("inside")
+
+    assert clock.times().scored == 1.0
+
+
+def test_carried_times_belong_to_the_same_account() -> None:
+    now = FakeTime()
+    clock = PhaseClock(now_ns=now)
+    clock.carry(PhaseTimes(scored=10.0, eval=1.0))
+
+    with clock.phase(Phase.SCORED):
+        now.pass_s(2)
+
+    assert clock.times().scored == 12.0
+    assert clock.times().wall_s() == 13.0
+
+
+def test_replacing_the_time_functions_later_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = PhaseClock()
+    monkeypatch.setattr(time, "perf_counter_ns", lambda: 0)
+    monkeypatch.setattr(time, "perf_counter", lambda: 0.0)
+    monkeypatch.setattr(time, "monotonic", lambda: 0.0)
+
+    with clock.phase(Phase.SCORED):
+        sum(range(100_000))
+
+    assert clock.times().scored > 0

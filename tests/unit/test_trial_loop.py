@@ -1,0 +1,301 @@
+"""The loop on a workload of one linear layer: outcomes, records, integrity."""
+
+from __future__ import annotations
+
+import gc
+import itertools
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from perfbench.api import Batch, GradientSubmission, StateDict, StepReport, TrainingComplete, TrainingContext
+from perfbench.engine.checkpoint import Checkpoints
+from perfbench.engine.clock import PhaseClock
+from perfbench.engine.recorder import FolderRecorder
+from perfbench.engine.team import Solo
+from perfbench.engine.trial import TrialLoop
+from perfbench.errors import SubmissionError
+from perfbench.results.store import TrialFolder
+from perfbench.spec.result import BudgetSpent, Completed, Diverged, TargetReached, TrialResult
+from tests.tiny_workload import TinyWorkload
+from tests.trial_folders import trial_spec
+
+Build = Callable[[TrainingContext], GradientSubmission]
+
+
+class Descent(GradientSubmission):
+    """Plain gradient descent, with a rate that tests choose."""
+
+    def __init__(self, context: TrainingContext, lr: float = 0.1) -> None:
+        super().__init__(context, [torch.optim.SGD(context.model.parameters(), lr=lr)])
+
+
+def run(
+    tmp_path: Path,
+    build: Build = Descent,
+    *,
+    every_steps: int | None = 5,
+    stop: Callable[[], bool] = lambda: False,
+    attempt: int = 1,
+    eval_period_s: float = 1.0,
+    **changes: Any,
+) -> tuple[TrialResult | None, TrialFolder]:
+    schedule = {"kind": "wall_clock"} if every_steps is None else {"kind": "every_steps", "every_steps": every_steps}
+    trial = trial_spec(**({"evaluation": schedule, "max_steps": 40} | changes))
+    workload = trial.workload.model_copy(update={"eval_period_s": eval_period_s})
+    trial = trial.model_copy(update={"workload": workload})
+    folder = TrialFolder.of(tmp_path, trial)
+    folder.claim(trial)
+    loop = TrialLoop(
+        trial,
+        TinyWorkload(trial.workload),
+        build,
+        team=Solo(),
+        device=torch.device("cpu"),
+        recorder=FolderRecorder(folder),
+        checkpoints=Checkpoints(folder.checkpoints, trial_identity=trial.identity(), team=Solo()),
+    )
+    return loop.run(attempt=attempt, stop_requested=stop), folder
+
+
+def test_the_first_evaluation_at_the_target_ends_the_trial(tmp_path: Path) -> None:
+    result, folder = run(tmp_path)
+
+    assert result is not None
+    assert isinstance(result.outcome, TargetReached)
+    measured = folder.measurements()
+    assert [m.step for m in measured] == list(range(5, result.num_steps + 1, 5))
+    assert measured[-1].metrics["validation/loss"] <= 0.5 < measured[-2].metrics["validation/loss"]
+    assert folder.result() == result
+    assert not result.scorable
+    assert result.num_recompiles_after_warmup == 0
+    assert result.phases.compile > result.phases.scored > 0
+
+
+def test_a_trial_that_never_reaches_the_target_ends_after_its_last_step(tmp_path: Path) -> None:
+    result, folder = run(tmp_path, lambda context: Descent(context, lr=0.0), every_steps=7, max_steps=15)
+
+    assert result is not None
+    assert result.outcome == BudgetSpent(
+        resource="steps",
+        step=15,
+        submission_time_s=result.outcome.submission_time_s,  # type: ignore[union-attr]
+    )
+    assert [m.step for m in folder.measurements()] == [7, 14, 15]
+
+
+def test_divergence_ends_the_trial_at_its_next_evaluation(tmp_path: Path) -> None:
+    result, folder = run(tmp_path, lambda context: Descent(context, lr=1e30))
+
+    assert result is not None
+    assert isinstance(result.outcome, Diverged)
+    assert len(folder.measurements()) == 1
+    assert result.best_metric is None
+
+
+def test_when_the_time_is_spent_no_evaluation_is_given_away(tmp_path: Path) -> None:
+    class Slow(Descent):
+        def update_params(self, batch: Batch) -> StepReport:
+            time.sleep(0.02)
+            return super().update_params(batch)
+
+    result, folder = run(
+        tmp_path, lambda context: Slow(context, lr=0.0), every_steps=None, max_submission_time_s=0.1, max_steps=None
+    )
+
+    assert result is not None
+    assert isinstance(result.outcome, BudgetSpent)
+    assert result.outcome.resource == "time"
+    assert 0.1 < result.outcome.submission_time_s < 0.5
+    assert not folder.measurements()
+
+
+def test_a_submission_may_end_its_training_and_is_evaluated_once_more(tmp_path: Path) -> None:
+    class Short(Descent):
+        def update_params(self, batch: Batch) -> StepReport:
+            if self.num_updates == 3:
+                raise TrainingComplete
+            return super().update_params(batch)
+
+    result, folder = run(tmp_path, lambda context: Short(context, lr=0.0))
+
+    assert result is not None
+    assert isinstance(result.outcome, Completed)
+    assert [m.step for m in folder.measurements()] == [3]
+
+
+def test_wall_clock_evaluations_come_a_period_after_the_last_one_ended(tmp_path: Path) -> None:
+    class Slow(Descent):
+        def update_params(self, batch: Batch) -> StepReport:
+            time.sleep(0.01)
+            return super().update_params(batch)
+
+    result, folder = run(
+        tmp_path, lambda context: Slow(context, lr=0.0), every_steps=None, max_steps=60, eval_period_s=0.15
+    )
+
+    assert result is not None
+    assert result.scorable
+    times = [m.phases.wall_s() for m in folder.measurements()]
+    gaps = [later - earlier for earlier, later in itertools.pairwise(times[:-1])]
+    assert len(gaps) >= 2
+    assert all(gap >= 0.15 for gap in gaps)
+
+
+def test_the_warm_up_leaves_no_trace(tmp_path: Path) -> None:
+    def trajectory(rule: str, runs: Path) -> list[float]:
+        rules = trial_spec().ruleset.model_dump(mode="json") | {"compile": rule}
+        _, folder = run(runs, ruleset=rules)
+        return [m.metrics["validation/loss"] for m in folder.measurements()]
+
+    assert trajectory("unscored", tmp_path / "a") == trajectory("scored", tmp_path / "b")
+
+
+def test_a_submission_whose_state_does_not_come_back_is_refused_before_training(tmp_path: Path) -> None:
+    class Forgetful(Descent):
+        def __init__(self, context: TrainingContext) -> None:
+            super().__init__(context)
+            self.num_seen = 0
+
+        def update_params(self, batch: Batch) -> StepReport:
+            self.num_seen += 1
+            return super().update_params(batch)
+
+        def state_dict(self) -> StateDict:
+            return {**super().state_dict(), "num_seen": self.num_seen}
+
+    with pytest.raises(SubmissionError, match="is not the state that state_dict returned"):
+        run(tmp_path, Forgetful)
+
+
+def test_a_stopped_trial_continues_where_it_was(tmp_path: Path) -> None:
+    asked = itertools.chain([False] * 6, itertools.repeat(True))
+    uninterrupted, whole = run(tmp_path / "whole")
+
+    stopped, folder = run(tmp_path / "stopped", stop=lambda: next(asked))
+    assert stopped is None
+    assert not (folder.path / "result.json").exists()
+    continued, folder = run(tmp_path / "stopped", attempt=2)
+
+    assert continued is not None
+    assert uninterrupted is not None
+    assert continued.num_steps == uninterrupted.num_steps
+    assert [m.metrics for m in folder.measurements()] == [m.metrics for m in whole.measurements()]
+    assert continued.phases.scored > 0
+
+
+def test_a_changed_checkpoint_is_passed_over_for_the_one_before(tmp_path: Path) -> None:
+    asked = itertools.chain([False] * 6, itertools.repeat(True))
+    _, folder = run(tmp_path, stop=lambda: next(asked))
+    newest = max(folder.checkpoints.glob("step_*")) / "rank_0.pt"
+    newest.write_bytes(newest.read_bytes()[:-1] + b"x")
+
+    result, folder = run(tmp_path, attempt=2)
+
+    assert result is not None
+    assert "is damaged (rank_0.pt does not match its digest)" in folder.telemetry("warning")[0]["text"]
+
+
+# Known ways to cheat.
+
+
+def test_training_during_evaluation_is_caught(tmp_path: Path) -> None:
+    class Sneaky(Descent):
+        def prepare_for_eval(self) -> nn.Module:
+            model = self.context.model
+
+            class Trainer(nn.Module):
+                def __init__(self) -> None:
+                    super().__init__()
+                    self.inner = model
+
+                def named_parameters(self, *_: Any, **__: Any) -> Iterator[tuple[str, nn.Parameter]]:
+                    return model.named_parameters()
+
+                def parameters(self, recurse: bool = True) -> Iterator[nn.Parameter]:
+                    return model.parameters(recurse)
+
+                def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+                    model[1].weight.add_(0.01)  # type: ignore[index]  # a Sequential
+                    outputs: torch.Tensor = model(inputs)
+                    return outputs
+
+            return Trainer()
+
+    with pytest.raises(SubmissionError, match="parameters changed during evaluation"):
+        run(tmp_path, Sneaky)
+
+
+def test_another_model_cannot_be_evaluated(tmp_path: Path) -> None:
+    class Larger(Descent):
+        def prepare_for_eval(self) -> nn.Module:
+            return nn.Sequential(nn.Linear(4, 64), nn.ReLU(), nn.Linear(64, 1))
+
+    with pytest.raises(SubmissionError, match="the evaluated model is not the workload's: 0.bias, 0.weight, 1.bias"):
+        run(tmp_path, Larger)
+
+
+def test_turning_the_clock_back_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Rewinder(Descent):
+        def update_params(self, batch: Batch) -> StepReport:
+            before = time.monotonic()
+            while time.monotonic() < before + 0.01:
+                pass
+            monkeypatch.setattr(time, "perf_counter_ns", lambda: 0)
+            return super().update_params(batch)
+
+    result, _ = run(tmp_path, lambda context: Rewinder(context, lr=0.0), max_steps=10)
+
+    assert result is not None
+    assert result.phases.scored > 0.1
+
+
+def test_nothing_in_the_context_leads_to_clock_records_or_evaluation(tmp_path: Path) -> None:
+    seen: list[str] = []
+
+    class Spy(Descent):
+        def __init__(self, context: TrainingContext) -> None:
+            super().__init__(context)
+            forbidden = (PhaseClock, FolderRecorder, TrialFolder, TrialLoop)
+            seen.extend(type(item).__name__ for item in reachable_attributes(context) if isinstance(item, forbidden))
+
+        def data_selection(self, batches: Iterator[Batch]) -> Batch:
+            assert not hasattr(batches, "load_state_dict"), "the position is out of reach"
+            return super().data_selection(batches)
+
+    run(tmp_path, Spy, max_steps=5)
+
+    assert seen == []
+
+
+def reachable_attributes(start: object) -> list[object]:
+    """Follow attributes, items and containers, as a program would without looking at frames or modules."""
+    found: dict[int, object] = {}
+    waiting: list[object] = [start]
+    while waiting:
+        item = waiting.pop()
+        if id(item) in found or isinstance(item, type | str | int | float | torch.Tensor) or callable(item):
+            continue
+        found[id(item)] = item
+        waiting += [child for child in gc.get_referents(item) if not isinstance(child, Mapping) or len(child) < 1000]
+    return list(found.values())
+
+
+def test_measurements_can_be_read_and_not_changed(tmp_path: Path) -> None:
+    class Reader(Descent):
+        def update_params(self, batch: Batch) -> StepReport:
+            measurements = self.context.measurements
+            if len(measurements):
+                assert measurements[0].step == 5
+                assert measurements[-1:] == [measurements[-1]]
+                assert not hasattr(measurements, "append")
+            return super().update_params(batch)
+
+    result, _ = run(tmp_path, Reader)
+
+    assert result is not None
