@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +20,6 @@ from perfbench.scoring.tables import Table, comparison_table, score_table, time_
 from perfbench.scoring.uncertainty import Uncertainty
 
 _DEFAULT_PATH = Path("runs")
-_MOST_COMPLAINTS_SHOWN = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +115,8 @@ def print_board(console: Console, board: Board, uncertainty: Uncertainty | None)
     if 1 < len(board.submissions) <= 3:  # noqa: PLR2004 - more pairs than a terminal is read for
         tables.append(comparison_table(board))
     for table in tables:
-        console.print(rich_table(table))
+        for part in parts_that_fit(table, console.width):
+            console.print(rich_table(part))
         if table.caption:
             console.print(f"[dim]{escape(table.caption)}[/]\n", soft_wrap=True)
     for warning in board.warnings:
@@ -123,20 +124,41 @@ def print_board(console: Console, board: Board, uncertainty: Uncertainty | None)
 
 
 def print_complaints(console: Console, complaints: Sequence[Complaint]) -> None:
-    """Print what was wrong on disk; the JSON file has all of it where this stops."""
-    for complaint in complaints[:_MOST_COMPLAINTS_SHOWN]:
-        colour, word = ("dim", "note") if complaint.is_harmless else ("yellow", "warning")
-        console.print(f"[{colour}]{word}[/]: {escape(str(complaint))}", soft_wrap=True)
-    hidden = len(complaints) - _MOST_COMPLAINTS_SHOWN
-    if hidden > 0:
-        console.print(f"[yellow]warning[/]: {hidden} more like these; leaderboard.json lists all")
+    """Print what was wrong on disk, one line per kind; the JSON file names every file."""
+    kinds: dict[tuple[bool, str], list[Complaint]] = {}
+    for complaint in complaints:
+        kinds.setdefault((complaint.is_harmless, re.sub(r"\d+", "#", complaint.what)), []).append(complaint)
+    for (is_harmless, _), alike in sorted(kinds.items()):
+        colour, word = ("dim", "note") if is_harmless else ("yellow", "warning")
+        others = f" (and {len(alike) - 1} more like it)" if len(alike) > 1 else ""
+        console.print(f"[{colour}]{word}[/]: {escape(str(alike[0]))}{others}", soft_wrap=True)
+
+
+def parts_that_fit(table: Table, width: int) -> list[Table]:
+    """Split a table that is wider than the terminal; every part begins with the column of names."""
+    padding = 3
+    columns = list(zip(table.header, *table.rows, strict=True))
+    # A heading breaks at its underscores; a cell must stay whole to be read.
+    widths = [max(map(len, (*name.split("_"), *cells))) + padding for name, *cells in columns]
+    widths[0] = max(map(len, columns[0])) + padding
+    parts: list[list[int]] = [[]]
+    for column, needed in enumerate(widths[1:], start=1):
+        used = widths[0] + 1 + sum(widths[other] for other in parts[-1])
+        if parts[-1] and used + needed > width:
+            parts.append([])
+        parts[-1].append(column)
+    rows = [table.header, *table.rows]
+    chosen = [[(row[0], *(row[column] for column in part)) for row in rows] for part in parts]
+    return [Table(table.title, part[0], tuple(part[1:])) for part in chosen]
 
 
 def rich_table(table: Table) -> RichTable:
     """Return a table for the terminal."""
     shown = RichTable(title=table.title, title_justify="left")
     for number, name in enumerate(table.header):
-        shown.add_column(name.replace("_", " ") if number else name, justify="right" if number else "left")
+        shown.add_column(
+            name.replace("_", " ") if number else name, justify="right" if number else "left", no_wrap=not number
+        )
     for row in table.rows:
         shown.add_row(*(escape(cell) for cell in row))
     return shown

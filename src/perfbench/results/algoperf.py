@@ -17,7 +17,7 @@ import numpy as np
 import polars as pl
 
 from perfbench.errors import ResultsError
-from perfbench.results.algoperf_rows import Columns, columns_of, parse_rows
+from perfbench.results.algoperf_rows import LARGEST_STEP, Columns, columns_of, parse_rows
 from perfbench.results.benchmark import Benchmark
 from perfbench.results.trials import Complaint, Floats, Integers, TrialKey, TrialLog, is_sorted
 from perfbench.results.walk import walk
@@ -140,17 +140,35 @@ def _parse_together(
     columns = columns_of(header, metric)
     assert columns is not None, "only files with the columns are collected"
     ends = np.cumsum([body.num_rows for body in bodies])
-    table = _parse(
-        b"".join(body.rows for body in bodies), columns, width=header.count(b",") + 1, num_rows=int(ends[-1])
-    )
-    for body, end in zip(bodies, ends.tolist(), strict=True):
-        values = None if table is None else [column[end - body.num_rows : end] for column in table]
-        if values is None or not _is_plausible(values[0], values[1]):
+    text = b"".join(body.rows for body in bodies)
+    table = _parse(text, columns, width=header.count(b",") + 1, num_rows=int(ends[-1]))
+    if table is None:
+        logs = (_read_carefully(body.file, header + b"\n" + body.rows, complaints) for body in bodies)
+        yield from (log for log in logs if log is not None)
+        return
+    odd = frozenset(_odd_files(table, ends))
+    with np.errstate(invalid="ignore"):  # what is no number is in an odd file
+        steps, times_s, target_metric = table[0].astype(np.int64), table[1], table[2]
+    for number, (body, end) in enumerate(zip(bodies, ends.tolist(), strict=True)):
+        if number in odd:
             log = _read_carefully(body.file, header + b"\n" + body.rows, complaints)
+            if log is not None:
+                yield log
         else:
-            log = _as_log(body.file, values[0].astype(np.int64), values[1], values[2], complaints)
-        if log is not None:
-            yield log
+            part = slice(end - body.num_rows, end)
+            yield TrialLog(body.file.key, body.file.path, steps[part], times_s[part], target_metric[part])
+
+
+def _odd_files(table: Sequence[Floats], ends: Integers) -> Iterator[int]:
+    """Yield which of the files have a value to look at: all rows of all files are tested at once."""
+    steps, times_s, metric = table
+    is_count = (steps >= 0) & (steps < LARGEST_STEP) & (steps == np.floor(steps))
+    is_odd = ~(is_count & np.isfinite(times_s) & (times_s >= 0) & np.isfinite(metric))
+    falls = (np.diff(steps) < 0) | (np.diff(times_s) < 0)
+    falls[ends[(ends > 0) & (ends < len(steps))] - 1] = False  # from one file to the next
+    is_odd[1:] |= falls
+    yield from np.unique(np.searchsorted(ends, np.flatnonzero(is_odd), side="right")).tolist()
+    yield from np.flatnonzero(np.diff(ends, prepend=0) == 0).tolist()
 
 
 def _parse(text: bytes, columns: Columns, *, width: int, num_rows: int) -> list[Floats] | None:
@@ -165,12 +183,6 @@ def _parse(text: bytes, columns: Columns, *, width: int, num_rows: int) -> list[
     if len(table) != num_rows:
         return None
     return [table[names[index]].fill_null(np.nan).to_numpy() for index in columns]
-
-
-def _is_plausible(steps: Floats, times_s: Floats) -> bool:
-    """Tell whether steps count and times are times: whole, finite and not negative."""
-    is_count = (steps >= 0) & (steps < 2**53) & (steps == np.floor(steps))
-    return bool(np.all(is_count & np.isfinite(times_s) & (times_s >= 0)))
 
 
 def _read_carefully(file: _LogFile, content: bytes, complaints: list[Complaint]) -> TrialLog | None:

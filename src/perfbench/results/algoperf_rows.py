@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 STEP = "global_step"
 TIME = "accumulated_submission_time"
-_LARGEST_STEP = 2**53
+LARGEST_STEP = 2**53
 """Above this, counting in a float64 column (which published tables are written from) skips numbers."""
 
 
@@ -101,7 +101,7 @@ def _parsed(fields: list[str], columns: Columns, width: int) -> Row | str:
         metric = float(fields[columns.metric] or math.nan)
     except ValueError as problem:
         return str(problem)
-    if not (step.is_integer() and 0 <= step < _LARGEST_STEP):  # an infinite number is no integer
+    if not (step.is_integer() and 0 <= step < LARGEST_STEP):  # an infinite number is no integer
         return f"{fields[columns.step]!r} is no count of steps"
     if not (math.isfinite(time_s) and time_s >= 0):
         return f"{fields[columns.submission_time_s]!r} is no time in seconds"

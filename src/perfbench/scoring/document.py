@@ -71,6 +71,12 @@ def board_document(board: Board, uncertainty: Uncertainty | None) -> dict[str, A
                 "probability_of_higher_score": (
                     uncertainty.scores_higher[pair.submission, pair.other] if uncertainty else None
                 ),
+                "probability_of_being_faster": {
+                    workload: uncertainty.is_faster[pair.submission, pair.other, workload]
+                    for workload in board.benchmark.workloads
+                }
+                if uncertainty
+                else None,
             }
             for pair in compare_all(board)
         ],

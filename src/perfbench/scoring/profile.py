@@ -82,7 +82,7 @@ def ratios_to_fastest(times_s: Floats) -> Floats:
     """
     fastest = times_s.min(axis=-2, keepdims=True)
     ratios = np.full(times_s.shape, np.inf)
-    np.divide(times_s, fastest, out=ratios, where=np.isfinite(times_s))
+    np.divide(times_s, fastest, out=ratios, where=np.isfinite(times_s) & (fastest > 0))
     # Zero seconds divided by zero seconds: the fastest is the fastest, whatever the clock's resolution.
     ratios[np.isfinite(times_s) & (times_s == fastest)] = 1.0
     return ratios

@@ -41,7 +41,7 @@ def trial_end(log: TrialLog, workload: BenchmarkWorkload) -> TrialEnd:
     might_end |= log.submission_times_s > workload.max_submission_time_s
     if workload.max_steps is not None:
         might_end |= log.steps >= workload.max_steps
-    for index in np.flatnonzero(might_end):
+    for index in might_end.nonzero()[0].tolist():
         outcome = judge(
             step=int(log.steps[index]),
             submission_time_s=float(log.submission_times_s[index]),

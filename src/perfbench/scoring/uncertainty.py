@@ -67,6 +67,8 @@ def bootstrap(board: Board, *, num_samples: int = _NUM_SAMPLES, level: float = _
     repeated = {
         name: max(len(board.cells[name, workload].time.studies) for workload in workloads) > 1 for name in names
     }
+    higher = _share_below(-sampled)
+    faster = [_share_below(times[:, :, column]) for column in range(len(workloads))]
     pairs = [(i, j) for i in range(len(names)) for j in range(len(names)) if i != j]
     return Uncertainty(
         level=level,
@@ -80,9 +82,9 @@ def bootstrap(board: Board, *, num_samples: int = _NUM_SAMPLES, level: float = _
             for j, workload in enumerate(workloads)
         },
         rank={name: interval_of(ranks[:, i], level) for i, name in enumerate(names)},
-        scores_higher={(names[i], names[j]): _share_above(sampled[:, i], sampled[:, j]) for i, j in pairs},
+        scores_higher={(names[i], names[j]): float(higher[i, j]) for i, j in pairs},
         is_faster={
-            (names[i], names[j], workload): _share_above(times[:, j, column], times[:, i, column])
+            (names[i], names[j], workload): float(faster[column][i, j])
             for i, j in pairs
             for column, workload in enumerate(workloads)
         },
@@ -110,5 +112,7 @@ def interval_of(samples: Floats, level: float) -> Interval:
     return Interval(float(low), float(high))
 
 
-def _share_above(one: Floats, other: Floats) -> float:
-    return float(np.mean(one > other) + np.mean(one == other) / 2)
+def _share_below(samples: Floats) -> Floats:
+    """Return, for every pair of columns, the share of rows in which the first is smaller; ties count half."""
+    smaller = np.count_nonzero(samples[:, :, None] < samples[:, None, :], axis=0)
+    return np.asarray((smaller + len(samples) - smaller.T) / (2 * len(samples)))
