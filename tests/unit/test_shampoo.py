@@ -22,7 +22,7 @@ TOLERANCE = 2e-6
 FLOAT32_TOLERANCE = {"C17 blocked": 1e-4}
 
 
-def settings(**changes: Any) -> ShampooSettings:  # noqa: ANN401 - fields of the settings
+def settings(**changes: Any) -> ShampooSettings:
     values: dict[str, Any] = {
         "beta1": 0.9,
         "beta2": 0.99,

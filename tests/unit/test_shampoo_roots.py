@@ -96,7 +96,7 @@ def test_a_root_that_is_not_finite_keeps_the_previous_one() -> None:
 def failing_in(dtypes: set[torch.dtype]) -> Callable[[Tensor], Any]:
     eigh = torch.linalg.eigh
 
-    def decompose(matrices: Tensor) -> Any:  # noqa: ANN401 - torch's named tuple
+    def decompose(matrices: Tensor) -> Any:
         if matrices.dtype in dtypes:
             message = "The algorithm failed to converge"
             raise LinAlgError(message)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 
 import torch
@@ -93,8 +93,10 @@ class _OnProblem:
         self._build = build
         self._problem = problem
         self._num_steps = num_steps
+        self._saved_at: frozenset[int] = frozenset()
 
     def findings(self, saved_at: Sequence[int]) -> list[Finding]:
+        self._saved_at = frozenset(saved_at)
         checks: dict[str, Callable[[], str]] = {
             "training reduces the loss": self._reduces_the_loss,
             "reports are detached scalars": self._reports_are_detached_scalars,
@@ -103,9 +105,7 @@ class _OnProblem:
             "preparing and resuming leaves the training weights untouched": self._leaves_weights_untouched,
             "a warm-up leaves no trace": self._forgets_a_warm_up,
             **{f"a checkpoint of step {step} resumes bit for bit": partial(self._resumes, step) for step in saved_at},
-            "a checkpoint after an evaluation resumes bit for bit": partial(
-                self._resumes, self._num_steps // 2, evaluated=True
-            ),
+            "a checkpoint after an evaluation resumes bit for bit": self._resumes_after_an_evaluation,
         }
         return [self._finding(name, check) for name, check in checks.items()]
 
@@ -120,6 +120,16 @@ class _OnProblem:
 
     def _start(self) -> Rehearsal:
         return Rehearsal(self._build, self._problem, seed=_SEED, step_hint=self._num_steps)
+
+    @cached_property
+    def _uninterrupted(self) -> dict[int, bytes]:
+        """Saved states of one run from start to end, by step; the end's is under ``num_steps``."""
+        rehearsal = self._start()
+        saved = {}
+        for step in sorted(self._saved_at | {self._num_steps}):
+            rehearsal.train(until=step)
+            saved[step] = rehearsal.saved()
+        return saved
 
     def _reduces_the_loss(self) -> str:
         rehearsal = self._start()
@@ -137,12 +147,10 @@ class _OnProblem:
         return ""
 
     def _repeats_itself(self) -> str:
-        # One after the other: both draw from torch's global generator.
-        first = self._start()
-        first.train(until=self._num_steps)
-        second = self._start()
-        second.train(until=self._num_steps)
-        return _unequal(first, second)
+        end = self._uninterrupted[self._num_steps]
+        again = self._start()
+        again.train(until=self._num_steps)
+        return _unequal(end, again)
 
     def _prepares_the_same_model(self) -> str:
         rehearsal = self._start()
@@ -173,30 +181,32 @@ class _OnProblem:
         if paths := differences(read_back(saved), read_back(warmed.saved())):
             return f"not restored: {_first(paths)}"
         warmed.train(until=self._num_steps)
-        expected = self._start()
-        expected.train(until=self._num_steps)
-        return _unequal(expected, warmed)
+        return _unequal(self._uninterrupted[self._num_steps], warmed)
 
-    def _resumes(self, step: int, *, evaluated: bool = False) -> str:
-        uninterrupted = self._start()
-        uninterrupted.train(until=step)
-        if evaluated:
-            uninterrupted.evaluate()
-        saved = uninterrupted.saved()
-        uninterrupted.train(until=self._num_steps)
+    def _resumes(self, step: int) -> str:
+        return self._continues(self._uninterrupted[step], self._uninterrupted[self._num_steps])
 
+    def _resumes_after_an_evaluation(self) -> str:
+        evaluated = self._start()
+        evaluated.train(until=self._num_steps // 2)
+        evaluated.evaluate()
+        saved = evaluated.saved()
+        evaluated.train(until=self._num_steps)
+        return self._continues(saved, evaluated.saved())
+
+    def _continues(self, saved: bytes, end: bytes) -> str:
         resumed = self._start()
         resumed.restore(saved)
         if paths := differences(read_back(saved), read_back(resumed.saved())):
             return f"state_dict after load_state_dict differs at {_first(paths)}"
         resumed.train(until=self._num_steps)
-        return _unequal(uninterrupted, resumed)
+        return _unequal(end, resumed)
 
 
-def _unequal(expected: Rehearsal, actual: Rehearsal) -> str:
-    """Return where the weights, buffers or states of two runs differ; nothing where they are equal bit for bit."""
-    paths = differences(read_back(expected.saved()) | {"generator": 0}, read_back(actual.saved()) | {"generator": 0})
-    return f"differing after step {expected.num_steps}: {_first(paths)}" if paths else ""
+def _unequal(expected: bytes, actual: Rehearsal) -> str:
+    """Return where weights, buffers, state or random numbers differ; nothing where all are equal bit for bit."""
+    paths = differences(read_back(expected), read_back(actual.saved()))
+    return f"differing after step {actual.num_steps}: {_first(paths)}" if paths else ""
 
 
 def _first(paths: Sequence[str]) -> str:
