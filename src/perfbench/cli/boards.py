@@ -109,11 +109,12 @@ def load_benchmark(name: str) -> Benchmark:
     return Benchmark.from_mapping(plain, where=path.name)
 
 
-def print_board(console: Console, board: Board, uncertainty: Uncertainty | None) -> None:
+def print_board(console: Console, board: Board, uncertainty: Uncertainty | None, extra: Sequence[Table] = ()) -> None:
     """Print the leaderboard, the times, and every warning."""
     tables = [score_table(board, uncertainty), time_table(board)]
     if 1 < len(board.submissions) <= 3:  # noqa: PLR2004 - more pairs than a terminal is read for
         tables.append(comparison_table(board))
+    tables.extend(extra)
     for table in tables:
         for part in parts_that_fit(table, console.width):
             console.print(rich_table(part))

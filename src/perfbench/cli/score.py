@@ -11,6 +11,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_input_arguments(parser)
     parser.add_argument("--out", type=Path, metavar="DIR", help="where the files go (default: PATH/score)")
     parser.add_argument("--strict", action="store_true", help="refuse partial results and unreadable records")
+    parser.add_argument(
+        "--sensitivity", action="store_true", help="show how ranks depend on target, budget, tau_max and workloads"
+    )
     parser.add_argument("--no-pictures", action="store_true", help="do not draw the performance profile")
 
 
@@ -36,14 +39,18 @@ def run(arguments: argparse.Namespace) -> int:
     from perfbench.cli.boards import input_paths, print_board, print_complaints, read_boards
     from perfbench.errors import ExitCode
     from perfbench.scoring.files import write_boards
+    from perfbench.scoring.sensitivity import sensitivity, sensitivity_table
     from perfbench.scoring.uncertainty import bootstrap
 
     console = Console(soft_wrap=False)
     paths = input_paths(arguments.paths)
     read = read_boards(paths, benchmark=arguments.benchmark, as_published=arguments.as_published)
     boards = [(board, bootstrap(board)) for board in read.boards]
-    for board, uncertainty in boards:
-        print_board(console, board, uncertainty)
+    extra = []
+    for (board, uncertainty), logs in zip(boards, read.logs, strict=True):
+        ranks = [sensitivity_table(board, sensitivity(board, logs))] if arguments.sensitivity else []
+        print_board(console, board, uncertainty, ranks)
+        extra.append(ranks)
     print_complaints(console, read.complaints)
     reasons = [warning for board in read.boards for warning in board.warnings]
     reasons += [str(complaint) for complaint in read.complaints if not complaint.is_harmless]
@@ -52,7 +59,8 @@ def run(arguments: argparse.Namespace) -> int:
         return int(ExitCode.RUN_FAILED)
     folder = arguments.out or default_folder(paths)
     complaints = [str(complaint) for complaint in read.complaints]
-    files = write_boards(folder, boards, complaints, with_pictures=not arguments.no_pictures)
+    pictures = not arguments.no_pictures
+    files = write_boards(folder, boards, complaints, with_pictures=pictures, extra_tables=extra)
     partial = f"[yellow]partial: {len(reasons)} warnings above[/]; " if reasons else ""
     names = ", ".join(file.name for file in files)
     console.print(f"{partial}{read.num_trials} trials judged; wrote {names} to [bold]{folder}[/]", soft_wrap=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from itertools import zip_longest
 from pathlib import Path
 
 from perfbench.errors import ScoringError
@@ -11,6 +12,7 @@ from perfbench.results.files import atomic_file
 from perfbench.scoring.board import Board
 from perfbench.scoring.document import as_json
 from perfbench.scoring.tables import (
+    Table,
     as_csv,
     as_latex,
     as_markdown,
@@ -28,14 +30,24 @@ def write_boards(
     complaints: Sequence[str],
     *,
     with_pictures: bool,
+    extra_tables: Sequence[Sequence[Table]] = (),
 ) -> list[Path]:
     """Write everything, replacing what an earlier call wrote, and return the files.
+
+    Args:
+        folder: Where; created if missing.
+        boards: Leaderboards with their intervals.
+        complaints: What was wrong on disk.
+        with_pictures: Whether to draw the performance profiles.
+        extra_tables: By board, more tables for its page.
 
     Raises:
         ScoringError: If the folder cannot be written.
     """
     contents: dict[str, bytes] = {
-        "leaderboard.md": "\n".join(_page(board, uncertainty) for board, uncertainty in boards).encode(),
+        "leaderboard.md": "\n".join(
+            _page(board, uncertainty, more) for (board, uncertainty), more in zip_longest(boards, extra_tables)
+        ).encode(),
         "leaderboard.tex": "\n".join(_latex(board, uncertainty) for board, uncertainty in boards).encode(),
         "leaderboard.json": as_json(boards, complaints).encode(),
     }
@@ -67,10 +79,11 @@ def slug(name: str) -> str:
     return re.sub(r"[^\w.-]+", "_", name)
 
 
-def _page(board: Board, uncertainty: Uncertainty | None) -> str:
+def _page(board: Board, uncertainty: Uncertainty | None, extra: Sequence[Table] | None) -> str:
     tables = [score_table(board, uncertainty), time_table(board, uncertainty)]
     if len(board.submissions) > 1:
         tables.append(comparison_table(board))
+    tables.extend(extra or ())
     warnings = "".join(f"- **warning**: {warning}\n" for warning in board.warnings)
     return "\n".join([*(as_markdown(table) for table in tables), warnings])
 
