@@ -74,6 +74,8 @@ class TrainingContext:
         The ranks' gradients are averaged, so each rank back-propagates ``num_ranks * summed / total valid``:
         exact for unequal numbers of valid examples. Its mean over ranks is the global mean loss.
         """
+        if self.shard.num_ranks == 1:
+            return sums.summed / sums.num_valid
         total_valid = self.add_over_ranks(sums.num_valid.detach())
         return sums.summed * (self.shard.num_ranks / total_valid)
 

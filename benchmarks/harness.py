@@ -1,0 +1,197 @@
+"""What the engine adds to a step: time per step in the engine over a bare PyTorch loop, in one run.
+
+Both train the same model with the same optimizer on the same data. Blocks of steps alternate (machines are noisy):
+the bare loop runs where the engine records an evaluation. On a GPU the engine's blocking synchronisations are
+counted too.
+
+    python benchmarks/harness.py [--workload criteo] [--blocks 24] [--steps 400]
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import tempfile
+import time
+import warnings
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from perfbench.api import BoundLoss
+from perfbench.api.optim import NAdamW
+from perfbench.api.schedules import WarmupCosine
+from perfbench.api.workload import Shard, Workload
+from perfbench.compose import compose_run
+from perfbench.data.prefetch import DeviceBatches
+from perfbench.engine.checkpoint import Checkpoints
+from perfbench.engine.compiling import bind_loss
+from perfbench.engine.team import Solo
+from perfbench.engine.trial import TrialLoop
+from perfbench.launch.plan import plan_trial
+from perfbench.launch.preflight import ensure_data
+from perfbench.registry import build_workload, submission_builder
+from perfbench.spec.result import Measurement, Resumed, TrialResult
+from perfbench.spec.run import TrialSpec
+
+NUM_DISCARDED = 2
+"""First blocks of each kind: caches and allocators settle."""
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--workload", default="criteo")
+    parser.add_argument("--blocks", type=int, default=24)
+    parser.add_argument("--steps", type=int, default=400)
+    arguments = parser.parse_args()
+    trial = planned(arguments)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    torch.set_num_threads(trial.scale.threads_per_rank or torch.get_num_threads())
+    ensure_data(trial.workload, Path(trial.data_root), lambda *_: None, may_prepare=True)
+    workload = build_workload(trial.workload, Path(trial.data_root))
+    bare = BareLoop(workload, trial, device)
+    recorder = Alternating(lambda: bare.seconds_per_step(arguments.steps))
+    with tempfile.TemporaryDirectory() as folder, counted_synchronisations(device) as count:
+        loop = TrialLoop(
+            trial,
+            workload,
+            submission_builder(trial.submission, trial.hyperparameters),
+            team=Solo(),
+            device=device,
+            recorder=recorder,
+            checkpoints=Checkpoints(Path(folder), trial_identity=trial.identity(), team=Solo()),
+        )
+        loop.run(attempt=1, stop_requested=lambda: False)
+        report(recorder, arguments.steps, count)
+
+
+def planned(arguments: argparse.Namespace) -> TrialSpec:
+    """Return a trial that evaluates (one small batch) after every block and checkpoints never."""
+    request = compose_run(
+        [
+            *(f"workload={arguments.workload}", "submission=baseline", "trial=3", "evaluation=every_steps"),
+            *(f"evaluation.every_steps={arguments.steps}", "ruleset.evaluated_splits=[validation]"),
+            *("scale.checkpoint_period_s=1e9", "workload.targets.smoke.threshold=-1.0"),
+            f"workload.step_hint={arguments.steps * arguments.blocks}",
+        ]
+    )
+    return plan_trial(request)
+
+
+class BareLoop:
+    """The same training as a person would write it in a script."""
+
+    def __init__(self, workload: Workload, trial: TrialSpec, device: torch.device) -> None:
+        point = trial.hyperparameters or {}
+        self._model = workload.build_model(seed=0).to(device).train()
+        self._loss: BoundLoss = bind_loss(workload, self._model, Solo())
+        self._optimizer = NAdamW(
+            self._model.parameters(),
+            lr=1e-3,
+            betas=(1 - float(str(point["one_minus_beta1"])), float(str(point["beta2"]))),
+            weight_decay=float(str(point["weight_decay"])),
+        )
+        self._schedule = WarmupCosine(
+            peak=float(str(point["learning_rate"])), horizon=trial.workload.step_hint, warmup=10
+        )
+        self._num_updates = 0
+        stream = workload.train_batches(global_batch_size=trial.global_batch_size, seed=0, shard=Shard())
+        self._batches = DeviceBatches(stream, device)
+        self._device = device
+
+    def seconds_per_step(self, num_steps: int) -> float:
+        """Train a block of steps and return the mean time of one."""
+        started_s = time.perf_counter()
+        for _ in range(num_steps):
+            batch = next(self._batches)
+            self._optimizer.zero_grad(set_to_none=True)
+            sums = self._loss(batch, label_smoothing=0.0)
+            (sums.summed / sums.num_valid).backward()
+            self._optimizer.param_groups[0]["lr"] = self._schedule(self._num_updates)
+            self._num_updates += 1
+            self._optimizer.step()
+        if self._device.type == "cuda":
+            torch.cuda.synchronize()
+        return (time.perf_counter() - started_s) / num_steps
+
+
+class Alternating:
+    """A recorder that runs a block of the bare loop at every evaluation."""
+
+    def __init__(self, bare_block: Callable[[], float]) -> None:
+        self._bare_block = bare_block
+        self._last_s = 0.0
+        self.pairs: list[tuple[float, float]] = []
+
+    def measured(self, measurement: Measurement) -> None:
+        """Take the engine's block that ended, then time one of the bare loop."""
+        engine_s = measurement.submission_time_s - self._last_s
+        self._last_s = measurement.submission_time_s
+        self.pairs.append((engine_s, self._bare_block()))
+
+    def resumed(self, record: Resumed) -> None:
+        """Nothing is resumed here."""
+
+    def telemetry(self, name: str, values: Mapping[str, object]) -> None:
+        """Keep nothing."""
+
+    def finished(self, result: TrialResult) -> None:
+        """Keep nothing."""
+
+
+class counted_synchronisations:  # noqa: N801 - used like a function
+    """Counts the warnings with which torch marks an operation that waits for the device."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._is_cuda = device.type == "cuda"
+        self._caught: list[warnings.WarningMessage] = []
+
+    def __enter__(self) -> counted_synchronisations:
+        """Start counting."""
+        self._context = warnings.catch_warnings(record=True)
+        self._caught = self._context.__enter__() or []
+        warnings.simplefilter("always")
+        if self._is_cuda:
+            torch.cuda.set_sync_debug_mode("warn")
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        """Stop counting."""
+        if self._is_cuda:
+            torch.cuda.set_sync_debug_mode("default")
+        self._context.__exit__(None, None, None)
+
+    def total(self) -> int | None:
+        """Return how many there were, ``None`` where there is no device to wait for."""
+        if not self._is_cuda:
+            return None
+        return sum("synchronizing" in str(message.message) for message in self._caught)
+
+
+def report(recorder: Alternating, num_steps: int, count: counted_synchronisations) -> None:
+    """Print the figures."""
+    kept = recorder.pairs[NUM_DISCARDED:]
+    engine_ms = [1e3 * engine_s / num_steps for engine_s, _ in kept]
+    bare_ms = [1e3 * bare_s for _, bare_s in kept]
+    # An engine block stands between two bare ones: against their mean, drift of the machine cancels.
+    ratios = [
+        engine / ((before + after) / 2)
+        for engine, before, after in zip(engine_ms[1:], bare_ms, bare_ms[1:], strict=False)
+    ]
+    table = Table("per step", "median", "least", "most")
+    for name, values, unit in (("engine", engine_ms, "ms"), ("bare loop", bare_ms, "ms"), ("ratio", ratios, "")):
+        cells = (statistics.median(values), min(values), max(values))
+        table.add_row(name, *(f"{value:.3f} {unit}".strip() for value in cells))
+    console = Console()
+    console.print(table)
+    console.print(f"{len(ratios)} pairs of {num_steps} steps; ratio of totals {sum(engine_ms) / sum(bare_ms):.4f}")
+    total = count.total()
+    console.print("device synchronisations: " + ("no GPU here" if total is None else f"{total} in the whole run"))
+
+
+if __name__ == "__main__":
+    main()
