@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from perfbench.results.store import TrialFolder
@@ -22,7 +22,12 @@ TARGET = 0.5
 
 
 def trial_spec(
-    *, submission: str = "adamw", workload: str = "criteo", study: int = 0, trial: int = 1, **changes: object
+    changes: Mapping[str, object] | None = None,
+    *,
+    submission: str = "adamw",
+    workload: str = "criteo",
+    study: int = 0,
+    trial: int = 1,
 ) -> TrialSpec:
     """Return a trial of a small workload; ``changes`` replace top-level fields of its plain form."""
     target = {"metric": "validation/loss", "direction": "minimize", "threshold": TARGET, "source": "test"}
@@ -87,7 +92,7 @@ def trial_spec(
         "max_steps": 1000,
         "data_root": "data",
     }
-    return TrialSpec.from_mapping(plain | changes)
+    return TrialSpec.from_mapping(plain | dict(changes or {}))
 
 
 def measurement(*, step: int, time_s: float, loss: float, attempt: int = 1) -> Measurement:
@@ -132,7 +137,7 @@ def write_reaching_trial(
     **changes: object,
 ) -> TrialFolder:
     """Write a trial that reaches its target at ``time_s``; a time beyond the budget is a miss."""
-    spec = trial_spec(submission=submission, workload=workload, study=study, trial=trial, **changes)
+    spec = trial_spec(changes, submission=submission, workload=workload, study=study, trial=trial)
     records = [
         measurement(step=10, time_s=time_s / 2, loss=2 * TARGET),
         measurement(step=20, time_s=time_s, loss=TARGET),

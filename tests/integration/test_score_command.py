@@ -133,7 +133,7 @@ def test_smoke_and_scored_targets_stand_on_separate_boards(tmp_path: Path, capsy
         "prepare_data": True,
     }
     write_reaching_trial(tmp_path / "a", time_s=10.0)
-    write_trial(tmp_path / "b", trial_spec(scale=smoke, study=1), [measurement(step=1, time_s=5.0, loss=0.1)])
+    write_trial(tmp_path / "b", trial_spec({"scale": smoke}, study=1), [measurement(step=1, time_s=5.0, loss=0.1)])
 
     assert main(["score", str(tmp_path), "--no-pictures"]) == 0
 

@@ -14,7 +14,7 @@ from rich.table import Table as RichTable
 from perfbench.errors import ResultsError
 from perfbench.results.benchmark import Benchmark, benchmark_of, split_by_setting
 from perfbench.results.reader import read_trials
-from perfbench.results.trials import Complaint, RecordedTrial, TrialLog
+from perfbench.results.trials import Complaint, Reading, RecordedTrial, TrialLog
 from perfbench.scoring.board import Board, leaderboard
 from perfbench.scoring.tables import Table, comparison_table, score_table, time_table
 from perfbench.scoring.uncertainty import Uncertainty
@@ -53,6 +53,22 @@ def read_boards(paths: Sequence[Path], *, benchmark: str | None, as_published: b
     """
     if benchmark is not None:
         return _published_boards(paths, benchmark, as_published=as_published)
+    reading = read_own_trials(paths)
+    complaints = list(reading.complaints)
+    boards, logs = [], []
+    for name, trials in split_by_setting(reading.trials).items():
+        derived, kept = benchmark_of(name, trials, complaints)
+        logs.append(tuple(trial.log() for trial in kept))
+        boards.append(leaderboard(logs[-1], derived, as_published=as_published))
+    return ReadBoards(tuple(boards), tuple(logs), tuple(reading.trials), tuple(complaints))
+
+
+def read_own_trials(paths: Sequence[Path]) -> Reading:
+    """Read trial folders.
+
+    Raises:
+        ResultsError: If there is none.
+    """
     reading = read_trials(paths)
     if not reading.trials:
         problems = "".join(f"\n  - {complaint}" for complaint in reading.complaints)
@@ -61,13 +77,7 @@ def read_boards(paths: Sequence[Path], *, benchmark: str | None, as_published: b
             where=", ".join(map(str, paths)),
             hint="`perfbench run` makes one; for published AlgoPerf logs add --benchmark algoperf_v05",
         )
-    complaints = list(reading.complaints)
-    boards, logs = [], []
-    for name, trials in split_by_setting(reading.trials).items():
-        derived, kept = benchmark_of(name, trials, complaints)
-        logs.append(tuple(trial.log() for trial in kept))
-        boards.append(leaderboard(logs[-1], derived, as_published=as_published))
-    return ReadBoards(tuple(boards), tuple(logs), tuple(reading.trials), tuple(complaints))
+    return reading
 
 
 def _published_boards(paths: Sequence[Path], name: str, *, as_published: bool) -> ReadBoards:

@@ -47,6 +47,8 @@ class Benchmark(Spec):
     workloads: dict[str, BenchmarkWorkload] = Field(min_length=1)
     name_suffixes: tuple[str, ...] = ()
     """What folder names of published logs add to a workload's name."""
+    exported_names: dict[str, str] = Field(default_factory=dict)
+    """What our workloads are called there, where the names differ."""
     as_published: AsPublished | None = None
     is_smoke: bool = False
     """Whether the targets are the easier ones, which say that a run is healthy and not how good it is."""

@@ -1,0 +1,78 @@
+"""``perfbench verify``: whether trial folders can be believed."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from perfbench.scoring.verify import Finding
+
+CHECKS = ("schema", "order", "clock", "result", "seed", "environment", "missing")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the verb's arguments."""
+    parser.add_argument(
+        "paths", nargs="*", type=Path, metavar="PATH", help="folders with trials, at any depth (default: runs)"
+    )
+    parser.add_argument("--benchmark", metavar="NAME", help="look at published AlgoPerf logs instead, as for score")
+    parser.add_argument(
+        "--allow",
+        action="append",
+        default=[],
+        metavar="CHECK",
+        help="show findings of a check without failing: schema, order, clock, result, seed, environment or missing",
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Print every finding; 1 if there is one."""
+    from collections import Counter
+
+    from rich.console import Console
+    from rich.markup import escape
+
+    from perfbench.cli.boards import input_paths
+    from perfbench.errors import ConfigError, ExitCode, nearest_name_hint
+
+    for check in arguments.allow:
+        if check not in CHECKS:
+            raise ConfigError(
+                f"no check named {check!r}", where="--allow", hint=nearest_name_hint(check, CHECKS, kind="checks")
+            )
+    console = Console(soft_wrap=True)
+    findings, num_trials = _findings(input_paths(arguments.paths), arguments.benchmark)
+    for finding in findings:
+        colour = "dim" if finding.check in arguments.allow else "yellow"
+        console.print(f"[{colour}]{finding.check}[/]: {escape(str(finding.path))}: {escape(finding.what)}")
+    counts = Counter(finding.check for finding in findings)
+    summary = ", ".join(f"{count} {check}" for check, count in sorted(counts.items())) or "nothing wrong"
+    console.print(f"{num_trials} trials verified: {summary}")
+    is_refused = any(check not in arguments.allow for check in counts)
+    return int(ExitCode.RUN_FAILED if is_refused else ExitCode.DONE)
+
+
+def _findings(paths: list[Path], benchmark: str | None) -> tuple[list[Finding], int]:
+    from perfbench.scoring.verify import Finding, verify_trials
+
+    if benchmark is not None:
+        from perfbench.cli.boards import load_benchmark
+        from perfbench.results.algoperf import read_algoperf_logs
+        from perfbench.scoring.board import leaderboard
+
+        rules = load_benchmark(benchmark)
+        logs, complaints = read_algoperf_logs(paths, rules)
+        found = [Finding("schema", complaint.path, complaint.what) for complaint in complaints]
+        found += [Finding("missing", paths[0], warning) for warning in leaderboard(logs, rules).warnings]
+        return found, len(logs)
+    from perfbench.cli.boards import read_own_trials
+
+    reading = read_own_trials(paths)
+    schema = [
+        Finding("schema", complaint.path, complaint.what)
+        for complaint in reading.complaints
+        if not complaint.is_harmless
+    ]
+    return schema + verify_trials(reading.trials), len(reading.trials)
