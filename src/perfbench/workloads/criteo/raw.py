@@ -29,6 +29,7 @@ def write_days(folder: Path, rows: pl.Series, *, num_train_rows: int) -> None:
         _write(folder / f"day_{day}_00", part)
     held_out = rows[num_train_rows:]
     size = math.ceil(len(held_out) / NUM_LAST_DAY_PIECES)
+    assert len(held_out) > size * (NUM_LAST_DAY_PIECES - 1), "every piece needs rows"
     for piece in range(NUM_LAST_DAY_PIECES):
         _write(folder / f"day_23_{piece:02d}", held_out[piece * size : (piece + 1) * size])
 
