@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pydantic import Field
+
 from perfbench.api import GradientSubmission, TrainingContext
 from perfbench.api.optim import NAdamW
 from perfbench.api.schedules import WarmupCosine
@@ -11,13 +13,13 @@ from perfbench.spec.base import Spec
 class Hyperparameters(Spec):
     """One point of the search space, named as in the competition."""
 
-    learning_rate: float
-    one_minus_beta1: float
-    beta2: float
-    weight_decay: float
-    warmup_factor: float
-    label_smoothing: float
-    dropout_rate: float
+    learning_rate: float = Field(gt=0)
+    one_minus_beta1: float = Field(gt=0, le=1)
+    beta2: float = Field(ge=0, lt=1)
+    weight_decay: float = Field(ge=0)
+    warmup_factor: float = Field(ge=0, le=1)
+    label_smoothing: float = Field(ge=0, lt=1)
+    dropout_rate: float = Field(ge=0, lt=1)
 
 
 def build(context: TrainingContext, hyperparameters: Hyperparameters) -> GradientSubmission:
