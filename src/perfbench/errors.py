@@ -89,7 +89,7 @@ def nearest_name_hint(name: str, known: Iterable[str], *, kind: str = "choices")
     "'zzz': known workloads are criteo, mnist"
     """
     names = sorted(known)
-    matches = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
+    matches = difflib.get_close_matches(name, names, n=1, cutoff=0.6) or [n for n in names if n.startswith(name)]
     if matches:
         return f"{name!r}: did you mean {matches[0]!r}?"
     return f"{name!r}: known {kind} are {', '.join(names) or '(none)'}"

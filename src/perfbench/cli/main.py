@@ -14,6 +14,8 @@ _VERBS = {
     "run": "run one trial on this machine, or continue it",
     "sweep": "run all trials of a study, one after another",
     "score": "turn trial folders into a leaderboard",
+    "verify": "look for what makes trial folders incomparable or incomplete",
+    "export": "write trial folders in the form of the AlgoPerf logs",
     "show": "print the composed, typed configuration; `show workloads`, `show submissions`",
     "check": "check a workload or submission against its contract",
     "data": "prepare or verify data sets",

@@ -91,6 +91,7 @@ def run_rank(folder: TrialFolder, *, attempt: int, stop_requested: StopRequest) 
         print(failure.traceback, file=sys.stderr, flush=True)  # noqa: T201 - the rank's log
         return failure.exit_code
     if dist.is_initialized():
+        team.barrier()  # gloo aborts a rank whose peers are gone when it leaves
         dist.destroy_process_group()
     return int(ExitCode.DONE if result is not None else ExitCode.RUN_FAILED)
 
