@@ -58,28 +58,30 @@ def parse_rows(content: bytes, metric: str) -> Rows:
     >>> parse_rows(b"global_step,accumulated_submission_time,validation/loss\n1,2.5,0.1\n2,5.0,0.", "validation/loss")
     Rows(values=[Row(step=1, submission_time_s=2.5, metric=0.1)], problems=[], notes=['the last line is torn ...'])
     """
-    header, _, _ = content.partition(b"\n")
+    header, end, body = content.partition(b"\n")
     columns = columns_of(header.removeprefix(b"\xef\xbb\xbf"), metric)
     if columns is None:
         return Rows(problems=[_header_problem(header, metric)])
-    complete, end, torn = content.rpartition(b"\n")
-    found = Rows(values=[])
-    assert found.values is not None
-    if not end or torn.strip():
+    if not end:
+        return Rows(values=[], notes=["only a header that is torn"])
+    complete, _, torn = body.rpartition(b"\n")
+    values: list[Row] = []
+    found = Rows(values)
+    if torn.strip():
         found.notes.append("the last line is torn and was left out")
+    width = header.count(b",") + 1
     reader = csv.reader(io.StringIO(complete.decode(errors="replace"), newline=""))
     try:
-        width = len(next(reader))
         for fields in reader:
             if not any(fields):
                 continue
             row = _parsed(fields, columns, width)
             if isinstance(row, str):
-                found.problems.append(f"line {reader.line_num} was left out: {row}")
+                found.problems.append(f"line {reader.line_num + 1} was left out: {row}")
             else:
-                found.values.append(row)
+                values.append(row)
     except csv.Error as problem:
-        found.problems.append(f"nothing after line {reader.line_num} was read: {problem}")
+        found.problems.append(f"nothing after line {reader.line_num + 1} was read: {problem}")
     return found
 
 

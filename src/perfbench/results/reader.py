@@ -51,7 +51,7 @@ def trial_folders(paths: Sequence[Path], complaints: list[Complaint]) -> Iterato
         ResultsError: If one of the paths does not exist.
     """
     for folder, folders, files in walk(paths, complaints):
-        if "run.json" in files:
+        if "run.json" in files or "run.json" in folders:  # a folder of that name is reported when it is read
             folders.clear()
             yield folder
         elif "measurements.jsonl" in files:
@@ -81,7 +81,8 @@ def _read_fact(kind: type[_FactT], path: Path, complaints: list[Complaint]) -> _
     try:
         return kind.from_json(path.read_bytes(), where=path.name, error=ResultsError)
     except FileNotFoundError:
-        return None
+        if path.is_symlink():
+            complaints.append(Complaint(path, "a link to nowhere"))
     except OSError as problem:
         complaints.append(Complaint(path, f"cannot be read: {problem.strerror or problem}"))
     except PerfbenchError as problem:
@@ -94,6 +95,8 @@ def _read_records(path: Path, complaints: list[Complaint]) -> list[Measurement |
     try:
         text = path.read_bytes().decode(errors="replace")
     except FileNotFoundError:
+        if path.is_symlink():
+            complaints.append(Complaint(path, "a link to nowhere"))
         return []
     except OSError as problem:
         complaints.append(Complaint(path, f"cannot be read: {problem.strerror or problem}"))

@@ -219,14 +219,13 @@ def trials_are_complete(trials: Sequence[RecordedTrial]) -> Iterator[Finding]:
         present = {(member.key.study, member.key.trial) for member in members}
         folder = members[0].path.parent.parent.parent
         for study in sorted({study for study, _ in expected - present}):
-            missing = sorted(trial for other, trial in expected - present if other == study)
-            listed = (
-                "no trial" if len(missing) == ruleset.num_trials else f"without trial {', '.join(map(str, missing))}"
-            )
-            what = f"{submission} on {workload} at scale {scale}: study {study} has {listed}"
-            yield Finding("missing", folder, what.replace("has without", "is without"))
-        for study, trial in sorted(present - expected):
-            what = f"{submission} on {workload}: study {study}, trial {trial} is beyond the ruleset's numbers"
+            missing = sorted(number for other, number in expected - present if other == study)
+            is_empty = len(missing) == ruleset.num_trials
+            listed = "has no trial" if is_empty else f"is without trial {', '.join(map(str, missing))}"
+            what = f"{submission} on {workload} at scale {scale}: study {study} {listed}"
+            yield Finding("missing", folder, what)
+        for study, number in sorted(present - expected):
+            what = f"{submission} on {workload}: study {study}, trial {number} is beyond the ruleset's numbers"
             yield Finding("missing", folder, what)
 
 
