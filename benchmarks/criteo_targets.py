@@ -10,6 +10,7 @@ separate: a linear model, a learning rate of zero, one a hundred times too high.
 from __future__ import annotations
 
 import argparse
+import re
 import statistics
 import subprocess
 import sys
@@ -45,8 +46,12 @@ def main() -> None:
     for seed in range(arguments.seeds):
         folder = run(arguments, f"seed_{seed}", f"seed={seed}")
         best.append(add_row(table, f"baseline, point 1, seed {seed}", folder))
-    for name, factor in (("learning rate 0", 0.0), ("learning rate / 10", 0.1), ("learning rate x 100", 100.0)):
-        folder = run(arguments, name.replace(" ", "_").replace("/", "by"), f"{LEARNING_RATE}={scaled_points(factor)}")
+    for name, factor in (
+        ("learning rate 0 (1e-9 of it)", 1e-9),
+        ("learning rate / 10", 0.1),
+        ("learning rate x 100", 100.0),
+    ):
+        folder = run(arguments, re.sub(r"\W+", "_", name), f"{LEARNING_RATE}={scaled_points(factor)}")
         add_row(table, name, folder)
     table.add_row("linear model, best of 5 epochs", f"{linear_loss(arguments):.4f}", "", "", "")
     console.print(table)

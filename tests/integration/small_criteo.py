@@ -53,7 +53,9 @@ def prepare_data(data_root: Path) -> None:
 def command(data_root: Path, runs_root: Path, *overrides: str) -> list[str]:
     """Return the command line of a trial."""
     roots = (f"data_root={data_root}", f"runs_root={runs_root}")
-    return [sys.executable, "-m", "perfbench", "run", *OVERRIDES, *roots, *overrides]
+    is_by_time = "evaluation=wall_clock" in overrides
+    defaults = [item for item in OVERRIDES if not (is_by_time and item.startswith("evaluation"))]
+    return [sys.executable, "-m", "perfbench", "run", *defaults, *roots, *overrides]
 
 
 def environment() -> dict[str, str]:
