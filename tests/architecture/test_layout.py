@@ -69,9 +69,10 @@ def test_public_functions_and_classes_of_the_package_have_docstrings() -> None:
     for path in python_files("src", "submissions"):
         tree = ast.parse(path.read_text())
         assert ast.get_docstring(tree), f"{path} has no docstring"
-        for node in ast.walk(tree):
-            is_public = isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith("_")
-            if is_public and node in tree.body and not ast.get_docstring(node):
+        for node in tree.body:
+            if not isinstance(node, ast.FunctionDef | ast.ClassDef) or node.name.startswith("_"):
+                continue
+            if not ast.get_docstring(node):
                 missing.append(f"{path.relative_to(ROOT)}: {node.name}")
 
     assert missing == []

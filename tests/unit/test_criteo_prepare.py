@@ -17,7 +17,7 @@ from perfbench.errors import DataError
 from perfbench.workloads.criteo import planted, prepare
 from perfbench.workloads.criteo.params import BUCKET_COUNTS
 from perfbench.workloads.criteo.prepare import ShardRecord, split_of_shards
-from perfbench.workloads.criteo.shards import BYTES_PER_ROW, Mapped, ShardReader
+from perfbench.workloads.criteo.shards import BYTES_PER_ROW, Mapped, ShardReader, write_shard
 from perfbench.workloads.criteo.tsv import parse
 
 ROWS_PER_DAY = 40
@@ -109,7 +109,7 @@ def test_an_interrupted_preparation_continues_to_the_same_bytes(raw: Path, tmp_p
         pass
 
     written = 0
-    original = prepare.write_shard
+    original = write_shard
 
     def failing(path: Path, parts: object) -> None:
         nonlocal written
