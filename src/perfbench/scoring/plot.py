@@ -1,40 +1,25 @@
-"""Pictures of a board. The only module that knows matplotlib."""
+"""Pictures of a board, for papers and for pages without a script. The only module that knows matplotlib."""
 
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Sequence
+from typing import Any, Literal
 
 import matplotlib as mpl
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from perfbench.scoring.board import Board
+from perfbench.scoring.report_data import value_limits
+from perfbench.scoring.style import PHASE_COLOURS, line_style, profile_steps
+from perfbench.scoring.tables import cell_text
 
-Dashes = str | tuple[int, tuple[float, ...]]
-
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000", "#999999")
-"""Told apart with any colour vision. Source: Okabe and Ito (2008), yellow left out: it is invisible on white."""
 _DOTS_PER_INCH = 160
-_DASHES: tuple[Dashes, ...] = ("-", (0, (5.0, 2.0)), (0, (1.0, 1.5)), (0, (6.0, 2.0, 1.0, 2.0)))
-
-
-def line_style(index: int) -> tuple[str, Dashes]:
-    """Return colour and dashes: no two of the first 32 lines share both."""
-    return COLOURS[index % len(COLOURS)], _DASHES[index // len(COLOURS) % len(_DASHES)]
-
-
-def profile_steps(ratios: Sequence[float], *, tau_max: float) -> tuple[list[float], list[float]]:
-    """Return the corners of a performance profile: factors and the shares from there on.
-
-    >>> profile_steps([1.0, 2.0, 2.5, float("inf")], tau_max=4.0)
-    ([1.0, 2.0, 2.5, 4.0], [0.25, 0.5, 0.75, 0.75])
-    """
-    factors, shares = [1.0], [sum(ratio <= 1.0 for ratio in ratios) / len(ratios)]
-    for ratio in sorted({ratio for ratio in ratios if 1.0 < ratio <= tau_max}):
-        factors.append(ratio)
-        shares.append(sum(other <= ratio for other in ratios) / len(ratios))
-    return [*factors, tau_max], [*shares, shares[-1]]
+_COLUMNS = 3
 
 
 def profile_figure(board: Board) -> Figure:
@@ -47,7 +32,7 @@ def profile_figure(board: Board) -> Figure:
         factors, shares = profile_steps(ratios[row].tolist(), tau_max=rule.tau_max)
         colour, dashes = line_style(row)
         label = f"{name}  {board.score[name]:.3f}"
-        axes.step(factors, shares, where="post", color=colour, linestyle=dashes, linewidth=1.8, label=label)
+        axes.step(factors, shares, where="post", color=colour, linestyle=_dashes(dashes), linewidth=1.8, label=label)
     axes.set(
         xlim=(1.0, rule.tau_max),
         ylim=(-0.02, 1.02),
@@ -56,9 +41,74 @@ def profile_figure(board: Board) -> Figure:
         title=board.benchmark.name,
     )
     axes.set_yticks(np.linspace(0.0, 1.0, 6))
-    axes.grid(visible=True, color="#dddddd", linewidth=0.6)
-    axes.spines[["top", "right"]].set_visible(False)
+    _plain(axes)
     axes.legend(title="submission and score", loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False)
+    return figure
+
+
+def heat_figure(board: Board) -> Figure:
+    """Draw times to target as shares of the budget: workload by submission."""
+    workloads = tuple(board.benchmark.workloads)
+    figure = Figure(figsize=(2.5 + 0.95 * len(board.submissions), 1.5 + 0.42 * len(workloads)), layout="constrained")
+    axes = figure.add_subplot()
+    shares = np.full((len(workloads), len(board.submissions)), np.nan)
+    for i, workload in enumerate(workloads):
+        for j, name in enumerate(board.submissions):
+            cell = board.cells[name, workload]
+            share = cell.time.time_s / board.benchmark.workloads[workload].max_submission_time_s
+            shares[i, j] = share if math.isfinite(share) else np.nan
+            mark = cell_text(cell)
+            text = f"{share:.2f}{mark[-1] if mark[-1] in '†‡' else ''}" if math.isfinite(share) else mark
+            colour = "white" if math.isfinite(share) and share < 0.5 else "black"  # noqa: PLR2004 - half of the map
+            axes.text(j, i, text, ha="center", va="center", color=colour, fontsize=8)
+    image = axes.imshow(shares, cmap="cividis", vmin=0.0, vmax=1.0, aspect="auto")
+    axes.set_xticks(range(len(board.submissions)), board.submissions, rotation=35, ha="right")
+    axes.set_yticks(range(len(workloads)), workloads)
+    figure.colorbar(image, ax=axes, label="time to target as a share of the budget", fraction=0.04)
+    return figure
+
+
+def curves_figure(board: Board, curves: Sequence[dict[str, Any]]) -> Figure:
+    """Draw metric against submission time, one panel per workload, with target and budget."""
+    workloads = [name for name in board.benchmark.workloads if any(one["workload"] == name for one in curves)]
+    rows = max(1, math.ceil(len(workloads) / _COLUMNS))
+    figure = Figure(figsize=(11.0, 0.6 + 2.6 * rows), layout="constrained")
+    for number, name in enumerate(workloads):
+        axes = figure.add_subplot(rows, _COLUMNS, number + 1)
+        workload = board.benchmark.workloads[name]
+        for curve in curves:
+            if curve["workload"] == name:
+                colour, dashes = line_style(board.submissions.index(curve["submission"]))
+                values = [math.nan if value is None else value for value in curve["values"]]
+                axes.plot(curve["times_s"], values, color=colour, linestyle=_dashes(dashes), linewidth=0.9, alpha=0.8)
+        axes.axhline(workload.target.threshold, color="black", linewidth=0.8, linestyle=":")
+        axes.axvline(workload.max_submission_time_s, color="black", linewidth=0.8, linestyle=":")
+        limits = value_limits([one for one in curves if one["workload"] == name], workload.target)
+        axes.set(title=name, ylim=limits, xlabel="submission time (s)", ylabel=workload.target.metric)
+        _plain(axes)
+    styles = [line_style(row) for row in range(len(board.submissions))]
+    lines = [
+        Line2D([], [], color=colour, linestyle=_dashes(dashes), label=name)
+        for name, (colour, dashes) in zip(board.submissions, styles, strict=True)
+    ]
+    figure.legend(handles=lines, loc="outside lower center", ncols=min(6, len(lines)), frameon=False)
+    return figure
+
+
+def accounting_figure(accounting: Sequence[dict[str, Any]]) -> Figure:
+    """Draw where the wall time went: shares of the phases, a bar per submission and workload."""
+    figure = Figure(figsize=(9.0, 1.2 + 0.34 * len(accounting)), layout="constrained")
+    axes = figure.add_subplot()
+    labels = [f"{one['submission']} · {one['workload']}" for one in accounting]
+    left = np.zeros(len(accounting))
+    for phase, colour in PHASE_COLOURS.items():
+        shares = np.array([one["seconds"][phase] / (sum(one["seconds"].values()) or 1.0) for one in accounting])
+        axes.barh(labels, shares, left=left, color=colour, label=phase)
+        left += shares
+    axes.invert_yaxis()
+    axes.set(xlim=(0.0, 1.0), xlabel="share of wall time")
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False)
     return figure
 
 
@@ -75,3 +125,12 @@ def as_svg(figure: Figure) -> bytes:
     with mpl.rc_context({"svg.hashsalt": "perfbench", "svg.fonttype": "none"}):
         figure.savefig(buffer, format="svg", metadata={"Date": None})
     return buffer.getvalue()
+
+
+def _dashes(dashes: tuple[float, ...]) -> Literal["-"] | tuple[float, Sequence[float]]:
+    return (0, dashes) if dashes else "-"
+
+
+def _plain(axes: Axes) -> None:
+    axes.grid(visible=True, color="#dddddd", linewidth=0.6)
+    axes.spines[["top", "right"]].set_visible(False)

@@ -124,7 +124,8 @@ def seconds_text(seconds: float) -> str:
 def _interval(interval: Interval | None, render: Callable[[float], str]) -> str:
     if interval is None:
         return ""
-    return f"[{render(interval.low)}, {render(interval.high)}]"
+    low, high = ("∞" if math.isinf(end) else render(end) for end in interval)
+    return f"[{low}, {high}]"
 
 
 def _comparison_row(comparison: Comparison) -> tuple[str, ...]:
@@ -165,7 +166,7 @@ def as_csv(table: Table) -> str:
 
 _LATEX = str.maketrans({
     "_": r"\_", "&": r"\&", "%": r"\%", "#": r"\#", "$": r"\$", "{": r"\{", "}": r"\}",
-    "—": "---", "†": r"\textdagger{}", "‡": r"\textdaggerdbl{}",
+    "—": "---", "†": r"\textdagger{}", "‡": r"\textdaggerdbl{}", "∞": r"$\infty$",
 })  # fmt: skip
 
 

@@ -1,0 +1,83 @@
+"""``perfbench report``: one page, and its figures as pictures."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from perfbench.cli.score import add_input_arguments
+
+if TYPE_CHECKING:
+    from perfbench.results.trials import RecordedTrial
+    from perfbench.scoring.report import ReportedBoard
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the verb's arguments."""
+    add_input_arguments(parser)
+    parser.add_argument("--out", type=Path, metavar="DIR", help="where the page goes (default: PATH/report)")
+    parser.add_argument("--no-pictures", action="store_true", help="write the page only")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Write the page and its figures, and say where they are."""
+    from rich.console import Console
+
+    from perfbench.cli.boards import input_paths, print_complaints, read_boards
+    from perfbench.errors import ExitCode, ScoringError
+    from perfbench.results.files import atomic_file
+    from perfbench.scoring.report import ReportedBoard, report_page
+    from perfbench.scoring.uncertainty import bootstrap
+
+    console = Console(soft_wrap=True)
+    paths = input_paths(arguments.paths)
+    read = read_boards(paths, benchmark=arguments.benchmark, as_published=arguments.as_published)
+    boards = [ReportedBoard(board, bootstrap(board), logs) for board, logs in zip(read.boards, read.logs, strict=True)]
+    print_complaints(console, read.complaints)
+    folder = arguments.out or (paths[0] if paths[0].is_dir() else paths[0].parent) / "report"
+    contents = {"index.html": report_page(boards, read.recorded, read.complaints).encode()}
+    if not arguments.no_pictures:
+        contents |= _pictures(boards, read.recorded)
+    try:
+        (folder / "figures").mkdir(parents=True, exist_ok=True)
+        for name, content in contents.items():
+            with atomic_file(folder / name) as file:
+                file.write(content)
+    except OSError as problem:
+        raise ScoringError(
+            f"the report cannot be written: {problem.strerror}", where=str(folder), hint="choose a folder with --out"
+        ) from None
+    size = len(contents["index.html"]) / 2**20
+    pictures = f", {len(contents) - 1} pictures in figures/" if len(contents) > 1 else ""
+    console.print(f"report of {read.num_trials} trials: [bold]{folder / 'index.html'}[/] ({size:.1f} MB){pictures}")
+    return int(ExitCode.DONE)
+
+
+def _pictures(boards: list[ReportedBoard], recorded: tuple[RecordedTrial, ...]) -> dict[str, bytes]:
+    from perfbench.scoring.files import slug
+    from perfbench.scoring.plot import (
+        accounting_figure,
+        as_png,
+        as_svg,
+        curves_figure,
+        heat_figure,
+        profile_figure,
+    )
+    from perfbench.scoring.report_data import curves, time_accounting
+
+    made = {}
+    for one in boards:
+        stem = f"figures/{slug(one.board.benchmark.name)}"
+        figures = {
+            "profile": profile_figure(one.board),
+            "heat": heat_figure(one.board),
+            "curves": curves_figure(one.board, curves(one.board, one.logs)),
+        }
+        accounting = time_accounting(one.board, recorded)
+        if accounting:
+            figures["accounting"] = accounting_figure(accounting)
+        for name, figure in figures.items():
+            made[f"{stem}_{name}.svg"] = as_svg(figure)
+            made[f"{stem}_{name}.png"] = as_png(figure)
+    return made
