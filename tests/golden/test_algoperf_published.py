@@ -15,7 +15,7 @@ from perfbench.cli.boards import load_benchmark
 from perfbench.results.algoperf import read_algoperf_logs
 from perfbench.results.benchmark import Benchmark
 from perfbench.results.trials import Complaint, TrialLog
-from perfbench.scoring.board import Board, leaderboard
+from perfbench.scoring.board import Board, Verdict, leaderboard
 from perfbench.scoring.profile import Layout, scores
 
 _PUBLISHED_FILES = Path(__file__).resolve().parents[2].parent / "shared" / "algoperf_logs"
@@ -141,6 +141,16 @@ def test_gaps_of_the_published_tree_are_warned_about(by_the_rules: Board) -> Non
         "caspr_adaptive: not run, so not reached on criteo1tb, criteo1tb_embed_init, wmt_glu_tanh"
         in by_the_rules.warnings
     )
+
+
+def test_every_rule_that_took_a_time_away_is_named(by_the_rules: Board) -> None:
+    cells = by_the_rules.cells
+
+    assert cells["shampoo_submission", "imagenet_resnet"].verdict is Verdict.MISSED
+    assert cells["shampoo_submission", "imagenet_resnet_large_bn_init"].verdict is Verdict.BASE_MISSED
+    assert cells["schedule_free_adamw", "ogbg_model_size"].verdict is Verdict.TOO_SLOW
+    assert cells["schedule_free_adamw", "ogbg"].verdict is Verdict.HELD_OUT_MISSED
+    assert cells["caspr_adaptive", "criteo1tb"].verdict is Verdict.NOT_RUN
 
 
 def _score_of_table(table: Sequence[str], benchmark: Benchmark) -> list[float]:

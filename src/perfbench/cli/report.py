@@ -48,9 +48,11 @@ def run(arguments: argparse.Namespace) -> int:
         raise ScoringError(
             f"the report cannot be written: {problem.strerror}", where=str(folder), hint="choose a folder with --out"
         ) from None
-    size = len(contents["index.html"]) / 2**20
+    kilobytes = len(contents["index.html"]) / 2**10
     pictures = f", {len(contents) - 1} pictures in figures/" if len(contents) > 1 else ""
-    console.print(f"report of {read.num_trials} trials: [bold]{folder / 'index.html'}[/] ({size:.1f} MB){pictures}")
+    console.print(
+        f"report of {read.num_trials} trials: [bold]{folder / 'index.html'}[/] ({kilobytes:,.0f} KB){pictures}"
+    )
     return int(ExitCode.DONE)
 
 

@@ -5,6 +5,9 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+_FEW_TRIALS = 12
+"""So few that a person wants to see each of them."""
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the verb's arguments."""
@@ -40,6 +43,7 @@ def run(arguments: argparse.Namespace) -> int:
     from perfbench.errors import ExitCode
     from perfbench.scoring.files import write_boards
     from perfbench.scoring.sensitivity import sensitivity, sensitivity_table
+    from perfbench.scoring.tables import closest_table
     from perfbench.scoring.uncertainty import bootstrap
 
     console = Console(soft_wrap=False)
@@ -49,7 +53,8 @@ def run(arguments: argparse.Namespace) -> int:
     extra = []
     for (board, uncertainty), logs in zip(boards, read.logs, strict=True):
         ranks = [sensitivity_table(board, sensitivity(board, logs))] if arguments.sensitivity else []
-        print_board(console, board, uncertainty, ranks)
+        few = [closest_table(board, logs)] if len(board.ends) <= _FEW_TRIALS else []
+        print_board(console, board, uncertainty, [*ranks, *few])
         extra.append(ranks)
     print_complaints(console, read.complaints)
     reasons = [warning for board in read.boards for warning in board.warnings]
@@ -63,7 +68,10 @@ def run(arguments: argparse.Namespace) -> int:
     files = write_boards(folder, boards, complaints, with_pictures=pictures, extra_tables=extra)
     partial = f"[yellow]partial: {len(reasons)} warnings above[/]; " if reasons else ""
     names = ", ".join(file.name for file in files)
-    console.print(f"{partial}{read.num_trials} trials judged; wrote {names} to [bold]{folder}[/]", soft_wrap=True)
+    console.print(
+        f"{partial}{read.num_trials} trial{'' if read.num_trials == 1 else 's'} judged; wrote {names} to [bold]{folder}[/]",
+        soft_wrap=True,
+    )
     return int(ExitCode.DONE)
 
 

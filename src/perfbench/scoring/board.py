@@ -33,6 +33,7 @@ class Verdict(StrEnum):
     MISSED = "target not reached"
     TOO_SLOW = "too far behind the fastest"
     HELD_OUT_MISSED = "held-out variant not reached"
+    BASE_MISSED = "base workload not reached"
     NOT_RUN = "not run"
 
 
@@ -138,8 +139,10 @@ def _cells(
                 verdict = Verdict.MISSED
             elif counted.too_slow[row, column]:
                 verdict = Verdict.TOO_SLOW
-            elif not math.isfinite(counted.times_s[row, column]):
+            elif counted.held_out_missed[row, column]:
                 verdict = Verdict.HELD_OUT_MISSED
+            elif not math.isfinite(counted.times_s[row, column]):
+                verdict = Verdict.BASE_MISSED
             else:
                 verdict = Verdict.COUNTED
             time = times.get((submission, workload), WorkloadTime(()))

@@ -22,7 +22,8 @@ _FIGURES = (
     ("profile", "Performance profiles", "How much of the benchmark a submission solves within a factor of the fastest "
      "submission's time. Higher and further left is better; the score is the area."),
     ("heat", "Time to target", "Median over studies as a share of the workload's budget: dark is fast. —: target not "
-     "reached; †: reached, but too far behind the fastest to count; ‡: reached, but its held-out variant was not."),
+     "reached; †: reached, but too far behind the fastest to count; ‡: reached, but its held-out variant (or, of a "
+     "variant, its base) was not."),
     ("curves", "Training curves", "The target's metric against submission time, one line per study: the trial that "
      "counts, or the closest one where none reached the target. Dots mark the target reached."),
     ("pairs", "Who scores higher", "Share of bootstrap samples over studies in which the row scores higher than the "

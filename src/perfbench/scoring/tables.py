@@ -8,21 +8,26 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
+from perfbench.results.trials import Floats, TrialLog
 from perfbench.scoring.board import Board, Cell, Verdict
 from perfbench.scoring.compare import Comparison, compare_all
 from perfbench.scoring.uncertainty import Interval, Uncertainty
+from perfbench.spec.workload import Direction
 
 _MARKS = {
     Verdict.COUNTED: "",
     Verdict.MISSED: "—",
     Verdict.TOO_SLOW: "†",
     Verdict.HELD_OUT_MISSED: "‡",
+    Verdict.BASE_MISSED: "‡",
     Verdict.NOT_RUN: "not run",
 }
 LEGEND = (
     "Times are medians over studies of the fastest trial, in seconds of submission time. "
     "—: target not reached; †: reached, but too far behind the fastest to count; "
-    "‡: reached, but its held-out variant was not."
+    "‡: reached, but its held-out variant (or, of a variant, its base workload) was not."
 )
 
 
@@ -101,6 +106,25 @@ def trial_table(board: Board) -> Table:
     return Table("Trials", header, tuple(rows))
 
 
+def closest_table(board: Board, logs: Sequence[TrialLog]) -> Table:
+    """Return how each trial ended and how close it came: for a few trials, which a person looks at one by one."""
+    rows = []
+    for log in sorted(logs, key=lambda log: log.key):
+        if log.key not in board.ends:
+            continue
+        target = board.benchmark.workloads[log.key.workload].target
+        finite = log.target_metric[np.isfinite(log.target_metric)]
+        best = _best(finite, target.direction)
+        end = board.ends[log.key]
+        unended = "ended early" if log.is_finished else "unfinished"
+        outcome = unended if end.outcome is None else end.outcome.kind.replace("_", " ")
+        names = (log.key.submission, log.key.workload, str(log.key.study), str(log.key.trial))
+        numbers = (seconds_text(end.time_s), f"{best:.5g}", f"{target.threshold:.5g}")
+        rows.append((*names, outcome, *numbers))
+    header = ("submission", "workload", "study", "trial", "outcome", "time (s)", "best", "target")
+    return Table("Trials", header, tuple(rows), "Best: the target's metric at the best evaluation.")
+
+
 def cell_text(cell: Cell, interval: Interval | None = None) -> str:
     """Return a cell for people: time, interval, and the mark of the rule that took it away."""
     mark = _MARKS[cell.verdict]
@@ -119,6 +143,12 @@ def seconds_text(seconds: float) -> str:
     if not math.isfinite(seconds):
         return "—"
     return f"{seconds:,.0f}" if seconds >= 100 else f"{seconds:.3g}"  # noqa: PLR2004 - a matter of layout
+
+
+def _best(values: Floats, direction: Direction) -> float:
+    if not len(values):
+        return math.nan
+    return float(values.min() if direction is Direction.MINIMIZE else values.max())
 
 
 def _interval(interval: Interval | None, render: Callable[[float], str]) -> str:

@@ -110,7 +110,12 @@ function shade(share) {
   return { fill: `rgb(${mixed.join(",")})`, isDark: mixed[0] * 0.3 + mixed[1] * 0.59 + mixed[2] * 0.11 < 115 };
 }
 
-function gridOf({ rows, columns, left, top, cell, cellHeight }, cellOf) {
+const LETTER = 6.4; // width of a letter of a label, in pixels
+
+function gridOf({ rows, columns, cell, cellHeight }, cellOf) {
+  const longest = (names) => Math.max(...names.map((name) => name.length));
+  const left = 16 + LETTER * longest(rows);
+  const top = 20 + LETTER * longest(columns) * Math.sin(32 * Math.PI / 180);
   const width = left + columns.length * cell + 90; // the last heading leans out
   const height = top + rows.length * cellHeight + 8;
   const svg = node("svg", { viewBox: `0 0 ${width} ${height}`, role: "img", style: `max-width:${width}px` });
@@ -139,7 +144,7 @@ function heatOf(board) {
   const rows = board.workloads.map((one) => one.name);
   const columns = board.submissions.map((one) => one.name);
   const cell = Math.max(46, Math.min(84, 860 / columns.length));
-  return gridOf({ rows, columns, left: 210, top: 110, cell, cellHeight: 27 }, (workload, submission) => {
+  return gridOf({ rows, columns, cell, cellHeight: 27 }, (workload, submission) => {
     const one = cells.get(`${workload} ${submission}`);
     const [low, high] = (one.interval || []).map((end) => (end === null ? "∞" : shortNumber(end)));
     const range = one.interval ? `\n95 % interval ${low} to ${high} s` : "";
@@ -211,7 +216,7 @@ function pairsOf(board) {
   const names = board.submissions.map((one) => one.name);
   const styles = new Map(board.submissions.map((one) => [one.name, one]));
   const cell = Math.max(40, Math.min(72, 760 / names.length));
-  return gridOf({ rows: names, columns: names, left: 210, top: 110, cell, cellHeight: 25 }, (row, column) => {
+  return gridOf({ rows: names, columns: names, cell, cellHeight: 25 }, (row, column) => {
     if (row === column) return { fill: "#fff", text: "", colour: "#111" };
     const share = styles.get(row).higher[column];
     const { fill, isDark } = shade(1 - share);
