@@ -68,10 +68,8 @@ def run(arguments: argparse.Namespace) -> int:
     files = write_boards(folder, boards, complaints, with_pictures=pictures, extra_tables=extra)
     partial = f"[yellow]partial: {len(reasons)} warnings above[/]; " if reasons else ""
     names = ", ".join(file.name for file in files)
-    console.print(
-        f"{partial}{read.num_trials} trial{'' if read.num_trials == 1 else 's'} judged; wrote {names} to [bold]{folder}[/]",
-        soft_wrap=True,
-    )
+    judged = "1 trial" if read.num_trials == 1 else f"{read.num_trials} trials"
+    console.print(f"{partial}{judged} judged; wrote {names} to [bold]{folder}[/]", soft_wrap=True)
     return int(ExitCode.DONE)
 
 
