@@ -1,53 +1,69 @@
 # perfbench: `make` lists what there is. `make run` and `make test` set up everything they need by themselves.
 
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
 WORKLOAD ?= criteo
 SUB ?= baseline
-PYTHON ?= $(firstword $(foreach name,python3.13 python3.12 python3.11 python3,$(if $(shell command -v $(name) >/dev/null 2>&1 && $(name) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo yes),$(name))) python3)
+
+VARIABLES := WORKLOAD SUB SCALE DATA NPROC CLUSTER STUDY TRIAL SEED ARGS RUNS PYTHON
+GIVEN := $(foreach name,$(.VARIABLES),$(if $(findstring command line,$(origin $(name))),$(name)))
+UNKNOWN := $(filter-out $(VARIABLES) -% MAKE%,$(GIVEN))
+ifneq ($(strip $(UNKNOWN)),)
+$(error unknown variable $(strip $(UNKNOWN)); there are $(VARIABLES))
+endif
+
+# Only what was given is passed on, so that the defaults stay in configs/. ARGS is split as the shell splits it.
+pass = $(if $(strip $($(2))),'$(1)=$(strip $($(2)))')
+OVERRIDES = $(call pass,workload,WORKLOAD) $(call pass,submission,SUB) $(call pass,scale,SCALE) $(call pass,data,DATA) \
+	$(call pass,cluster,CLUSTER) $(call pass,cluster.nproc_per_node,NPROC) $(call pass,study,STUDY) \
+	$(call pass,trial,TRIAL) $(call pass,seed,SEED) $(ARGS)
+
 BIN := .venv/bin
+PERFBENCH := $(BIN)/perfbench
 ONE_THREAD := OMP_NUM_THREADS=1
+CODE := src submissions tests tools benchmarks
+SET_UP = python=$$(PYTHON='$(PYTHON)' sh tools/find_python.sh) && "$$python" tools/setup_environment.py --profile
 
-# Only what was given is passed on, so that the defaults stay in configs/.
-OVERRIDES := workload=$(WORKLOAD) submission=$(SUB) \
-	$(if $(SCALE),scale=$(SCALE)) $(if $(DATA),data=$(DATA)) $(if $(NPROC),cluster.nproc_per_node=$(NPROC)) \
-	$(if $(CLUSTER),cluster=$(CLUSTER)) $(if $(STUDY),study=$(STUDY)) $(if $(TRIAL),trial=$(TRIAL)) \
-	$(if $(SEED),seed=$(SEED)) $(ARGS)
-
-.DEFAULT_GOAL := help
-.PHONY: help setup run sweep score show doctor test test-fast test-gpu fmt lint types arch check \
-	bench-harness bench-loader bench-embedding bench-score clean
-
+.PHONY: help
 help: ## list the targets
-	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z-]+:.*## / {printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z-]+:.*## / {printf "  %-16s %s\n", $$1, $$2}' Makefile
 	@printf '\nVariables: WORKLOAD SUB SCALE DATA NPROC CLUSTER STUDY TRIAL SEED, and ARGS="key=value ..." for the rest.\n'
 
 ##@ Measure
-run: setup ## one trial here:      make run WORKLOAD=criteo SUB=shampoo [NPROC=2] [TRIAL=3]
-	@$(BIN)/perfbench run $(OVERRIDES)
+.PHONY: run sweep score show doctor environment
+run: environment ## one trial here: make run WORKLOAD=criteo SUB=shampoo [SCALE=full] [NPROC=2] [TRIAL=3]
+	@$(PERFBENCH) run $(OVERRIDES)
 
-sweep: setup ## all trials of a study: make sweep WORKLOAD=criteo SUB=shampoo [STUDY=0]
-	@$(BIN)/perfbench sweep $(OVERRIDES)
+sweep: environment ## all trials of a study: make sweep WORKLOAD=criteo SUB=shampoo [STUDY=0] [CLUSTER=local]
+	@$(PERFBENCH) sweep $(OVERRIDES)
 
-score: setup ## leaderboard of what is in runs/
-	@$(BIN)/perfbench score $(or $(RUNS),runs)
+score: environment ## leaderboard of what is in runs/, or in RUNS=folder
+	@$(PERFBENCH) score '$(or $(RUNS),runs)' $(ARGS)
 
-show: setup ## the composed, typed configuration of a run
-	@$(BIN)/perfbench show $(OVERRIDES)
+show: environment ## the composed, typed configuration of a run
+	@$(PERFBENCH) show $(OVERRIDES)
 
-doctor: setup ## look at this machine
-	@$(BIN)/perfbench doctor
+doctor: environment ## look at this machine
+	@$(PERFBENCH) doctor $(ARGS)
+
+environment:
+	@$(SET_UP) run
 
 ##@ Develop
+.PHONY: setup test test-fast test-gpu fmt lint types arch check
 setup: ## create .venv with everything in it; does nothing when that is done
-	@$(PYTHON) tools/setup_environment.py
+	@$(SET_UP) dev
 
 test: setup ## the whole suite, on a CPU
-	$(ONE_THREAD) $(BIN)/python -m pytest -n 2 --dist loadgroup
+	$(ONE_THREAD) $(BIN)/python -m pytest -n 2 --dist loadgroup $(ARGS)
 
 test-fast: setup ## without the slow tests
-	$(ONE_THREAD) $(BIN)/python -m pytest -n 2 -m "not slow"
+	$(ONE_THREAD) $(BIN)/python -m pytest -n 2 --dist loadgroup -m "not slow" $(ARGS)
 
 test-gpu: setup ## what needs a GPU
-	$(BIN)/python -m pytest -m gpu
+	$(BIN)/python -m pytest -m gpu $(ARGS)
 
 fmt: setup ## format and mend
 	$(BIN)/ruff format .
@@ -58,27 +74,31 @@ lint: setup ## ruff
 	$(BIN)/ruff check .
 
 types: setup ## mypy, strict
-	$(BIN)/mypy src submissions tests tools benchmarks
+	$(BIN)/mypy $(CODE)
 
-arch: setup ## import contracts
+arch: setup ## import contracts, and the rules that tests/architecture holds
 	PYTHONPATH=. $(BIN)/lint-imports
+	$(BIN)/python -m pytest -q tests/architecture
 
 check: lint types arch test ## all of the above: exactly what CI does
 
 ##@ Benchmark
-bench-harness: setup ## time per step in the engine over a bare loop, in one run
-	@$(ONE_THREAD) $(BIN)/python benchmarks/harness.py
+.PHONY: bench-harness bench-loader bench-embedding bench-score
+bench-harness: environment ## time per step in the engine over a bare loop, in one run
+	@$(ONE_THREAD) $(BIN)/python benchmarks/harness.py $(ARGS)
 
-bench-loader: setup ## rows per second: binary loader over parsing text
-	@$(ONE_THREAD) $(BIN)/python benchmarks/criteo_loader.py
+bench-loader: environment ## rows per second: binary loader over parsing text
+	@$(ONE_THREAD) $(BIN)/python benchmarks/criteo_loader.py $(ARGS)
 
 bench-embedding: ## nn.Embedding against torchrec under torch.compile (installs torchrec)
-	@$(PYTHON) tools/setup_environment.py --with-torchrec
-	@$(ONE_THREAD) $(BIN)/python benchmarks/embedding.py
+	@$(SET_UP) torchrec
+	@$(ONE_THREAD) $(BIN)/python benchmarks/embedding.py $(ARGS)
 
-bench-score: setup ## scoring the published logs and 100,000 synthetic trials
-	@$(BIN)/python benchmarks/score.py
+bench-score: environment ## scoring the published logs and 100,000 synthetic trials
+	@$(BIN)/python benchmarks/score.py $(ARGS)
 
-clean: ## caches; never touches runs/ or data/
-	rm -rf .mypy_cache .ruff_cache .pytest_cache .import_linter_cache build
-	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
+##@ Tidy
+.PHONY: clean
+clean: ## caches; never touches .venv/, runs/ or data/
+	rm -rf .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis build
+	find $(CODE) -name __pycache__ -prune -exec rm -rf {} +
