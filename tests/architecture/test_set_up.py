@@ -1,0 +1,198 @@
+"""Set-up: what it does again and what it does not, and what it says on machines that lack something."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections import namedtuple
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from perfbench.registry import repository_root
+
+ROOT = repository_root()
+DiskUsage = namedtuple("DiskUsage", "total used free")
+
+
+@pytest.fixture
+def tool(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    monkeypatch.syspath_prepend(ROOT / "tools")
+    return __import__("setup_environment")
+
+
+@pytest.fixture
+def checkout(tmp_path: Path, tool: ModuleType) -> Path:
+    """A folder with all that names an environment, and an empty one."""
+    for name in tool.STAMP_INPUTS:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        shutil.copy(ROOT / name, tmp_path / name)
+    (tmp_path / ".venv/bin").mkdir(parents=True)
+    (tmp_path / ".venv/bin/python").touch()
+    return tmp_path
+
+
+@pytest.fixture
+def steps_run(tool: ModuleType, monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+    """Nothing is installed: the commands of each step are kept instead."""
+    commands: list[list[str]] = []
+    monkeypatch.setattr(tool, "run_step", lambda _what, command: commands.append(command))
+    return commands
+
+
+def test_a_second_call_does_nothing(tool: ModuleType, checkout: Path, steps_run: list[list[str]]) -> None:
+    tool.set_up(checkout, "dev")
+    num_steps = len(steps_run)
+
+    tool.set_up(checkout, "dev")
+    tool.set_up(checkout, "run")
+
+    assert num_steps == 3
+    assert len(steps_run) == num_steps
+
+
+@pytest.mark.parametrize("name", ["constraints.txt", "pyproject.toml"])
+def test_changed_wishes_are_installed(tool: ModuleType, checkout: Path, steps_run: list[list[str]], name: str) -> None:
+    tool.set_up(checkout, "run")
+    with (checkout / name).open("a") as file:
+        file.write("\n# changed\n")
+
+    tool.set_up(checkout, "run")
+
+    assert len(steps_run) == 6
+
+
+def test_an_environment_is_widened_and_never_narrowed(
+    tool: ModuleType, checkout: Path, steps_run: list[list[str]]
+) -> None:
+    tool.set_up(checkout, "run")
+    tool.set_up(checkout, "dev")
+    (checkout / "constraints.txt").write_text("")
+    tool.set_up(checkout, "run")
+
+    projects = [command[-1].removeprefix(str(checkout)) for command in steps_run if "--editable" in command]
+    assert projects == ["", "[dev]", "[dev]"]
+
+
+def test_an_interrupted_set_up_is_completed_by_the_next(
+    tool: ModuleType, checkout: Path, steps_run: list[list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(_what: str, command: list[str]) -> None:
+        if "--editable" in command:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(tool, "run_step", interrupted)
+        tool.set_up(checkout, "run")
+    assert not tool.is_ready(checkout, "run")
+    tool.set_up(checkout, "run")
+
+    assert len(steps_run) == 3
+    assert tool.is_ready(checkout, "run")
+
+
+@pytest.mark.parametrize(
+    ("settings", "is_replaced"),
+    [
+        ("version = 3.9.2\ncommand = /usr/bin/python3 -m venv {venv}", True),
+        ("version = {here}\ncommand = /usr/bin/python3 -m venv /somewhere/else/.venv", True),
+        ("version = {here}\ncommand = /usr/bin/python3 -m venv {venv}", False),
+    ],
+)
+def test_an_environment_of_another_python_or_place_is_made_anew(
+    tool: ModuleType, checkout: Path, steps_run: list[list[str]], settings: str, is_replaced: bool
+) -> None:
+    here = ".".join(map(str, sys.version_info[:3]))
+    (checkout / ".venv/pyvenv.cfg").write_text(settings.format(here=here, venv=checkout / ".venv"))
+
+    tool.set_up(checkout, "run")
+
+    assert ("--clear" in steps_run[0]) is is_replaced
+
+
+@pytest.mark.parametrize(("has_driver", "is_swapped"), [(False, True), (True, False)])
+def test_without_a_driver_fbgemm_is_swapped(
+    tool: ModuleType,
+    checkout: Path,
+    steps_run: list[list[str]],
+    monkeypatch: pytest.MonkeyPatch,
+    has_driver: bool,
+    is_swapped: bool,
+) -> None:
+    monkeypatch.setattr(tool, "has_nvidia_driver", lambda: has_driver)
+
+    tool.set_up(checkout, "torchrec")
+
+    assert ("fbgemm-gpu-cpu" in [command[-1] for command in steps_run]) is is_swapped
+
+
+def test_a_missing_compiler_is_named(tool: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("CXX", raising=False)
+
+    with pytest.raises(tool.SetupError, match=r"no C\+\+ compiler on PATH .*apt-get install g\+\+; Red Hat"):
+        tool.check_compiler()
+
+
+def test_missing_headers_are_named(tool: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(tool.sysconfig, "get_path", lambda _name: str(tmp_path))
+
+    with pytest.raises(tool.SetupError, match=rf"no {tmp_path}/Python.h; .*apt-get install python3-dev"):
+        tool.check_python()
+
+
+def test_a_python_without_venv_is_named(tool: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tool, "find_spec", lambda _name: None)
+
+    with pytest.raises(tool.SetupError, match="cannot create virtual environments; .*apt-get install python3-venv"):
+        tool.check_python()
+
+
+def test_a_full_disk_is_named(tool: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(tool.shutil, "disk_usage", lambda _path: DiskUsage(100e9, 98e9, 2e9))
+
+    with pytest.raises(tool.SetupError, match=rf"2\.0 GB free in {tmp_path}, about 10 GB needed; free some space"):
+        tool.check_disk(tmp_path)
+
+
+def test_a_failed_step_shows_its_last_words_and_the_way_on(tool: ModuleType) -> None:
+    failing = [sys.executable, "-c", "print('no such package'); raise SystemExit(1)"]
+
+    with pytest.raises(tool.SetupError, match=r"step failed: \[1/1\] try\nno such package\n\nthe same command"):
+        tool.run_step("[1/1] try", failing)
+
+
+def find_python(folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        ["/bin/sh", str(ROOT / "tools/find_python.sh")],
+        env={"PATH": str(folder), **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_an_old_python_is_named_and_what_to_do(tmp_path: Path) -> None:
+    old = tmp_path / "python3"
+    old.write_text('#!/bin/sh\ncase "$2" in *print*) echo 3.9.2;; *) exit 1;; esac\n')
+    old.chmod(0o755)
+
+    refused = find_python(tmp_path)
+
+    assert refused.returncode == 2
+    assert "Python 3.11 or newer is needed; found: python3 is 3.9.2 (looked for python3.11 " in refused.stderr
+    assert "apt-get install python3 python3-venv python3-dev" in refused.stderr
+
+
+def test_no_python_is_named(tmp_path: Path) -> None:
+    assert "found: none (looked for" in find_python(tmp_path).stderr
+
+
+def test_a_newer_python_beside_an_old_one_is_found(tmp_path: Path) -> None:
+    (tmp_path / "python3.12").symlink_to(os.path.realpath(sys.executable))
+
+    assert find_python(tmp_path).stdout.strip() == str(tmp_path / "python3.12")
+    assert find_python(tmp_path, PYTHON=sys.executable).stdout.strip() == sys.executable

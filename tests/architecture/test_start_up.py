@@ -1,0 +1,51 @@
+"""What a person waits for before anything happens: imports stay light, and ``--help`` is immediate."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+
+import pytest
+
+HEAVY = ("torch", "hydra", "omegaconf", "pydantic", "numpy", "polars", "rich", "matplotlib")
+HELP_LIMIT_S = 0.5
+
+
+def loaded_after(code: str) -> set[str]:
+    """Run code in a fresh interpreter and return which of the heavy packages it loaded."""
+    report = f"{code}\nimport sys; print('loaded', *sorted(set(sys.modules) & set({HEAVY})))"
+    output = subprocess.run([sys.executable, "-c", report], capture_output=True, text=True, check=True).stdout
+    return set(output.splitlines()[-1].split()[1:])
+
+
+def test_the_probe_sees_what_is_loaded() -> None:
+    assert loaded_after("import pydantic") >= {"pydantic"}
+
+
+@pytest.mark.parametrize("module", ["perfbench", "perfbench.errors", "perfbench.cli.main"])
+def test_importing_the_front_door_loads_nothing_heavy(module: str) -> None:
+    assert loaded_after(f"import {module}") == set()
+
+
+@pytest.mark.parametrize("module", ["perfbench.spec.run", "perfbench.results.reader", "perfbench.tuning.sampler"])
+def test_facts_and_records_load_no_torch(module: str) -> None:
+    assert "torch" not in loaded_after(f"import {module}")
+
+
+def test_help_loads_nothing_heavy() -> None:
+    code = (
+        "import contextlib\nfrom perfbench.cli.main import main\nwith contextlib.suppress(SystemExit): main(['--help'])"
+    )
+
+    assert loaded_after(code) == set()
+
+
+def test_help_is_immediate() -> None:
+    durations_s = []
+    for _ in range(5):
+        started_s = time.perf_counter()
+        subprocess.run([sys.executable, "-m", "perfbench", "--help"], capture_output=True, check=True)
+        durations_s.append(time.perf_counter() - started_s)
+
+    assert min(durations_s) < HELP_LIMIT_S
