@@ -46,7 +46,7 @@ def run(
     **changes: Any,
 ) -> tuple[TrialResult | None, TrialFolder]:
     schedule = {"kind": "wall_clock"} if every_steps is None else {"kind": "every_steps", "every_steps": every_steps}
-    trial = trial_spec(**({"evaluation": schedule, "max_steps": 40} | changes))
+    trial = trial_spec({"evaluation": schedule, "max_steps": 40} | changes)
     workload = trial.workload.model_copy(update={"eval_period_s": eval_period_s})
     trial = trial.model_copy(update={"workload": workload})
     folder = TrialFolder.of(tmp_path, trial)
