@@ -1,0 +1,58 @@
+"""The workload contract, over every workload found on disk, on its mini data.
+
+A new workload is tested the day its folder and YAML exist; nothing here names one. The data is prepared into ``data/``
+of this checkout, as ``make run`` does, and found there the next time.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from perfbench.api.contracts.workload import check_model, check_workload
+from perfbench.api.workload import Workload
+from perfbench.compose import choices, compose_workload
+from perfbench.launch.preflight import ensure_data
+from perfbench.registry import build_workload, repository_root, workload_families
+from perfbench.spec.workload import ScaleName
+
+NAMES = choices("workload")
+FAMILY_OF = {name: compose_workload(name, scale=ScaleName.MINI.value).family for name in NAMES}
+
+
+def one_worker_per_family(*, is_variant: bool) -> list[object]:
+    """Return the workloads as parameters; a family's data is prepared by one process."""
+    return [
+        pytest.param(name, marks=[pytest.mark.xdist_group(f"data of {family}"), pytest.mark.slow])
+        for name, family in FAMILY_OF.items()
+        if (name != family) is is_variant
+    ]
+
+
+def on_mini_data(name: str) -> Workload:
+    workload = compose_workload(name, scale=ScaleName.MINI.value)
+    data_root = repository_root() / "data"
+    ensure_data(workload, data_root, lambda *_: None, may_prepare=True)
+    return build_workload(workload, data_root)
+
+
+def test_workloads_are_found() -> None:
+    assert len(NAMES) >= 4
+    assert set(workload_families()) <= set(NAMES)
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("name", one_worker_per_family(is_variant=False))
+def test_a_workload_keeps_the_contract(name: str) -> None:
+    findings = check_workload(on_mini_data(name))
+
+    assert len(findings) == 12
+    assert not [f"{finding.name}: {finding.detail}" for finding in findings if not finding.passed]
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("name", one_worker_per_family(is_variant=True))
+def test_a_variant_keeps_what_depends_on_its_model(name: str) -> None:
+    findings = check_model(on_mini_data(name))
+
+    assert len(findings) == 6
+    assert not [f"{finding.name}: {finding.detail}" for finding in findings if not finding.passed]
