@@ -32,7 +32,7 @@ help: ## list the targets
 	@printf '\nVariables: WORKLOAD SUB SCALE DATA NPROC CLUSTER STUDY TRIAL SEED, and ARGS="key=value ..." for the rest.\n'
 
 ##@ Measure
-.PHONY: run sweep score show doctor environment
+.PHONY: run sweep score report verify show doctor environment
 run: environment ## one trial here: make run WORKLOAD=criteo SUB=shampoo [SCALE=full] [NPROC=2] [TRIAL=3]
 	@$(PERFBENCH) run $(OVERRIDES)
 
@@ -41,6 +41,12 @@ sweep: environment ## all trials of a study: make sweep WORKLOAD=criteo SUB=sham
 
 score: environment ## leaderboard of what is in runs/, or in RUNS=folder
 	@$(PERFBENCH) score '$(or $(RUNS),runs)' $(ARGS)
+
+report: environment ## one self-contained page of what is in runs/, or in RUNS=folder
+	@$(PERFBENCH) report '$(or $(RUNS),runs)' $(ARGS)
+
+verify: environment ## whether what is in runs/, or in RUNS=folder, can be believed
+	@$(PERFBENCH) verify '$(or $(RUNS),runs)' $(ARGS)
 
 show: environment ## the composed, typed configuration of a run
 	@$(PERFBENCH) show $(OVERRIDES)

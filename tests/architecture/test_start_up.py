@@ -8,6 +8,8 @@ import time
 
 import pytest
 
+from perfbench.registry import repository_root
+
 HEAVY = ("torch", "hydra", "omegaconf", "pydantic", "numpy", "polars", "rich", "matplotlib")
 HELP_LIMIT_S = 0.5
 
@@ -49,3 +51,13 @@ def test_help_is_immediate() -> None:
         durations_s.append(time.perf_counter() - started_s)
 
     assert min(durations_s) < HELP_LIMIT_S
+
+
+def test_every_verb_has_a_module_and_every_module_with_arguments_is_a_verb() -> None:
+    from perfbench.cli.main import VERBS
+
+    folder = repository_root() / "src" / "perfbench" / "cli"
+    modules = {path.stem for path in folder.glob("*.py") if "def add_arguments(" in path.read_text()}
+
+    assert len(modules) >= 10
+    assert modules == set(VERBS)

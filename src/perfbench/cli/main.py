@@ -10,10 +10,11 @@ from collections.abc import Sequence
 from perfbench import __version__
 from perfbench.errors import ExitCode, PerfbenchError
 
-_VERBS = {
+VERBS = {
     "run": "run one trial on this machine, or continue it",
     "sweep": "run all trials of a study, one after another",
     "score": "turn trial folders into a leaderboard",
+    "report": "write a leaderboard as one self-contained page, with its figures",
     "verify": "look for what makes trial folders incomparable or incomplete",
     "export": "write trial folders in the form of the AlgoPerf logs",
     "show": "print the composed, typed configuration; `show workloads`, `show submissions`",
@@ -26,7 +27,7 @@ _VERBS = {
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one verb and return the exit code: 0 done, 1 the run failed, 2 asked for the impossible."""
     arguments = list(sys.argv[1:] if argv is None else argv)
-    if arguments and arguments[0] in _VERBS:
+    if arguments and arguments[0] in VERBS:
         return _run_verb(arguments[0], arguments[1:])
     parser = argparse.ArgumentParser(
         prog="perfbench",
@@ -35,7 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--version", action="version", version=f"perfbench {__version__}")
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
-    for verb, text in _VERBS.items():
+    for verb, text in VERBS.items():
         verbs.add_parser(verb, help=text)
     parser.parse_args(arguments)
     return int(ExitCode.IMPOSSIBLE_REQUEST)
@@ -43,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run_verb(verb: str, arguments: Sequence[str]) -> int:
     module = importlib.import_module(f"perfbench.cli.{verb}")
-    parser = argparse.ArgumentParser(prog=f"perfbench {verb}", description=_VERBS[verb].capitalize() + ".")
+    parser = argparse.ArgumentParser(prog=f"perfbench {verb}", description=VERBS[verb].capitalize() + ".")
     module.add_arguments(parser)
     parsed = parser.parse_args(arguments)
     try:
