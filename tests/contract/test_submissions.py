@@ -56,6 +56,13 @@ def module_of(name: str) -> ModuleType:
     return importlib.import_module(f"submissions.{name}.submission")
 
 
+def skip_without_its_files(spec: SubmissionSpec) -> None:
+    """A submission with files that cannot be shipped is held to the contract in its own tests, with stand-ins."""
+    missing = sorted(name for name, file in spec.files.items() if file.path is None)
+    if missing:
+        pytest.skip(f"{spec.name} needs {missing}, which this repository does not hold")
+
+
 def failures(findings: list[Finding]) -> list[str]:
     assert findings
     return [str(finding) for finding in findings if not finding.passed]
@@ -68,6 +75,8 @@ NAMED_POINTS = [
 
 @pytest.mark.parametrize(("name", "point"), NAMED_POINTS)
 def test_it_keeps_the_contract(name: str, point: HyperparameterPoint | None) -> None:
+    skip_without_its_files(spec_of(name))
+
     assert failures(check_submission(submission_builder(spec_of(name), point))) == []
 
 
