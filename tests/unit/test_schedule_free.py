@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 
 import pytest
 import torch
@@ -11,8 +12,8 @@ from perfbench.api.optim import DecayPoint, ScheduleFreeAdamW, ScheduleFreeVaria
 from perfbench.api.schedules import WarmupConstant
 from tests.unit.check_problems import vector_problem
 
-V05 = {"decay_at": DecayPoint.AVERAGE, "decay_is_corrected": True, "step_power": 0.75}
-V2 = {"decay_is_corrected": True, "uses_highest_rate": False}
+V05 = ScheduleFreeVariant(decay_at=DecayPoint.AVERAGE, decay_is_corrected=True, step_power=0.75)
+V2 = ScheduleFreeVariant(decay_is_corrected=True, uses_highest_rate=False)
 C18_AS_SUBMITTED = [
     [0.949444, -0.549701],
     [0.864062, -0.628446],
@@ -73,9 +74,9 @@ def trajectories(variant: ScheduleFreeVariant, *, num_steps: int = 5) -> tuple[t
 @pytest.mark.parametrize(
     ("variant", "expected"),
     [
-        (ScheduleFreeVariant(**V05, second_moment_dtype=torch.bfloat16), C18_AS_SUBMITTED),
-        (ScheduleFreeVariant(**V05), C19_FULL_PRECISION),
-        (ScheduleFreeVariant(**V2), C20_V2),
+        (replace(V05, second_moment_dtype=torch.bfloat16), C18_AS_SUBMITTED),
+        (V05, C19_FULL_PRECISION),
+        (V2, C20_V2),
         (ScheduleFreeVariant(), C23_PACKAGE),
     ],
 )
@@ -92,7 +93,7 @@ def test_the_gradient_point_of_the_published_package_is_the_extrapolation_of_the
 
 
 def test_a_second_moment_in_bfloat16_is_still_one_after_a_resume() -> None:
-    variant = ScheduleFreeVariant(**V05, second_moment_dtype=torch.bfloat16)
+    variant = replace(V05, second_moment_dtype=torch.bfloat16)
     weights, gradient = vector_problem()
     optimizer = optimizer_of(weights, variant)
     optimizer.extrapolate()
@@ -118,7 +119,7 @@ def test_a_parameter_without_gradient_comes_back_to_the_average() -> None:
 
 
 def test_a_restart_forgets_everything() -> None:
-    variant = ScheduleFreeVariant(**V05)
+    variant = V05
     fresh, _ = trajectories(variant, num_steps=1)
     weights, gradient = vector_problem()
     initial = weights.detach().clone()

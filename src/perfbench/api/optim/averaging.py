@@ -17,7 +17,7 @@ from perfbench.api.workload import Batch
 
 
 class WeightAverage(Protocol):
-    """An average of snapshots, kept in host memory."""
+    """An average of snapshots."""
 
     def add(self, weights: Sequence[Tensor]) -> None:
         """Take a snapshot."""

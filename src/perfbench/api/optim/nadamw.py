@@ -76,7 +76,7 @@ class NAdamW(Optimizer):
         weight_decay: float = 0.0,
         *,
         power: float = 2.0,
-        first_moment: FirstMoment = FirstMoment(),  # noqa: B008 - frozen
+        first_moment: FirstMoment = FirstMoment(),
     ) -> None:
         if not (lr >= 0 and eps >= 0 and weight_decay >= 0 and power > 0 and all(0 <= beta < 1 for beta in betas)):
             msg = f"out of range: {lr=}, {betas=}, {eps=}, {weight_decay=}, {power=}"
