@@ -173,12 +173,12 @@ class WarmupConstant:
 
     Args:
         peak: Highest rate.
-        warmup: Updates until the peak; the first update already has ``1 / warmup`` of it.
+        warmup: Updates until the peak, may be fractional; the first update already has ``1 / warmup`` of it.
         lowest: The rate is never below this.
     """
 
     peak: float
-    warmup: int
+    warmup: float
     lowest: float = 0.0
 
     def __call__(self, k: int) -> float:
