@@ -1,6 +1,7 @@
 """YAML and overrides to one typed request. The only module that knows Hydra; it ends here.
 
-1. Group choices (``workload=criteo``, ``scale=mini``) are composed by Hydra from ``configs/``.
+1. Group choices (``workload=criteo``, ``scale=mini``) are composed by Hydra from ``configs/``. A submission that does
+   not take part in the default ruleset brings its own, unless one is chosen.
 2. The workload's section for the chosen scale and data set is laid over what all scales share.
 3. Value overrides (``seed=3``, ``workload.params.x=1``) are set; a key that does not exist is set too, so that the
    typed reading below reports every mistake at once, with its path and the nearest valid name.
@@ -8,7 +9,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -75,7 +76,7 @@ def _composed(overrides: Sequence[str]) -> dict[str, Any]:
     dataset = None if "data" not in values else str(values.pop("data"))
     try:
         with initialize_config_dir(str(config_folder()), version_base="1.3"):
-            config = hydra_compose("run", overrides=[f"{group}={choice}" for group, choice in chosen.items()])
+            config = _chosen_config(chosen)
         OmegaConf.set_struct(config, value=False)
         config.workload = _at_scale(config.workload, scale=config.scale.name, dataset=dataset)
         for key, value in values.items():
@@ -83,6 +84,13 @@ def _composed(overrides: Sequence[str]) -> dict[str, Any]:
         return cast("dict[str, Any]", OmegaConf.to_container(config, resolve=True, throw_on_missing=True))
     except (HydraException, OmegaConfBaseException) as problem:
         raise ConfigError(str(problem).splitlines()[0], where="configs", hint="see `perfbench show`") from None
+
+
+def _chosen_config(chosen: Mapping[str, str]) -> DictConfig:
+    config = hydra_compose("run", overrides=[f"{group}={choice}" for group, choice in chosen.items()])
+    if "ruleset" in chosen or config.ruleset.kind in config.submission.rulesets:
+        return config
+    return _chosen_config({**chosen, "ruleset": config.submission.rulesets[0]})
 
 
 def _parsed(overrides: Sequence[str]) -> list[Override]:

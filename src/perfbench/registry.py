@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, cast
+
+from pydantic import JsonValue
 
 from perfbench.data.preparation import Preparer, data_folder
 from perfbench.errors import ConfigError, SubmissionError, WorkloadError, nearest_name_hint
@@ -81,22 +84,63 @@ def build_workload(workload: WorkloadSpec, data_root: Path) -> Workload:
 def submission_builder(
     spec: SubmissionSpec, point: HyperparameterPoint | None
 ) -> Callable[[TrainingContext], Submission]:
-    """Return what builds the submission from its context, with its hyperparameters already checked.
+    """Return what builds the submission from its context, with all else that it is given already checked.
+
+    Its module's ``build`` gets the context, the ``Hyperparameters`` of the point if there is one, and by keyword
+    ``options`` if the module has an ``Options`` type and ``files`` (name to path) if the YAML declares any.
 
     Raises:
-        SubmissionError: If the code is missing, or refuses the hyperparameters.
+        SubmissionError: If the code is missing, refuses the hyperparameters or the options, or needs a file that is
+            not there.
     """
     module = _submission_module(spec)
-    if point is None:
-        return cast("Callable[[TrainingContext], Submission]", module.build)
+    build = cast("Callable[..., Submission]", module.build)
+    given: list[Spec] = []
+    named: dict[str, object] = {}
+    if point is not None:
+        given.append(_read(spec, "Hyperparameters", point, where="hyperparameters"))
+    if spec.options or hasattr(module, "Options"):
+        named["options"] = _read(spec, "Options", spec.options, where="options")
+    if spec.files:
+        check_unshipped_files(spec)
+        named["files"] = {name: Path(str(file.path)).expanduser() for name, file in spec.files.items()}
+    return lambda context: build(context, *given, **named)
+
+
+def check_unshipped_files(spec: SubmissionSpec) -> None:
+    """Check that the files a submission needs beside this repository are given and are the right ones; needs no torch.
+
+    Raises:
+        SubmissionError: If one is not.
+    """
+    for name, file in spec.files.items():
+        where = f"submission {spec.name}, files.{name}.path"
+        hint = f"get it from {file.source}, then add submission.files.{name}.path=/where/it/is"
+        if file.path is None:
+            raise SubmissionError("needs a file that this repository does not hold", where=where, hint=hint)
+        path = Path(file.path).expanduser()
+        if not path.is_file():
+            raise SubmissionError(f"no file {path}", where=where, hint=hint)
+        actual = hashlib.sha256(path.read_bytes()).hexdigest()
+        if actual != file.sha256:
+            raise SubmissionError(f"{path} is another file: its SHA-256 is {actual}", where=where, hint=hint)
+
+
+def _read(spec: SubmissionSpec, type_name: str, mapping: Mapping[str, JsonValue], *, where: str) -> Spec:
+    """Read what a submission is given as the type that its module has for it."""
+    reader = getattr(_submission_module(spec), type_name, None)
+    if reader is None:
+        raise SubmissionError(
+            f"takes no {where}, but {sorted(mapping)} are given",
+            where=f"submission {spec.name}",
+            hint=f"its submission.py has no type {type_name}",
+        )
     try:
-        hyperparameters = hyperparameters_type(spec).from_mapping(point, where="hyperparameters")
+        return cast("type[Spec]", reader).from_mapping(mapping, where=where)
     except ConfigError as problem:
         raise SubmissionError(
             problem.what, where=f"submission {spec.name}, {problem.where}", hint=problem.hint
         ) from None
-    build = cast("Callable[[TrainingContext, Spec], Submission]", module.build)
-    return lambda context: build(context, hyperparameters)
 
 
 def hyperparameters_type(spec: SubmissionSpec) -> type[Spec]:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from perfbench.api.optim import NAdamW
+from perfbench.api.optim import FirstMoment, MomentCorrection, NAdamW
 from tests.unit.check_problems import trajectory, vector_problem
 
 C1 = [
@@ -41,6 +41,43 @@ def test_it_is_neither_adamw_nor_torchs_nadam() -> None:
 
     torch.testing.assert_close(torch.tensor(adamw), torch.tensor(C2_ADAMW), atol=2e-6, rtol=0)
     torch.testing.assert_close(torch.tensor(nadam), torch.tensor(C3_TORCH_NADAM), atol=2e-6, rtol=0)
+
+
+C4_POWER_1_5 = [
+    [0.832333, -0.796606],
+    [0.708650, -0.944014],
+    [0.599790, -0.985673],
+    [0.499510, -0.951822],
+    [0.405923, -0.876818],
+]
+C5_POWER_1_5_WITHOUT_NESTEROV = [
+    [0.981702, -0.510874],
+    [0.956067, -0.536108],
+    [0.923866, -0.574336],
+    [0.885797, -0.624210],
+    [0.842514, -0.684135],
+]
+
+
+@pytest.mark.parametrize(("nesterov", "expected"), [(True, C4_POWER_1_5), (False, C5_POWER_1_5_WITHOUT_NESTEROV)])
+def test_with_another_root_it_takes_the_steps_of_nadamp(nesterov: bool, expected: list[list[float]]) -> None:
+    weights, gradient = vector_problem()
+    optimizer = NAdamW([weights], **SETTINGS, power=1.5, first_moment=FirstMoment(nesterov=nesterov))
+
+    visited = trajectory(optimizer, weights, gradient, num_steps=5)
+
+    torch.testing.assert_close(torch.tensor(visited), torch.tensor(expected), atol=2e-6, rtol=0)
+
+
+@pytest.mark.parametrize("nesterov", [True, False])
+def test_the_intended_correction_makes_the_first_update_as_long_as_the_rate(nesterov: bool) -> None:
+    weights, gradient = vector_problem()
+    first_moment = FirstMoment(nesterov=nesterov, correction=MomentCorrection.AS_INTENDED)
+    optimizer = NAdamW([weights], lr=0.1, betas=(0.9, 0.99), first_moment=first_moment)
+
+    ((visited),) = trajectory(optimizer, weights, gradient, num_steps=1)
+
+    assert visited == pytest.approx([0.9, -0.6], abs=1e-6)
 
 
 def test_it_agrees_with_the_formulas_written_out_over_many_random_steps() -> None:

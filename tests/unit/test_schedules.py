@@ -7,7 +7,14 @@ import warnings
 import pytest
 import torch
 
-from perfbench.api.schedules import WarmupCosine, WarmupPeriodicCosine
+from perfbench.api.schedules import (
+    CyclicCosine,
+    NestedCosine,
+    WarmupConstant,
+    WarmupCosine,
+    WarmupLinear,
+    WarmupPeriodicCosine,
+)
 
 
 @pytest.mark.parametrize(
@@ -100,3 +107,116 @@ def torch_rates(*, peak: float, horizon: float, warmup: int, num_updates: int) -
             optimizer.step()
             chain.step()
     return rates
+
+
+@pytest.mark.parametrize(
+    ("k", "rate"),
+    [
+        (0, 0.1),
+        (1, 0.0100000001),
+        (5, 0.0500000001),
+        (10, 0.1),
+        (11, 0.0999695414),
+        (30, 0.0883022222),
+        (55, 0.0500000001),
+        (99, 3.04587e-5),
+        (100, 1e-10),
+        (250, 1e-10),
+    ],
+)
+def test_one_cycle_has_the_published_rates_and_starts_at_the_peak(k: int, rate: float) -> None:
+    assert CyclicCosine(peak=0.1, horizon=100, warmup=10)(k) == pytest.approx(rate, abs=6e-11)
+
+
+@pytest.mark.parametrize(
+    ("k", "rate"),
+    [
+        (10, 0.1),
+        (11, 0.0998458667),
+        (20, 0.0853553391),
+        (30, 0.0500000001),
+        (50, 1e-10),
+        (51, 0.0100000001),
+        (60, 0.1),
+        (75, 0.0691341716),
+        (80, 0.0500000001),
+        (100, 1e-10),
+        (101, 1e-10),
+    ],
+)
+def test_two_cycles_have_the_published_rates(k: int, rate: float) -> None:
+    assert CyclicCosine(peak=0.1, horizon=100, warmup=10, num_cycles=2)(k) == pytest.approx(rate, abs=6e-11)
+
+
+def test_the_intended_cycle_starts_low() -> None:
+    assert CyclicCosine(peak=0.1, horizon=100, warmup=10, starts_at_peak=False)(0) == 1e-10
+
+
+@pytest.mark.parametrize(
+    ("k", "rate"),
+    [
+        (0, 0.0),
+        (1, 0.00188679),
+        (53, 0.1),
+        (200, 0.07881104),
+        (400, 0.01826832),
+        (535, 5.4e-7),
+        (536, 0.05249174),
+        (600, 0.0416734),
+        (749, 2.82e-6),
+        (750, 0.01786062),
+        (900, 0.00617069),
+        (1000, 0.0),
+    ],
+)
+def test_the_nested_cosine_has_the_published_rates(k: int, rate: float) -> None:
+    assert NestedCosine(peak=0.1, horizon=1000, warmup_factor=0.1)(k) == pytest.approx(
+        rate, abs=1.2e-8
+    )  # float32 there
+
+
+@pytest.mark.parametrize(
+    ("k", "rate"),
+    [
+        (0, 0.0),
+        (25, 0.05),
+        (50, 0.1),
+        (51, 0.09988421),
+        (400, 0.05947368),
+        (904, 0.00111579),
+        (905, 0.001),
+        (5000, 0.001),
+    ],
+)
+def test_the_linear_decay_has_the_published_rates(k: int, rate: float) -> None:
+    schedule = WarmupLinear(peak=0.1, warmup=50, decay=int((1000 - 50) * 0.9), end_factor=0.01)
+
+    assert schedule(k) == pytest.approx(rate, abs=6e-9)
+
+
+@pytest.mark.parametrize(
+    ("k", "rate"),
+    [
+        (0, 1e-10),
+        (1, 0.00628931),
+        (159, 1.0),
+        (4000, 0.51587459),
+        (7999, 1.0e-8),
+        (12000, 0.51607483),
+        (15840, 1.0),
+        (31997, 0.99093330),
+    ],
+)
+def test_the_torch_form_has_the_rates_of_a_self_tuning_entry_over_three_budgets(k: int, rate: float) -> None:
+    assert WarmupPeriodicCosine(peak=1.0, horizon=7999.5, warmup=159)(k) == pytest.approx(rate, abs=6e-9)
+
+
+def test_the_torch_form_can_stay_at_zero_as_intended() -> None:
+    assert WarmupPeriodicCosine(peak=0.1, horizon=100, warmup=10, rises_again=False)(150) == pytest.approx(0, abs=1e-17)
+
+
+def test_the_constant_rate_is_reached_at_the_last_update_of_the_warmup() -> None:
+    schedule = WarmupConstant(peak=0.1, warmup=4, lowest=0.03)
+
+    assert [schedule(k) for k in range(5)] == pytest.approx([0.03, 0.05, 0.075, 0.1, 0.1])
+    assert WarmupConstant(peak=0.1, warmup=0)(0) == 0.1

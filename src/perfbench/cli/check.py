@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -23,6 +24,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the verb's arguments."""
     parser.add_argument("kind", choices=["workload", "submission"])
     parser.add_argument("name")
+    parser.add_argument(
+        "overrides", nargs="*", metavar="KEY=VALUE", help="for submissions: e.g. submission.options.NAME=VALUE"
+    )
     parser.add_argument("--data-root", type=Path, default=Path("data"), help="for workloads: checked on mini data")
 
 
@@ -32,7 +36,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.kind == "workload":
         findings = _workload_findings(arguments.name, arguments.data_root.resolve(), console)
     else:
-        findings = _submission_findings(arguments.name)
+        findings = _submission_findings(arguments.name, arguments.overrides)
     table = Table("check", "", "seen")
     for finding in findings:
         table.add_row(finding.name, "[green]ok[/]" if finding.passed else "[red]failed[/]", finding.detail)
@@ -51,9 +55,9 @@ def _workload_findings(name: str, data_root: Path, console: Console) -> list[Fin
     return check_workload(build_workload(workload, data_root))
 
 
-def _submission_findings(name: str) -> list[Finding]:
+def _submission_findings(name: str, overrides: Sequence[str]) -> list[Finding]:
     """Check a submission at the first and the last point of study 0."""
-    request = compose_run([f"submission={name}"])
+    request = compose_run([f"submission={name}", *overrides])
     spec = request.submission
     from perfbench.api.contracts.submission import check_hyperparameters, check_source, check_submission
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 
 from rich.console import Console
 from rich.table import Table
@@ -10,6 +11,7 @@ from rich.table import Table
 from perfbench.compose import choices, compose_run, compose_submission, compose_workload
 from perfbench.errors import ExitCode
 from perfbench.launch.plan import plan_study
+from perfbench.spec.run import TrialSpec
 from perfbench.spec.submission import PointSpace
 from perfbench.spec.workload import ScaleName
 
@@ -31,8 +33,19 @@ def run(arguments: argparse.Namespace) -> int:
     else:
         request = compose_run(arguments.what)
         console.print_json(request.to_json())
-        console.print(f"{len(plan_study(request))} trial(s) in this study", style="dim", highlight=False)
+        console.print(_points(plan_study(request)))
     return int(ExitCode.DONE)
+
+
+def _points(trials: Sequence[TrialSpec]) -> Table:
+    """Return the hyperparameters of a study's trials, exactly as they will run."""
+    study, seed = trials[0].study, trials[0].run_seed
+    table = Table("trial", "hyperparameters", title=f"study {study} of run seed {seed}: {len(trials)} trial(s)")
+    for trial in trials:
+        point = trial.hyperparameters
+        shown = "none: it tunes itself" if point is None else ", ".join(f"{k}={v}" for k, v in point.items())
+        table.add_row(str(trial.trial), shown)
+    return table
 
 
 def _workloads() -> Table:

@@ -7,21 +7,23 @@ from pathlib import Path
 
 from perfbench.data.preparation import PrepareRequest, Progress, data_folder
 from perfbench.errors import DataError, LaunchError
-from perfbench.registry import params_of, preparer_of
+from perfbench.registry import check_unshipped_files, params_of, preparer_of
 from perfbench.results.store import is_writable
 from perfbench.spec.run import TrialSpec
 from perfbench.spec.workload import WorkloadSpec
 
 
 def check_trial(trial: TrialSpec, runs_root: Path, progress: Progress) -> None:
-    """Check parameters, run folder and data; prepare small data that is missing.
+    """Check parameters, files, run folder and data; prepare small data that is missing.
 
     Raises:
         ConfigError: If the workload's parameters are wrong.
+        SubmissionError: If the submission needs a file that is not given.
         LaunchError: If the run folder cannot be written.
         DataError: If the data is missing, truncated or of another version.
     """
     params_of(trial.workload)
+    check_unshipped_files(trial.submission)
     if not is_writable(runs_root):
         raise LaunchError(
             "the run folder cannot be written", where=str(runs_root), hint="choose another with runs_root=..."

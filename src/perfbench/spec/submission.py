@@ -78,6 +78,15 @@ class PointSpace(Spec):
 SearchSpace = Annotated[RangeSpace | PointSpace, Field(discriminator="kind")]
 
 
+class UnshippedFile(Spec):
+    """A file that a submission needs and this repository does not hold: whoever runs it gives the path."""
+
+    path: str | None = None
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    source: str
+    """Where the file can be had."""
+
+
 class SubmissionSpec(Spec):
     """A training algorithm as data."""
 
@@ -90,6 +99,10 @@ class SubmissionSpec(Spec):
     """Workload-agnostic. ``null`` for a submission that only tunes itself."""
     batch_sizes: dict[ScaleName, dict[str, int]] = Field(default_factory=dict)
     """Global batch size by scale, then by workload or family; the workload's reference size otherwise."""
+    options: dict[str, JsonValue] = Field(default_factory=dict)
+    """Fixed choices, the same in every trial (such as a behaviour as run or as intended). The submission's own
+    ``Options`` type reads them."""
+    files: dict[str, UnshippedFile] = Field(default_factory=dict)
     folder: str | None = None
     """Where the code is, for a submission outside this repository."""
 

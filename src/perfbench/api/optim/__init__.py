@@ -1,5 +1,24 @@
 """Optimizers that several submissions share."""
 
-from perfbench.api.optim.nadamw import NAdamW
+from perfbench.api.optim.averaging import AveragingSubmission, SnapshotTimes, WeightAverage, host_copy
+from perfbench.api.optim.nadamw import FirstMoment, MomentCorrection, NAdamW
+from perfbench.api.optim.schedule_free import (
+    DecayPoint,
+    ScheduleFreeAdamW,
+    ScheduleFreeSubmission,
+    ScheduleFreeVariant,
+)
 
-__all__ = ["NAdamW"]
+__all__ = [
+    "AveragingSubmission",
+    "DecayPoint",
+    "FirstMoment",
+    "MomentCorrection",
+    "NAdamW",
+    "ScheduleFreeAdamW",
+    "ScheduleFreeSubmission",
+    "ScheduleFreeVariant",
+    "SnapshotTimes",
+    "WeightAverage",
+    "host_copy",
+]

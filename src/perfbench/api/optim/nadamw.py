@@ -6,11 +6,41 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any, overload
 
 import torch
 from torch import Tensor
 from torch.optim.optimizer import Optimizer, ParamsT
+
+
+class MomentCorrection(StrEnum):
+    """How the first moment's bias is corrected."""
+
+    AS_RUN = "as_run"
+    """As in the competition: divided by ``1 - b1^t`` with Nesterov, not at all without."""
+    AS_INTENDED = "as_intended"
+    """Divided by the sum of its weights: ``1 - b1^(t + 1)`` with Nesterov, ``1 - b1^t`` without."""
+
+
+@dataclass(frozen=True, slots=True)
+class FirstMoment:
+    """How the first moment becomes a direction.
+
+    Args:
+        nesterov: ``False`` leaves the look-ahead out: ``m`` itself instead of ``b1 m + (1 - b1) g``.
+        correction: How its bias is corrected.
+    """
+
+    nesterov: bool = True
+    correction: MomentCorrection = MomentCorrection.AS_RUN
+
+    def divisor(self, beta1: float, num_updates: int) -> float:
+        """Return what the first moment is divided by in update ``num_updates``, counted from 1."""
+        if self.correction is MomentCorrection.AS_INTENDED:
+            return 1 - beta1 ** (num_updates + 1 if self.nesterov else num_updates)
+        return 1 - beta1**num_updates if self.nesterov else 1.0
 
 
 class NAdamW(Optimizer):
@@ -31,6 +61,8 @@ class NAdamW(Optimizer):
         betas: Decay of first and second moment.
         eps: Added to the root.
         weight_decay: Decoupled: multiplied by the learning rate.
+        power: The second moment's root: 2 for the square root, 1.5 for steps of ``g / |g|^(4/3)``.
+        first_moment: Without look-ahead, or with another correction of its bias.
 
     Source: AlgoPerf v0.5, baseline submission (identical to ``timm.optim.NAdamW``).
     """
@@ -42,12 +74,17 @@ class NAdamW(Optimizer):
         betas: tuple[float, float] = (0.9, 0.999),
         eps: float = 1e-8,
         weight_decay: float = 0.0,
+        *,
+        power: float = 2.0,
+        first_moment: FirstMoment = FirstMoment(),
     ) -> None:
-        if not (lr >= 0 and eps >= 0 and weight_decay >= 0 and all(0 <= beta < 1 for beta in betas)):
-            msg = f"out of range: {lr=}, {betas=}, {eps=}, {weight_decay=}"
+        if not (lr >= 0 and eps >= 0 and weight_decay >= 0 and power > 0 and all(0 <= beta < 1 for beta in betas)):
+            msg = f"out of range: {lr=}, {betas=}, {eps=}, {weight_decay=}, {power=}"
             raise ValueError(msg)
         defaults = {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay, "num_updates": 0}
         super().__init__(params, defaults)
+        self._power = power
+        self._first_moment = first_moment
 
     @overload
     def step(self, closure: None = None) -> None: ...
@@ -72,17 +109,25 @@ class NAdamW(Optimizer):
         first, second = self._moments(parameters)
         beta1, beta2 = group["betas"]
         group["num_updates"] += 1
-        correction1 = 1 - beta1 ** group["num_updates"]
+        correction1 = self._first_moment.divisor(beta1, group["num_updates"])
         correction2 = 1 - beta2 ** group["num_updates"]
         torch._foreach_lerp_(first, gradients, 1 - beta1)
         torch._foreach_mul_(second, beta2)
         torch._foreach_addcmul_(second, gradients, gradients, 1 - beta2)
-        direction = torch._foreach_lerp(first, gradients, 1 - beta1)
-        scale = torch._foreach_sqrt(second)
-        torch._foreach_div_(scale, correction2**0.5)
+        direction = torch._foreach_lerp(first, gradients, 1 - beta1) if self._first_moment.nesterov else first
+        scale = self._root(second, correction2)
         torch._foreach_add_(scale, group["eps"])
         torch._foreach_mul_(parameters, 1 - group["lr"] * group["weight_decay"])
         torch._foreach_addcdiv_(parameters, direction, scale, -group["lr"] / correction1)
+
+    def _root(self, second: list[Tensor], correction: float) -> list[Tensor]:
+        if self._power == 2:  # noqa: PLR2004 - the square root is the fast and ordinary case
+            scale = torch._foreach_sqrt(second)
+            torch._foreach_div_(scale, correction**0.5)
+        else:
+            scale = torch._foreach_div(second, correction)
+            torch._foreach_pow_(scale, 1 / self._power)
+        return list(scale)
 
     def _moments(self, parameters: Iterable[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
         first, second = [], []

@@ -1,0 +1,141 @@
+"""Evaluate an average of weights instead of the training weights."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.optim.optimizer import Optimizer
+
+from perfbench.api.gradient import GradientSubmission, Schedule
+from perfbench.api.submission import StateDict, StepReport, TrainingContext
+from perfbench.api.workload import Batch
+
+
+class WeightAverage(Protocol):
+    """An average of snapshots."""
+
+    def add(self, weights: Sequence[Tensor]) -> None:
+        """Take a snapshot."""
+        ...
+
+    def value(self) -> list[Tensor] | None:
+        """Return the average, or ``None`` while it is not to be used yet."""
+        ...
+
+    def state_dict(self) -> StateDict:
+        """Return all snapshots or their average."""
+        ...
+
+    def load_state_dict(self, state: StateDict) -> None:
+        """Restore a state."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class SnapshotTimes:
+    """When snapshots are taken.
+
+    Args:
+        start: The update (counted from 0) after which the first is taken.
+        interval: Updates from one to the next.
+    """
+
+    start: int
+    interval: int
+
+    @staticmethod
+    def of_budget(step_hint: int, *, start_factor: float, interval_factor: float) -> SnapshotTimes:
+        """Return times that are parts of the step budget, rounded up.
+
+        >>> SnapshotTimes.of_budget(10_666, start_factor=0.02, interval_factor=0.002)
+        SnapshotTimes(start=214, interval=22)
+        """
+        return SnapshotTimes(math.ceil(start_factor * step_hint), math.ceil(interval_factor * step_hint))
+
+    def is_due_after(self, k: int) -> bool:
+        """Tell whether a snapshot is taken after update ``k``, counted from 0."""
+        return k >= self.start and (k - self.start) % self.interval == 0
+
+
+class AveragingSubmission(GradientSubmission):
+    """Ordinary training; snapshots at regular steps; their average is what is evaluated.
+
+    Training never sees the average: ``prepare_for_eval`` puts it into the model and ``resume_training`` puts the
+    training weights back, bit for bit.
+
+    Args:
+        context: What the engine offers.
+        optimizer: Trains.
+        average: Of the snapshots.
+        times: When snapshots are taken.
+        schedule: The rate of update ``k``.
+        label_smoothing: Given to the loss.
+        dropout_rate: Set on the model once.
+    """
+
+    def __init__(
+        self,
+        context: TrainingContext,
+        optimizer: Optimizer,
+        average: WeightAverage,
+        *,
+        times: SnapshotTimes,
+        schedule: Schedule,
+        label_smoothing: float,
+        dropout_rate: float,
+    ) -> None:
+        super().__init__(
+            context, [optimizer], schedule=schedule, label_smoothing=label_smoothing, dropout_rate=dropout_rate
+        )
+        self.average = average
+        self.times = times
+        self._live: list[Tensor] | None = None
+
+    def update_params(self, batch: Batch) -> StepReport:
+        """Do one step, then take a snapshot where one is due."""
+        report = super().update_params(batch)
+        if self.times.is_due_after(self.num_updates - 1):
+            self.average.add(self._weights())
+        return report
+
+    @torch.no_grad()
+    def prepare_for_eval(self) -> nn.Module:
+        """Put the average into the model, if there is one."""
+        averaged = self.average.value()
+        if averaged is not None:
+            self._live = [weights.clone() for weights in self._weights()]
+            for weights, value in zip(self._weights(), averaged, strict=True):
+                weights.copy_(value)
+        return self.context.model
+
+    @torch.no_grad()
+    def resume_training(self) -> None:
+        """Put the training weights back."""
+        if self._live is not None:
+            for weights, live in zip(self._weights(), self._live, strict=True):
+                weights.copy_(live)
+            self._live = None
+
+    def state_dict(self) -> StateDict:
+        """Return the optimizer's state and the average's."""
+        return {**super().state_dict(), "average": self.average.state_dict()}
+
+    def load_state_dict(self, state: StateDict) -> None:
+        """Restore the optimizer's state and the average's."""
+        super().load_state_dict(state)
+        self.average.load_state_dict(state["average"])
+
+    def _weights(self) -> list[Tensor]:
+        return [parameter.detach() for parameter in self.context.model.parameters()]
+
+
+def host_copy(weights: Tensor) -> Tensor:
+    """Return a copy in host memory; from a device it is made without waiting, so synchronise before reading it."""
+    copy = torch.empty_like(weights, device="cpu", pin_memory=weights.is_cuda)
+    copy.copy_(weights, non_blocking=True)
+    return copy

@@ -1,0 +1,223 @@
+"""Schedule-Free AdamW: an average of the iterates takes the place of a decaying learning rate.
+
+Source: Defazio et al. (2024), "The Road Less Scheduled", arXiv 2405.15682; the competition's entries differ from the
+paper and from one another in the choices of ``ScheduleFreeVariant``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, overload
+
+import torch
+from torch import Tensor
+from torch.optim.optimizer import Optimizer, ParamsT
+
+from perfbench.api.gradient import GradientSubmission, Schedule
+from perfbench.api.submission import StepReport, TrainingContext
+from perfbench.api.workload import Batch, BatchNormMode
+
+
+class DecayPoint(StrEnum):
+    """Which of the sequences weight decay is proportional to."""
+
+    AVERAGE = "average"
+    """``x``, the weights that are evaluated."""
+    GRADIENT_POINT = "gradient_point"
+    """``y``, the weights at which the gradient is taken; as in the paper."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ScheduleFreeVariant:
+    """In what the entries differ. Defaults are the published package's (``schedulefree`` 1.4)."""
+
+    decay_at: DecayPoint = DecayPoint.GRADIENT_POINT
+    decay_is_corrected: bool = False
+    """Whether the decay's rate too is multiplied by ``sqrt(1 - b2^t)``."""
+    step_power: float = 0.0
+    """An iterate's weight in the average grows with this power of its number."""
+    uses_highest_rate: bool = True
+    """Whether that weight has the square of the highest rate so far, or of the current one."""
+    second_moment_dtype: torch.dtype = torch.float32
+
+
+class ScheduleFreeAdamW(Optimizer):
+    """Three sequences: ``z`` takes the steps, ``x`` averages it, ``y`` between them is where the gradient is taken.
+
+    Between steps the parameters hold ``x``. Call ``extrapolate`` before the forward pass, ``step`` after the
+    backward pass. With rate ``lr`` of update ``t`` (from 1) and ``a = lr sqrt(1 - b2^t)``::
+
+        y = b1 x + (1 - b1) z;  g = gradient at y
+        v = b2 v + (1 - b2) g^2
+        z = z - a (g / (sqrt(v) + eps)) - decay
+        x = (1 - c) x + c z,  c = w_t / (w_1 + ... + w_t),  w_t = t^step_power lr^2
+
+    State: ``z``, and ``v`` in the variant's dtype. ``x`` is recovered from ``y`` and ``z``, so ``b1`` must not be 0.
+
+    Args:
+        params: Parameters or groups.
+        lr: Learning rate.
+        betas: Interpolation towards ``x``, decay of the second moment.
+        eps: Added to the root.
+        weight_decay: Decoupled: multiplied by the learning rate.
+        variant: In what the entries differ.
+    """
+
+    def __init__(
+        self,
+        params: ParamsT,
+        lr: float = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0.0,
+        *,
+        variant: ScheduleFreeVariant | None = None,
+    ) -> None:
+        if not (lr >= 0 and eps >= 0 and weight_decay >= 0 and 0 < betas[0] < 1 and 0 <= betas[1] < 1):
+            msg = f"out of range: {lr=}, {betas=}, {eps=}, {weight_decay=}"
+            raise ValueError(msg)
+        counters = {"num_updates": 0, "weight_sum": 0.0, "highest_rate": 0.0}
+        super().__init__(params, {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay, **counters})
+        self.variant = variant or ScheduleFreeVariant()
+
+    @torch.no_grad()
+    def extrapolate(self) -> None:
+        """Move the parameters from ``x`` to ``y``."""
+        for group in self.param_groups:
+            parameters = list(group["params"])
+            torch._foreach_lerp_(parameters, self._iterates(parameters), 1 - group["betas"][0])
+
+    @overload
+    def step(self, closure: None = None) -> None: ...
+    @overload
+    def step(self, closure: Callable[[], float]) -> float: ...
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> float | None:
+        """Update all parameters, which must be at ``y``; afterwards they hold ``x``."""
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        for group in self.param_groups:
+            self._update_group(group)
+        return loss
+
+    @torch.no_grad()
+    def restart_from(self, initial: Sequence[Tensor]) -> None:
+        """Start again from these weights, in the order of the parameters: moments, average and counters forgotten."""
+        parameters = [parameter for group in self.param_groups for parameter in group["params"]]
+        for parameter, weights in zip(parameters, initial, strict=True):
+            parameter.copy_(weights)
+        for group in self.param_groups:
+            group.update(num_updates=0, weight_sum=0.0, highest_rate=0.0)
+        for iterate, parameter in zip(self._iterates(parameters), parameters, strict=True):
+            iterate.copy_(parameter)
+        torch._foreach_zero_(self._second_moments(parameters))
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Restore the state, each tensor in its own dtype: torch would cast all of it to the parameters'."""
+        super().load_state_dict(state_dict)
+        for state in self.state.values():
+            if "second_moment" in state:
+                state["second_moment"] = state["second_moment"].to(self.variant.second_moment_dtype)
+
+    def _update_group(self, group: dict[str, Any]) -> None:
+        variant, (beta1, beta2), rate = self.variant, group["betas"], group["lr"]
+        everything = list(group["params"])
+        parameters = [parameter for parameter in everything if parameter.grad is not None]
+        gradients = [parameter.grad for parameter in parameters]
+        averaged = self._share_in_average(group)
+        corrected_rate = rate * (1 - beta2 ** group["num_updates"]) ** 0.5
+        decay_rate = -group["weight_decay"] * (corrected_rate if variant.decay_is_corrected else rate)
+        iterates, second = self._iterates(parameters), self._second_moments(parameters)
+
+        # ``x`` is recovered with the old ``z``, also where there is no gradient; the decay waits until then.
+        is_at_y = variant.decay_at is DecayPoint.GRADIENT_POINT
+        decay = torch._foreach_mul(parameters, decay_rate) if parameters and is_at_y else ()
+        torch._foreach_lerp_(everything, self._iterates(everything), 1 - 1 / beta1)
+        if not parameters:
+            return
+        if not is_at_y:
+            decay = torch._foreach_mul(parameters, decay_rate)
+        if variant.second_moment_dtype is torch.float32:
+            torch._foreach_mul_(second, beta2)
+        else:
+            for moment in second:
+                moment.mul_(beta2)  # the same call over a list rounds the number to the moment's dtype first
+        torch._foreach_addcmul_(second, gradients, gradients, 1 - beta2)
+        scale = torch._foreach_sqrt(second)
+        torch._foreach_add_(scale, group["eps"])
+        torch._foreach_addcdiv_(iterates, gradients, scale, -corrected_rate)
+        torch._foreach_add_(iterates, decay)
+        torch._foreach_lerp_(parameters, iterates, averaged)
+
+    def _share_in_average(self, group: dict[str, Any]) -> float:
+        """Count the update and return ``c``, the newest iterate's share in the average."""
+        group["num_updates"] += 1
+        group["highest_rate"] = max(group["highest_rate"], group["lr"])
+        rate = group["highest_rate"] if self.variant.uses_highest_rate else group["lr"]
+        weight = group["num_updates"] ** self.variant.step_power * rate**2
+        group["weight_sum"] += weight
+        return float(weight / group["weight_sum"]) if group["weight_sum"] else 0.0
+
+    def _iterates(self, parameters: Sequence[Tensor]) -> list[Tensor]:
+        """Return ``z`` of each parameter."""
+        for parameter in parameters:
+            if "iterate" not in self.state[parameter]:
+                self.state[parameter]["iterate"] = parameter.detach().clone(memory_format=torch.preserve_format)
+        return [self.state[parameter]["iterate"] for parameter in parameters]
+
+    def _second_moments(self, parameters: Sequence[Tensor]) -> list[Tensor]:
+        for parameter in parameters:
+            if "second_moment" not in self.state[parameter]:
+                dtype = self.variant.second_moment_dtype
+                self.state[parameter]["second_moment"] = torch.zeros_like(parameter, dtype=dtype)
+        return [self.state[parameter]["second_moment"] for parameter in parameters]
+
+
+class ScheduleFreeSubmission(GradientSubmission):
+    """One step of a Schedule-Free optimizer; the model holds the average between steps.
+
+    Args:
+        context: What the engine offers.
+        optimizer: Moves the weights to the gradient point and back.
+        schedule: The rate of update ``k``.
+        label_smoothing: Given to the loss.
+        dropout_rate: Set on the model once; ``None`` keeps the workload's default.
+        has_statistics_pass: Tells for step ``k`` (from 0) whether batch-norm statistics are updated by a forward pass
+            of its own at the average; the gradient pass then never updates them. ``None``: statistics come from the
+            gradient pass. Without effect for models that have no batch norm.
+    """
+
+    def __init__(
+        self,
+        context: TrainingContext,
+        optimizer: ScheduleFreeAdamW,
+        *,
+        schedule: Schedule,
+        label_smoothing: float = 0.0,
+        dropout_rate: float | None = None,
+        has_statistics_pass: Callable[[int], bool] | None = None,
+    ) -> None:
+        super().__init__(
+            context, [optimizer], schedule=schedule, label_smoothing=label_smoothing, dropout_rate=dropout_rate
+        )
+        self.optimizer = optimizer
+        has_batch_norm = any(name.endswith("running_mean") for name, _ in context.model.named_buffers())
+        self._has_statistics_pass = has_statistics_pass if has_batch_norm else None
+
+    def update_params(self, batch: Batch) -> StepReport:
+        """Do one step on the gradient at the extrapolated weights."""
+        if self._has_statistics_pass is None:
+            self.optimizer.extrapolate()
+            return super().update_params(batch)
+        if self._has_statistics_pass(self.num_updates):
+            with torch.no_grad():
+                self.context.loss(batch, label_smoothing=self.label_smoothing)
+        self.context.set_batch_norm(BatchNormMode.FREEZE)
+        self.optimizer.extrapolate()
+        report = super().update_params(batch)
+        self.context.set_batch_norm(BatchNormMode.UPDATE)
+        return report

@@ -1,0 +1,1 @@
+"""NAdamW under a cyclic learning rate."""

@@ -1,0 +1,1 @@
+"""NAdamW or Nesterov SGD."""

@@ -1,0 +1,1 @@
+"""NAdamW averaged over a queue."""

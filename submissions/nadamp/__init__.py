@@ -1,0 +1,1 @@
+"""NAdamW with a root of any power."""

@@ -1,0 +1,76 @@
+"""Schedule-Free Prodigy: no learning rate to tune, only the weight decay."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+import torch
+from pydantic import Field
+from torch import nn
+
+from perfbench.api import Batch, GradientSubmission, StepReport, TrainingContext
+from perfbench.api.schedules import WarmupConstant
+from perfbench.spec.base import Spec
+from submissions.schedule_free_prodigy.optimizer import ScheduleFreeProdigy
+
+LABEL_SMOOTHING = 0.2
+WARMUP_FACTOR = 0.075
+
+
+class Hyperparameters(Spec):
+    """One point of the search space, named as in the competition."""
+
+    weight_decay: float = Field(ge=0)
+
+
+class Behaviour(StrEnum):
+    """As the competition ran it, or as its authors meant it."""
+
+    AS_RUN = "as_run"
+    AS_INTENDED = "as_intended"
+
+
+class Options(Spec):
+    """Behaviours as run or as intended."""
+
+    evaluations: Behaviour
+    """As run: every step first evaluates loss and gradient at the average and discards them. As intended: it does
+    not."""
+    buffers: Behaviour
+    """As run: bfloat16. As intended: float32."""
+
+
+class Prodigy(GradientSubmission):
+    """One or two forward and backward passes, then one update."""
+
+    def __init__(self, context: TrainingContext, optimizer: ScheduleFreeProdigy, *, evaluates_twice: bool) -> None:
+        schedule = WarmupConstant(peak=1.0, warmup=int(WARMUP_FACTOR * context.step_hint))
+        super().__init__(context, [optimizer], schedule=schedule, label_smoothing=LABEL_SMOOTHING)
+        self.optimizer = optimizer
+        self._evaluates_twice = evaluates_twice
+
+    def update_params(self, batch: Batch) -> StepReport:
+        """Do one step on the gradient at the extrapolated weights; report the estimated distance."""
+        if self._evaluates_twice:
+            self.context.model.zero_grad(set_to_none=True)
+            loss = self.context.global_mean(self.context.loss(batch, label_smoothing=self.label_smoothing))
+            loss.backward()
+        self.optimizer.extrapolate()
+        report = super().update_params(batch)
+        return StepReport(
+            loss=report.loss, learning_rate=report.learning_rate, extra={"distance": self.optimizer.distance.clone()}
+        )
+
+    def prepare_for_eval(self) -> nn.Module:
+        """Evaluate the average, which the model holds between steps."""
+        return self.context.model
+
+
+def build(context: TrainingContext, hyperparameters: Hyperparameters, *, options: Options) -> Prodigy:
+    """Return Schedule-Free Prodigy; weight decay acts on every parameter."""
+    optimizer = ScheduleFreeProdigy(
+        context.model.parameters(),
+        weight_decay=hyperparameters.weight_decay,
+        buffer_dtype=torch.bfloat16 if options.buffers is Behaviour.AS_RUN else torch.float32,
+    )
+    return Prodigy(context, optimizer, evaluates_twice=options.evaluations is Behaviour.AS_RUN)

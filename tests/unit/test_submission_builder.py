@@ -1,0 +1,105 @@
+"""What a submission is given when it is built, and how what it cannot use is refused; the ruleset it is run under."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+from perfbench.api import TrainingContext
+from perfbench.compose import compose_run
+from perfbench.errors import SubmissionError
+from perfbench.registry import check_unshipped_files, submission_builder
+from perfbench.spec.submission import SubmissionSpec
+
+CODE = """
+from typing import Literal
+from perfbench.spec.base import Spec
+
+class Hyperparameters(Spec):
+    learning_rate: float
+
+class Options(Spec):
+    horizon: Literal["as_run", "as_intended"] = "as_run"
+
+def build(context, hyperparameters=None, *, options, files=None):
+    return context, hyperparameters, options, files
+"""
+
+
+def spec_of(tmp_path: Path, name: str, code: str = CODE, **fields: Any) -> SubmissionSpec:
+    folder = tmp_path / f"outside_{name}"
+    folder.mkdir()
+    (folder / "submission.py").write_text(code)
+    facts = {"name": name, "version": 1, "description": "", "rulesets": ["self_tuning"], "folder": str(folder)}
+    return SubmissionSpec.from_mapping({**facts, **fields})
+
+
+def built(spec: SubmissionSpec, point: dict[str, Any] | None = None) -> Any:
+    return cast("Any", submission_builder(spec, point)(cast("TrainingContext", "context")))
+
+
+def test_options_are_read_by_the_submissions_own_type_and_have_its_defaults(tmp_path: Path) -> None:
+    context, point, options, files = built(spec_of(tmp_path, "a"))
+    assert (context, point, options.horizon, files) == ("context", None, "as_run", None)
+
+    _, point, options, _ = built(
+        spec_of(tmp_path, "b", options={"horizon": "as_intended"}), point={"learning_rate": 0.5}
+    )
+    assert (point.learning_rate, options.horizon) == (0.5, "as_intended")
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({"horizn": "as_run"}, "options.horizn: unknown field\n  hint: 'horizn': did you mean 'horizon'?"),
+        ({"horizon": "long"}, "options.horizon: input should be 'as_run' or 'as_intended', got \"long\""),
+    ],
+)
+def test_options_that_the_submission_does_not_have_are_refused(
+    tmp_path: Path, options: dict[str, Any], expected: str
+) -> None:
+    with pytest.raises(SubmissionError) as refused:
+        submission_builder(spec_of(tmp_path, f"c{len(str(options))}", options=options), None)
+
+    assert str(refused.value) == f"submission c{len(str(options))}, {expected}"
+
+
+def test_a_submission_without_options_takes_none(tmp_path: Path) -> None:
+    spec = spec_of(tmp_path, "d", "def build(context): ...", options={"horizon": "as_run"})
+
+    with pytest.raises(SubmissionError, match=r"submission d: takes no options, but \['horizon'\] are given"):
+        submission_builder(spec, None)
+
+
+def test_a_file_that_cannot_be_shipped_is_asked_for_and_checked_before_anything_is_built(tmp_path: Path) -> None:
+    content = b"learned"
+    declared = {"sha256": hashlib.sha256(content).hexdigest(), "source": "its authors"}
+    spec = spec_of(tmp_path, "e", files={"weights": declared})
+    path = tmp_path / "weights.bin"
+    given = spec.model_copy(update={"files": {"weights": spec.files["weights"].model_copy(update={"path": str(path)})}})
+    hint = "\n  hint: get it from its authors, then add submission.files.weights.path=/where/it/is"
+
+    with pytest.raises(SubmissionError) as missing:
+        check_unshipped_files(spec)
+    with pytest.raises(SubmissionError) as absent:
+        submission_builder(given, None)
+    path.write_bytes(b"something else")
+    with pytest.raises(SubmissionError) as different:
+        submission_builder(given, None)
+    path.write_bytes(content)
+
+    where = "submission e, files.weights.path"
+    assert str(missing.value) == f"{where}: needs a file that this repository does not hold{hint}"
+    assert str(absent.value) == f"{where}: no file {path}{hint}"
+    assert str(different.value).startswith(f"{where}: {path} is another file: its SHA-256 is ")
+    assert built(given)[3] == {"weights": path}
+
+
+def test_a_submission_that_only_tunes_itself_brings_its_ruleset_unless_one_is_chosen() -> None:
+    only_self = ["submission.search_space=null", "submission.rulesets=[self_tuning]"]
+
+    assert compose_run(["submission=baseline"]).ruleset.kind == "external"
+    assert compose_run(["ruleset=self_tuning", *only_self]).ruleset.kind == "self_tuning"
