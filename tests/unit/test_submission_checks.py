@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from perfbench.api import Batch, GradientSubmission, StateDict, StepReport, TrainingComplete, TrainingContext
 from perfbench.api.contracts.finding import Finding
-from perfbench.api.contracts.submission import check_hyperparameters, check_source, check_submission
+from perfbench.api.contracts.submission import check_hyperparameters, check_points, check_source, check_submission
 from perfbench.api.contracts.tiny_problems import TINY_PROBLEMS, TinyRegression, parameter_roles
 from perfbench.api.optim import NAdamW
 from perfbench.api.workload import ParameterRole
@@ -127,6 +127,15 @@ def test_a_planted_fault_breaks_the_right_checks(
     assert failed_checks(build) >= broken
     # "the same seed" compares states too, so a state that cannot be read fails there as well.
     assert failed_checks(build) - broken <= {"the same seed gives the same trajectory"}
+
+
+def test_of_several_points_one_that_trains_is_enough_and_all_else_holds_at_each() -> None:
+    def unmet(builders: dict[str, Callable[[TrainingContext], GradientSubmission]]) -> set[str]:
+        return {finding.name.split(": ")[0] for finding in check_points(builders) if not finding.passed}
+
+    assert unmet({"sound": Sound, "climbs": Climbs}) == set()
+    assert unmet({"climbs": Climbs}) == {"climbs"}
+    assert unmet({"sound": Sound, "keeps its graph": KeepsItsGraph}) == {"keeps its graph"}
 
 
 def test_an_exception_is_a_finding_with_its_text() -> None:

@@ -59,14 +59,14 @@ def _submission_findings(name: str, overrides: Sequence[str]) -> list[Finding]:
     """Check a submission at the first and the last point of study 0."""
     request = compose_run([f"submission={name}", *overrides])
     spec = request.submission
-    from perfbench.api.contracts.submission import check_hyperparameters, check_source, check_submission
+    from perfbench.api.contracts.submission import check_hyperparameters, check_points, check_source
 
     findings = check_source(submission_folder(spec), workload_names=choices("workload"))
     points = points_for_study(spec, request.ruleset, study=0, run_seed=0)
-    for number in sorted({1, len(points)}):
-        point = points[number - 1]
-        found = check_submission(submission_builder(spec, point))
+    chosen = {f"point {number}": points[number - 1] for number in sorted({1, len(points)})}
+    findings += check_points({label: submission_builder(spec, point) for label, point in chosen.items()})
+    for label, point in chosen.items():
         if point is not None:
-            found += check_hyperparameters(hyperparameters_type(spec), point)
-        findings += [dataclasses.replace(finding, name=f"point {number}: {finding.name}") for finding in found]
+            read = check_hyperparameters(hyperparameters_type(spec), point)
+            findings += [dataclasses.replace(finding, name=f"{label}: {finding.name}") for finding in read]
     return findings
