@@ -1,0 +1,1 @@
+"""The competition's self-tuning baseline."""

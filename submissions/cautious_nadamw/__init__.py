@@ -1,0 +1,1 @@
+"""Cautious NAdamW."""

@@ -1,0 +1,52 @@
+"""NAdamW that leaves out the coordinates whose update would oppose the gradient."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from perfbench.api.optim import NAdamW
+
+_SMALLEST_SHARE = 1e-3
+"""The kept coordinates are scaled up by at most the inverse of this."""
+
+
+class CautiousNAdamW(NAdamW):
+    """NAdamW under a mask.
+
+    With NAdamW's direction ``d`` (before the division by the root) and gradient ``g``, the mask is 1 where
+    ``d g > 0``. The update is ``d mask / max(mean(mask), 1e-3) / root``, the mean over a tensor; decoupled weight
+    decay is outside the mask. State: 8 bytes per parameter; nothing waits for the device.
+
+    Arguments are those of NAdamW. Source: Liang et al. (2024), arXiv 2411.16085; identical to
+    ``timm.optim.NAdamW(caution=True)``.
+    """
+
+    def _update_group(self, group: dict[str, Any]) -> None:
+        parameters = [parameter for parameter in group["params"] if parameter.grad is not None]
+        if not parameters:
+            return
+        gradients = [parameter.grad for parameter in parameters]
+        first, second = self._moments(parameters)
+        beta1, beta2 = group["betas"]
+        group["num_updates"] += 1
+        correction1 = 1 - beta1 ** group["num_updates"]
+        correction2 = 1 - beta2 ** group["num_updates"]
+        torch._foreach_lerp_(first, gradients, 1 - beta1)
+        torch._foreach_mul_(second, beta2)
+        torch._foreach_addcmul_(second, gradients, gradients, 1 - beta2)
+        direction = torch._foreach_lerp(first, gradients, 1 - beta1)
+        mask = torch._foreach_mul(direction, gradients)
+        torch._foreach_sign_(mask)
+        torch._foreach_clamp_min_(mask, 0.0)
+        share = torch._foreach_norm(mask, 1)  # the number of ones
+        torch._foreach_div_(share, [float(parameter.numel()) for parameter in parameters])
+        torch._foreach_clamp_min_(share, _SMALLEST_SHARE)
+        torch._foreach_mul_(direction, mask)
+        torch._foreach_div_(direction, share)
+        scale = torch._foreach_sqrt(second)
+        torch._foreach_div_(scale, correction2**0.5)
+        torch._foreach_add_(scale, group["eps"])
+        torch._foreach_mul_(parameters, 1 - group["lr"] * group["weight_decay"])
+        torch._foreach_addcdiv_(parameters, direction, scale, -group["lr"] / correction1)

@@ -1,0 +1,1 @@
+"""NAdamW, three points in sequence."""

@@ -1,0 +1,46 @@
+"""SOAP: Adam in the slowly changing eigenbasis of Shampoo's preconditioner."""
+
+from __future__ import annotations
+
+from pydantic import Field
+from pytorch_optimizer import SOAP
+
+from perfbench.api import GradientSubmission, TrainingContext
+from perfbench.api.schedules import WarmupCosine
+from perfbench.spec.base import Spec
+
+PRECONDITION_FREQUENCY = 10
+MAX_PRECONDITION_DIMENSION = 10_000
+"""Longer dimensions keep their own basis."""
+
+
+class Hyperparameters(Spec):
+    """One point of the search space."""
+
+    learning_rate: float = Field(gt=0)
+    one_minus_beta1: float = Field(gt=0, le=1)
+    one_minus_beta2: float = Field(gt=0, le=1)
+    weight_decay: float = Field(ge=0)
+    warmup_factor: float = Field(ge=0, le=1)
+    label_smoothing: float = Field(ge=0, lt=1)
+    dropout_rate: float = Field(ge=0, lt=1)
+
+
+def build(context: TrainingContext, hyperparameters: Hyperparameters) -> GradientSubmission:
+    """Return SOAP; weight decay acts on every parameter."""
+    point, horizon = hyperparameters, context.step_hint
+    optimizer = SOAP(
+        context.model.parameters(),
+        lr=point.learning_rate,
+        betas=(1 - point.one_minus_beta1, 1 - point.one_minus_beta2),
+        weight_decay=point.weight_decay,
+        precondition_frequency=PRECONDITION_FREQUENCY,
+        max_precondition_dim=MAX_PRECONDITION_DIMENSION,
+    )
+    return GradientSubmission(
+        context,
+        [optimizer],
+        schedule=WarmupCosine(point.learning_rate, horizon=horizon, warmup=int(point.warmup_factor * horizon)),
+        label_smoothing=point.label_smoothing,
+        dropout_rate=point.dropout_rate,
+    )
