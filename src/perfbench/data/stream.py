@@ -1,31 +1,43 @@
-"""A training stream over stored rows: reads ahead in a thread, stands exactly where its consumer is."""
+"""A training stream over stored examples: reads ahead in a thread, stands exactly where its consumer is."""
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Generic, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from perfbench.api.workload import Batch
-from perfbench.data.sampling import BatchOrder, RowRange
 
-Fetch = Callable[[Sequence[RowRange]], Batch]
-"""Reads rows into the tensors of a batch; called from the reading thread."""
+Rows = TypeVar("Rows")
+Rows_co = TypeVar("Rows_co", covariant=True)
 
 
-class RowStream:
+class Order(Protocol[Rows_co]):
+    """Knows what each global batch holds; asked from the reading thread and from the consumer's."""
+
+    def ranges(self, batch_index: int) -> Rows_co:
+        """Return what this rank reads for global batch ``batch_index``, counted from 0."""
+        ...
+
+    def example_ids(self, batch_index: int) -> NDArray[np.int64]:
+        """Return the numbers of the examples in it."""
+        ...
+
+
+class RowStream(Generic[Rows]):
     """Endless batches of one rank.
 
     Args:
-        order: Which rows each batch holds.
-        fetch: Reads them.
+        order: What each batch holds.
+        fetch: Reads it into the tensors of a batch; called from the reading thread.
         num_ahead: How many batches to read ahead.
     """
 
-    def __init__(self, order: BatchOrder, fetch: Fetch, *, num_ahead: int = 2) -> None:
+    def __init__(self, order: Order[Rows], fetch: Callable[[Rows], Batch], *, num_ahead: int = 2) -> None:
         self._order = order
         self._fetch = fetch
         self._num_ahead = num_ahead
@@ -33,7 +45,7 @@ class RowStream:
         self._ahead: deque[Future[Batch]] = deque()
         self._num_returned = 0
 
-    def __iter__(self) -> RowStream:
+    def __iter__(self) -> RowStream[Rows]:
         """Return the stream itself."""
         return self
 

@@ -1,0 +1,1 @@
+"""OGBG: molecular properties with a graph network. Facts, sources and targets: README.md beside this file."""
