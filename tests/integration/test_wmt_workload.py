@@ -86,6 +86,27 @@ def test_a_long_evaluation_source_is_cut_and_still_counted(folder: Path) -> None
     assert int(totals["bleu_raw"][1]) >= sum(len(words) for words in references), "reference text is whole"
 
 
+@pytest.mark.parametrize("split", list(Split))
+def test_ranks_without_sentences_add_the_same_sums_and_change_no_metric(folder: Path, split: Split) -> None:
+    workload = WmtWorkload(small(), folder)
+    model = workload.build_model(seed=0).eval()
+    metrics = []
+    for num_ranks in (1, 4):
+        total: dict[str, torch.Tensor] = {}
+        names = set()
+        for rank in range(num_ranks):
+            shard = Shard(rank=rank, num_ranks=num_ranks)
+            for batch in workload.eval_batches(split, global_batch_size=48, seed=0, shard=shard):
+                with torch.no_grad():
+                    sums = workload.eval_sums(model, batch, split=split)
+                names.add(tuple(sorted(sums)))
+                total = {name: value + total.get(name, 0) for name, value in sums.items()}
+        assert len(names) == 1
+        metrics.append(workload.finish_metrics(split, total))
+
+    assert metrics[1] == pytest.approx(metrics[0], rel=1e-6)
+
+
 @pytest.mark.parametrize("as_published", [False, True])
 def test_a_hypothesis_without_an_end_is_kept_whole_unless_as_published(folder: Path, *, as_published: bool) -> None:
     workload = WmtWorkload(small(as_published=as_published), folder)

@@ -124,8 +124,8 @@ class References:
         return self._tokenizer.decode([self._store.targets[pair].tolist() for pair in pairs])
 
     def published(self, pairs: Sequence[int]) -> list[str]:
-        """Return the texts of the distributed file; none for training pairs, whose text is not kept."""
-        return [self._published[pair] for pair in pairs] if self._published else []
+        """Return the texts of the distributed file; of a test set only."""
+        return [self._published[pair] for pair in pairs]
 
 
 def eval_train_pairs(rows: TrainingRows, count: int) -> IntArray:

@@ -128,10 +128,11 @@ class WmtWorkload:
         pairs = [all_pairs[index] for index in real]
         chosen = [hypotheses[index] for index in real]
         references = self._references[stored_split(split)]
-        for name, texts in (("bleu", references.round_trip(pairs)), ("bleu_raw", references.published(pairs))):
-            if texts or not pairs:
-                counted = bleu.counts(chosen if texts else [], texts)
-                sums[name] = torch.from_numpy(counted).to(logits.device)
+        texts = {"bleu": references.round_trip(pairs)}
+        if split is not Split.EVAL_TRAIN:  # the text of training pairs is not kept
+            texts["bleu_raw"] = references.published(pairs)
+        for name, expected in texts.items():
+            sums[name] = torch.from_numpy(bleu.counts(chosen, expected)).to(logits.device)
         return sums
 
     def translations(self, model: nn.Module, batch: Batch) -> list[str]:
@@ -154,11 +155,7 @@ class WmtWorkload:
         if counted != expected:
             raise WorkloadError(f"evaluated {counted} sentences instead of {expected}", where=split.value)
         num_tokens = float(sums["num_tokens"])
-        scores = {
-            name: bleu.score(sums[name].numpy())
-            for name in ("bleu", "bleu_raw")
-            if name in sums and (name == "bleu" or split is not Split.EVAL_TRAIN)
-        }
+        scores = {name: bleu.score(sums[name].numpy()) for name in ("bleu", "bleu_raw") if name in sums}
         return {
             "loss": float(sums["loss"]) / num_tokens,
             "accuracy": float(sums["right"]) / num_tokens,
