@@ -1,0 +1,221 @@
+"""From the public text files to a vocabulary and token arrays: streaming, resumable, checked; the manifest last."""
+
+from __future__ import annotations
+
+import itertools
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import JsonValue
+
+from perfbench.data.preparation import FileEntry, Manifest, PrepareRequest, entry_for
+from perfbench.errors import DataError
+from perfbench.results.files import append_line, read_lines, write_text_atomically
+from perfbench.spec.base import Spec
+from perfbench.spec.workload import WorkloadSpec
+from perfbench.workloads.wmt import invented
+from perfbench.workloads.wmt.corpora import CORPORA, Corpus, check_files, pairs
+from perfbench.workloads.wmt.params import Params
+from perfbench.workloads.wmt.token_store import FORMAT_VERSION, SIDES, PairStore, file_names, write_side
+from perfbench.workloads.wmt.tokenizer import FILE_NAME, SAMPLE_SEED, Tokenizer, sampled_pairs, train
+
+REFERENCES = "references.txt"
+"""Ending of the file with a corpus's published target text, one sentence per line."""
+_PROGRESS = "corpora.jsonl"
+_BLOCK_PAIRS = 8_192
+
+
+class CorpusRecord(Spec):
+    """A tokenised corpus; one line of ``corpora.jsonl`` while a preparation runs."""
+
+    name: str
+    num_pairs: int
+    num_too_long: int
+    """Pairs with more tokens than a row on either side."""
+    files: dict[str, FileEntry]
+
+
+def required_bytes(request: PrepareRequest) -> int:
+    """Return how much disk the arrays (and generated text files) need at most: two bytes a token, eight a sentence."""
+    if request.source is None:
+        return invented.REQUIRED_BYTES
+    return check_files(request.source)
+
+
+def prepare(request: PrepareRequest) -> Manifest:
+    """Convert the source (or generate a small one first) into ``request.destination``.
+
+    Raises:
+        DataError: If a file is missing, misaligned or malformed: names file and line.
+    """
+    params = Params.from_mapping(request.workload.params, where="workload.params")
+    if request.source is not None:
+        return _convert(request, request.source, params, origin={"source": "public WMT17 de-en files"})
+    if request.workload.dataset != invented.NAME:
+        raise DataError(
+            "needs the public files",
+            where=f"data set {request.workload.dataset}",
+            hint="fetch the WMT17 de-en archives that the workload's README lists, unpack them, and give --source DIR",
+        )
+    raw = request.destination / "raw"
+    shutil.rmtree(raw, ignore_errors=True)
+    raw.mkdir(parents=True)
+    try:
+        invented.write_raw(raw)
+        return _convert(request, raw, params, origin={"generator": invented.NAME, "seed": invented.SEED})
+    finally:
+        shutil.rmtree(raw, ignore_errors=True)
+
+
+def verify(workload: WorkloadSpec, folder: Path, *, prepare_command: str) -> Manifest:
+    """Check that ``folder`` holds what ``workload`` needs; reads only the manifest and file sizes.
+
+    Raises:
+        DataError: If files are missing or truncated, or counts or vocabulary are not the workload's.
+    """
+    manifest = Manifest.read(folder, prepare_command=prepare_command)
+    if manifest.format_version != FORMAT_VERSION:
+        raise DataError(
+            f"format version {manifest.format_version}, this program reads {FORMAT_VERSION}",
+            where=str(folder),
+            hint=f"delete the folder and run `{prepare_command}`",
+        )
+    manifest.verify_sizes(folder, prepare_command=prepare_command)
+    params = Params.from_mapping(workload.params, where="workload.params")
+    for split, expected in params.expected_examples.items():
+        if manifest.counts.get(split) != expected:
+            raise DataError(
+                f"{split} has {manifest.counts.get(split)} sentence pairs, the workload needs {expected}",
+                where=str(folder / "manifest.json"),
+                hint=f"delete the folder and run `{prepare_command}` on the complete data",
+            )
+    for name, needed in _vocabulary_settings(params).items():
+        if manifest.origin.get(name) != needed:
+            raise DataError(
+                f"prepared with {name}={manifest.origin.get(name)}, the workload needs {needed}",
+                where=str(folder / "manifest.json"),
+                hint=f"delete the folder and run `{prepare_command}`",
+            )
+    return manifest
+
+
+def corpora_of(split: str) -> list[str]:
+    """Return the names of a split's corpora, in order."""
+    return [corpus.name for corpus in CORPORA if corpus.split == split]
+
+
+def _vocabulary_settings(params: Params) -> dict[str, JsonValue]:
+    return {"vocab_size": params.vocab_size, "tokenizer_sample_bytes": params.tokenizer_sample_bytes}
+
+
+def _convert(request: PrepareRequest, source: Path, params: Params, *, origin: dict[str, JsonValue]) -> Manifest:
+    destination = request.destination
+    destination.mkdir(parents=True, exist_ok=True)
+    check_files(source)
+    if not (destination / FILE_NAME).exists():
+        _train_tokenizer(request, source, params)
+    tokenizer = Tokenizer(destination / FILE_NAME)
+    records = _finished(destination)
+    for number, corpus in enumerate(CORPORA):
+        request.progress("tokenising", number, len(CORPORA))
+        if corpus.name not in records:
+            record = _tokenize(source, corpus, tokenizer, destination, row_length=params.row_length)
+            append_line(destination / _PROGRESS, record.to_json(indent=None))
+            records[corpus.name] = record
+    request.progress("tokenising", len(CORPORA), len(CORPORA))
+    counts = dict.fromkeys(("train", "validation", "test"), 0)
+    files = {FILE_NAME: entry_for(destination / FILE_NAME)}
+    for corpus in CORPORA:
+        counts[corpus.split] += records[corpus.name].num_pairs
+        files |= records[corpus.name].files
+    manifest = Manifest(
+        family=request.workload.family,
+        dataset=request.workload.dataset,
+        format_version=FORMAT_VERSION,
+        origin={**origin, **_vocabulary_settings(params), "tokenizer_sample_seed": SAMPLE_SEED},
+        counts=counts,
+        facts={
+            "tokenizer_blake2b": files[FILE_NAME].blake2b,
+            f"pairs_over_{params.row_length}_tokens": {r.name: r.num_too_long for r in records.values()},
+        },
+        files=files,
+    )
+    manifest.write(destination)
+    (destination / _PROGRESS).unlink()
+    return manifest
+
+
+def _train_tokenizer(request: PrepareRequest, source: Path, params: Params) -> None:
+    """Train the vocabulary on a uniform sample of training pairs, which takes two passes over the text."""
+    request.progress("reading", 0, 2)
+    sizes = np.fromiter((_num_bytes(german, english) for german, english in _train_pairs(source)), dtype=np.int32)
+    if not len(sizes):
+        raise DataError("has no training pair", where=str(source), hint="fetch the files again")
+    request.progress("reading", 1, 2)
+    chosen = sampled_pairs(sizes, sample_bytes=params.tokenizer_sample_bytes)
+    texts = _chosen_texts(source, chosen)
+    train(texts, request.destination / FILE_NAME, vocab_size=params.vocab_size)
+    request.progress("reading", 2, 2)
+
+
+def _num_bytes(german: str, english: str) -> int:
+    return len(german.encode()) + len(english.encode()) + 2
+
+
+def _train_pairs(source: Path) -> Iterator[tuple[str, str]]:
+    for corpus in CORPORA:
+        if corpus.split == "train":
+            yield from pairs(source, corpus)
+
+
+def _chosen_texts(source: Path, chosen: NDArray[np.int64]) -> Iterator[str]:
+    wanted = set(chosen.tolist())
+    for number, pair in enumerate(_train_pairs(source)):
+        if number in wanted:
+            yield from pair
+
+
+def _finished(destination: Path) -> dict[str, CorpusRecord]:
+    """Return the corpora that an interrupted preparation finished and that are still whole."""
+    records = [CorpusRecord.from_json(line, error=DataError) for line in read_lines(destination / _PROGRESS)]
+    return {
+        record.name: record
+        for record in records
+        if all(
+            (destination / name).exists() and (destination / name).stat().st_size == entry.size_bytes
+            for name, entry in record.files.items()
+        )
+    }
+
+
+def _tokenize(
+    source: Path, corpus: Corpus, tokenizer: Tokenizer, destination: Path, *, row_length: int
+) -> CorpusRecord:
+    """Write the token arrays of a corpus, one language after the other, and the published text of a test set."""
+    num_pairs = 0
+    for index, side in enumerate(SIDES):
+        blocks = (tokenizer.encode([pair[index] for pair in block]) for block in _blocks(pairs(source, corpus)))
+        num_pairs = write_side(destination, corpus.name, side, blocks)
+    if not num_pairs:
+        raise DataError("has no sentence pair", where=str(source / corpus.german), hint="fetch the file again")
+    names = file_names(corpus.name)
+    if corpus.split != "train":
+        names.append(f"{corpus.name}.{REFERENCES}")
+        references = "".join(f"{english}\n" for _, english in pairs(source, corpus))
+        write_text_atomically(destination / names[-1], references)
+    store = PairStore(destination, [corpus.name])
+    is_too_long = np.maximum(store.sources.lengths(), store.targets.lengths()) > row_length
+    return CorpusRecord(
+        name=corpus.name,
+        num_pairs=num_pairs,
+        num_too_long=int(is_too_long.sum()),
+        files={name: entry_for(destination / name) for name in names},
+    )
+
+
+def _blocks(all_pairs: Iterator[tuple[str, str]]) -> Iterator[list[tuple[str, str]]]:
+    while block := list(itertools.islice(all_pairs, _BLOCK_PAIRS)):
+        yield block
