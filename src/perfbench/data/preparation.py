@@ -106,8 +106,8 @@ def entry_for(path: Path) -> FileEntry:
 
 
 def data_folder(data_root: Path, workload: WorkloadSpec) -> Path:
-    """Return where a workload's prepared data is: variants share their family's."""
-    return data_root / workload.family / workload.scale.value / workload.dataset
+    """Return where a workload's prepared data is: variants share their family's, and families may share one."""
+    return data_root / (workload.data_family or workload.family) / workload.scale.value / workload.dataset
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

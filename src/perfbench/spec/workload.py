@@ -67,6 +67,8 @@ class WorkloadSpec(Spec):
     name: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
     family: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
     """The folder that implements it: a variant differs from its family's base in parameters only."""
+    data_family: str | None = Field(default=None, pattern=r"^[a-z][a-z0-9_]*$")
+    """Families that train on the same prepared data give it one name here; ``None``: the family's own."""
     version: int = Field(ge=1)
     """Raised whenever results stop being comparable."""
     description: str

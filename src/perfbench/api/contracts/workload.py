@@ -237,10 +237,10 @@ def _compiles_whole(workload: Workload) -> str:
 
 
 def _dropout_takes_effect(workload: Workload) -> str:
-    model = workload.build_model(seed=_SEED).train()
+    model = workload.build_model(seed=_SEED).eval()  # only dropout trains: models may augment their input at random
     batch = _first_batches(workload, seed=_SEED, shard=Shard())[0]
-    has_dropout = any(isinstance(module, nn.Dropout) for module in model.modules())
-    if not has_dropout:
+    dropouts = [module.train() for module in model.modules() if isinstance(module, nn.Dropout)]
+    if not dropouts:
         return "the model has no dropout"
     with torch.no_grad():
         workload.set_dropout(model, _DROPOUT_RATE)
