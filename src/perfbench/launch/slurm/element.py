@@ -22,7 +22,7 @@ from perfbench.launch.ending import crash_result, first_cause
 from perfbench.launch.slurm import controller
 from perfbench.launch.slurm.lease import Lease
 from perfbench.launch.slurm.manifest import ArrayManifest
-from perfbench.launch.slurm.step_errors import failure_of_step
+from perfbench.launch.slurm.step_errors import failure_of_step, was_killed_first
 from perfbench.results.store import Failure, TrialFolder
 from perfbench.spec.result import Crashed, Diverged, FailureReason
 
@@ -188,7 +188,8 @@ def _conclude(folder: TrialFolder, end: StepEnd, attempt: int, job_id: str, *, i
     else:
         cause = first_cause(failures)
         killed = failure_of_step(end.stderr, end.exit_code, attempt)
-        failure = killed if cause is None or cause.reason is FailureReason.NODE else cause
+        is_echo = cause is None or cause.reason is FailureReason.NODE or was_killed_first(end.stderr)
+        failure = killed if cause is None or is_echo else cause
     folder.write_result(crash_result(folder, failure, attempt))
 
 

@@ -12,6 +12,18 @@ _TASK = re.compile(r"task\S* (\d+)\S*: (Killed|Out Of Memory|Terminated|Segmenta
 _OUT_OF_MEMORY = re.compile(r"out.of.memory|oom.kill", re.IGNORECASE)
 
 
+def was_killed_first(stderr: str) -> bool:
+    r"""Tell whether the first rank that ended was killed: what other ranks then report is only the echo.
+
+    >>> was_killed_first("srun: error: n1: task 1: Killed\nsrun: error: n1: task 0: Exited with exit code 1")
+    True
+    >>> was_killed_first("srun: error: n1: task 0: Exited with exit code 1\nsrun: error: n1: task 1: Killed")
+    False
+    """
+    found = _TASK.search(stderr)
+    return found is not None and not found[2].startswith(("Exited", "Terminated"))
+
+
 def failure_of_step(stderr: str, exit_code: int, attempt: int) -> Failure:
     """Return the failure that ``srun``'s words describe.
 
