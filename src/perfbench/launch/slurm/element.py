@@ -159,8 +159,9 @@ def _any_stacks(folder: TrialFolder, attempt: int) -> bool:
 
 
 def _kill_step(step: subprocess.Popen[bytes]) -> None:
+    """End all ranks; SIGKILL for a whole job would cancel it, this process included: the step is named."""
     subprocess.run(
-        ["scancel", "--signal=KILL", os.environ["SLURM_JOB_ID"]], capture_output=True, timeout=60, check=False
+        ["scancel", "--signal=KILL", f"{os.environ['SLURM_JOB_ID']}.0"], capture_output=True, timeout=60, check=False
     )
     try:
         step.wait(timeout=20)
