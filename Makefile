@@ -36,7 +36,7 @@ help: ## list the targets
 run: environment ## one trial here: make run WORKLOAD=criteo SUB=shampoo [SCALE=full] [NPROC=2] [TRIAL=3]
 	@$(PERFBENCH) run $(OVERRIDES)
 
-sweep: environment ## all trials of a study: make sweep WORKLOAD=criteo SUB=shampoo [STUDY=0] [CLUSTER=local]
+sweep: environment ## studies and suites: make sweep WORKLOAD=criteo SUB=shampoo [STUDY=0] [CLUSTER=slurm]
 	@$(PERFBENCH) sweep $(OVERRIDES)
 
 score: environment ## leaderboard of what is in runs/, or in RUNS=folder
@@ -102,6 +102,14 @@ bench-embedding: ## nn.Embedding against torchrec under torch.compile (installs 
 
 bench-score: environment ## scoring the published logs and 100,000 synthetic trials
 	@$(BIN)/python benchmarks/score.py $(ARGS)
+
+##@ Slurm on this machine
+.PHONY: slurm-up slurm-down
+slurm-up: ## a real Slurm for tests: two nodes, eight declared GPUs each (root; apt-get install slurm-wlm munge)
+	@bash slurm/test_cluster/cluster.sh up build/slurm
+
+slurm-down: ## end it and all its jobs
+	@bash slurm/test_cluster/cluster.sh down build/slurm
 
 ##@ Tidy
 .PHONY: clean

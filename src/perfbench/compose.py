@@ -9,7 +9,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -22,10 +22,17 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from perfbench.errors import ConfigError, nearest_name_hint
-from perfbench.registry import repository_root
+from perfbench.registry import repository_root, workload_families
 from perfbench.spec.run import RunSpec
 from perfbench.spec.submission import SubmissionSpec
+from perfbench.spec.suite import Selection, Suite
 from perfbench.spec.workload import WorkloadSpec
+
+_AXES = ("workload", "submission", "study")
+"""What a sweep may take several of."""
+
+_NO_GROUPS = ("benchmark", "suite")
+"""Folders of ``configs/`` that a run does not choose from."""
 
 
 def config_folder() -> Path:
@@ -66,9 +73,133 @@ def compose_submission(name: str) -> SubmissionSpec:
     return SubmissionSpec.from_mapping(_composed([f"submission={name}"])["submission"], where="submission")
 
 
+def compose_sweep(overrides: Sequence[str] = ()) -> list[RunSpec]:
+    """Return one typed request per submission, workload and study, in this order.
+
+    ``workload``, ``submission`` and ``study`` may be several, separated by commas; ``workload`` may name a suite, and
+    ``study=all`` is every study of the ruleset. All are composed in one pass: hundreds of pairs take a second.
+
+    Raises:
+        ConfigError: Listing everything that is wrong, each with its dotted path.
+    """
+    parsed = _parsed(overrides)
+    rest = [item for item in parsed if item.key_or_group not in _AXES]
+    given = {item.key_or_group: _several(item) for item in parsed}
+    workloads = _without_repeats(name for asked in given.get("workload", []) for name in _workloads_named(asked))
+    submissions = _without_repeats(given.get("submission", []))
+    first = [f"workload={workloads[0]}"] if workloads else []
+    first += [f"submission={submissions[0]}"] if submissions else []
+    base = compose_run([*first, *(str(item.input_line) for item in rest)])
+    studies = _studies(given.get("study", [str(base.study)]), base)
+    if max(len(workloads), len(submissions)) <= 1:
+        return [base.model_copy(update={"study": study}) for study in studies]
+    chosen_workloads, chosen_submissions = _alternatives(
+        workloads or [base.workload.name], submissions or [base.submission.name], rest, scale=base.scale.name.value
+    )
+    return [
+        base.model_copy(update={"workload": workload, "submission": submission, "study": study})
+        for submission in chosen_submissions
+        for workload in chosen_workloads
+        for study in studies
+    ]
+
+
+def _several(item: Override) -> list[str]:
+    if not item.is_sweep_override():
+        return [str(item.value())]
+    if item.key_or_group not in _AXES:
+        raise ConfigError(
+            "only workload, submission and study can be several",
+            where=item.key_or_group,
+            hint="give one value, or quote a text that has commas",
+        )
+    return [text.strip("'\"") for text in item.sweep_string_iterator()]
+
+
+def _workloads_named(name: str) -> list[str]:
+    """Return the workloads of a suite, or the one workload of that name."""
+    if name in choices("workload"):
+        return [name]
+    suites = choices("suite")
+    if name not in suites:
+        known = [*choices("workload"), *suites]
+        raise ConfigError(
+            f"no workload or suite named {name!r}",
+            where="workload",
+            hint=nearest_name_hint(name, known, kind="workloads and suites"),
+        )
+    plain = OmegaConf.to_container(OmegaConf.load(config_folder() / "suite" / f"{name}.yaml"))
+    suite = Suite.from_mapping(cast("dict[str, Any]", plain), where=f"suite {name}")
+    match suite.select:
+        case Selection.BASES:
+            return sorted(set(choices("workload")) & set(workload_families()))
+        case Selection.EVERYTHING:
+            return choices("workload")
+        case Selection.LISTED:
+            if missing := [member for member in suite.workloads if member not in choices("workload")]:
+                raise ConfigError(
+                    f"the suite names workloads that are not here: {', '.join(missing)}",
+                    where=f"suite {name}",
+                    hint=f"name those that are: workload={','.join(set(suite.workloads) - set(missing))}",
+                )
+            return list(suite.workloads)
+
+
+def _studies(asked: Sequence[str], base: RunSpec) -> list[int]:
+    if list(asked) == ["all"]:
+        return list(range(base.ruleset.num_studies))
+    if wrong := [text for text in asked if not text.isdecimal()]:
+        raise ConfigError(
+            f"not the number of a study: {wrong[0]!r}",
+            where="study",
+            hint="for example study=0, study=0,1 or study=all",
+        )
+    return [int(text) for text in _without_repeats(asked)]
+
+
+def _alternatives(
+    workloads: Sequence[str], submissions: Sequence[str], rest: Sequence[Override], *, scale: str
+) -> tuple[list[WorkloadSpec], list[SubmissionSpec]]:
+    """Compose all workloads and submissions in a single pass, each in a corner of its own."""
+    for group, names in (("workload", workloads), ("submission", submissions)):
+        for name in names:
+            _check_choice(group, name)
+    corners = [f"+workload@all_workloads.{name}={name}" for name in workloads]
+    corners += [f"+submission@all_submissions.{name}={name}" for name in submissions]
+    values = {item.key_or_group: item.value() for item in rest if "." in item.key_or_group}
+    dataset = next((str(item.value()) for item in rest if item.key_or_group == "data"), None)
+    try:
+        with initialize_config_dir(str(config_folder()), version_base="1.3"):
+            config = hydra_compose("run", overrides=corners)
+        OmegaConf.set_struct(config, value=False)
+        found: dict[str, list[dict[str, Any]]] = {"workload": [], "submission": []}
+        for name in workloads:
+            at_scale = _at_scale(config.all_workloads[name], scale=scale, dataset=dataset)
+            found["workload"].append(_with_values(at_scale, "workload.", values))
+        for name in submissions:
+            found["submission"].append(_with_values(config.all_submissions[name], "submission.", values))
+    except (HydraException, OmegaConfBaseException) as problem:
+        raise ConfigError(str(problem).splitlines()[0], where="configs", hint="see `perfbench show`") from None
+    return (
+        [WorkloadSpec.from_mapping(plain, where=f"workload {plain['name']}") for plain in found["workload"]],
+        [SubmissionSpec.from_mapping(plain, where=f"submission {plain['name']}") for plain in found["submission"]],
+    )
+
+
+def _with_values(config: DictConfig, prefix: str, values: dict[str, Any]) -> dict[str, Any]:
+    for key, value in values.items():
+        if key.startswith(prefix):
+            OmegaConf.update(config, key.removeprefix(prefix), value, force_add=True, merge=False)
+    return cast("dict[str, Any]", OmegaConf.to_container(config, resolve=True, throw_on_missing=True))
+
+
+def _without_repeats(names: Iterable[str]) -> list[str]:
+    return list(dict.fromkeys(names))
+
+
 def _composed(overrides: Sequence[str]) -> dict[str, Any]:
     parsed = _parsed(overrides)
-    groups = [path.name for path in config_folder().iterdir() if path.is_dir()]
+    groups = [path.name for path in config_folder().iterdir() if path.is_dir() and path.name not in _NO_GROUPS]
     chosen = {item.key_or_group: str(item.value()) for item in parsed if item.key_or_group in groups}
     for group, choice in chosen.items():
         _check_choice(group, choice)

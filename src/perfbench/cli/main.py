@@ -12,7 +12,10 @@ from perfbench.errors import ExitCode, PerfbenchError
 
 VERBS = {
     "run": "run one trial on this machine, or continue it",
-    "sweep": "run all trials of a study, one after another",
+    "sweep": "run the trials of studies or suites, here one after another or on Slurm as job arrays",
+    "status": "show what every trial of a run folder is doing",
+    "cancel": "take a run folder's jobs off the cluster",
+    "resume": "submit again what a run folder holds unfinished",
     "score": "turn trial folders into a leaderboard",
     "report": "write a leaderboard as one self-contained page, with its figures",
     "verify": "look for what makes trial folders incomparable or incomplete",

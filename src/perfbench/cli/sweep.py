@@ -1,56 +1,86 @@
-"""``perfbench sweep``: all trials of a study, one after another."""
+"""``perfbench sweep``: trials of whole studies and suites, here one after another or on Slurm all at once."""
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
+from perfbench.cli.arrays import submit_or_show
 from perfbench.cli.progress import data_progress
-from perfbench.compose import compose_run
+from perfbench.compose import compose_sweep
 from perfbench.errors import ExitCode, TrialFailedError
 from perfbench.launch.execute import execute_trial
-from perfbench.launch.plan import plan_study
 from perfbench.launch.preflight import check_trial
+from perfbench.launch.sweep import plan_sweep
 from perfbench.spec.result import TrialResult
-from perfbench.spec.run import TrialSpec
+from perfbench.spec.run import RunSpec, SlurmCluster, TrialSpec
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the verb's arguments."""
-    parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="e.g. workload=criteo submission=shampoo")
-    parser.add_argument("--dry", action="store_true", help="print the trials, but do not run them")
+    parser.add_argument(
+        "overrides",
+        nargs="*",
+        metavar="KEY=VALUE",
+        help="e.g. workload=criteo submission=shampoo,baseline study=all cluster=slurm; workload can be a suite",
+    )
+    parser.add_argument("--dry-run", "--dry", action="store_true", help="show the plan, and on Slurm the job script")
+    parser.add_argument("--retry-failed", action="store_true", help="on Slurm: also what has crashed")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Run what is not yet done; a crashed trial does not stop the others."""
+    """Run or submit what is not yet done."""
     console = Console(soft_wrap=True)
-    request = compose_run(arguments.overrides)
-    trials = plan_study(request)
-    runs_root = Path(request.runs_root)
+    requests = compose_sweep(arguments.overrides)
+    trials = plan_sweep(requests)
+    cluster, runs_root = requests[0].cluster, Path(requests[0].runs_root)
+    if not arguments.dry_run:
+        _check(trials, runs_root, console)
+    if isinstance(cluster, SlurmCluster):
+        return submit_or_show(
+            trials, cluster, runs_root.resolve(), console, dry=arguments.dry_run, retry_failed=arguments.retry_failed
+        )
+    for request in requests:
+        console.print(_plan_table(_of(request, trials)))
+    return int(ExitCode.DONE) if arguments.dry_run else _run_here(requests, trials, console)
+
+
+def _check(trials: Sequence[TrialSpec], runs_root: Path, console: Console) -> None:
+    """Check parameters, run folder and data, once for each workload."""
     with data_progress(console) as progress:
-        check_trial(trials[0], runs_root, progress)
-    console.print(_plan_table(trials))
-    if arguments.dry:
-        return int(ExitCode.DONE)
+        for trial in {trial.workload.name: trial for trial in reversed(trials)}.values():
+            check_trial(trial, runs_root, progress)
+
+
+def _of(request: RunSpec, trials: Sequence[TrialSpec]) -> list[TrialSpec]:
+    wanted = (request.submission.name, request.workload.name, request.study)
+    return [trial for trial in trials if (trial.submission.name, trial.workload.name, trial.study) == wanted]
+
+
+def _run_here(requests: Sequence[RunSpec], trials: Sequence[TrialSpec], console: Console) -> int:
+    """Run one trial after another; a crashed one does not stop the others."""
+    first = requests[0]
+    runs_root = Path(first.runs_root)
     results: list[TrialResult | None] = []
     for trial in trials:
         console.rule(trial.label())
         try:
-            results.append(execute_trial(trial, request.cluster, runs_root, console)[0])
+            results.append(execute_trial(trial, first.cluster, runs_root, console)[0])
         except TrialFailedError as problem:
             console.print(f"[red]{problem}[/]")
             results.append(None)
             if "interrupted" in problem.what:
                 break
-    console.print(_result_table(trials, results))
-    console.print(f"records: {runs_root.resolve()}   score them: perfbench score {request.runs_root}")
+    console.print(_result_table(trials, results, several=len(requests) > 1))
+    console.print(f"records: {runs_root.resolve()}   score them: perfbench score {first.runs_root}")
     return int(ExitCode.DONE if all(results) and len(results) == len(trials) else ExitCode.RUN_FAILED)
 
 
-def _plan_table(trials: list[TrialSpec]) -> Table:
+def _plan_table(trials: Sequence[TrialSpec]) -> Table:
     first = trials[0]
     table = Table(title=f"{first.submission.name} on {first.workload.name}, study {first.study}", title_justify="left")
     table.add_column("trial", justify="right")
@@ -62,16 +92,17 @@ def _plan_table(trials: list[TrialSpec]) -> Table:
     return table
 
 
-def _result_table(trials: list[TrialSpec], results: list[TrialResult | None]) -> Table:
+def _result_table(trials: Sequence[TrialSpec], results: Sequence[TrialResult | None], *, several: bool) -> Table:
     table = Table(title="results", title_justify="left")
     for name in ("trial", "outcome", "time to target", "steps", "best"):
         table.add_column(name, justify="left" if name == "outcome" else "right")
     for trial, result in zip(trials, results, strict=False):
+        name = trial.label() if several else str(trial.trial)
         if result is None:
-            table.add_row(str(trial.trial), "[red]failed[/]", "", "", "")
+            table.add_row(name, "[red]failed[/]", "", "", "")
             continue
         time_s = result.time_to_target_s
         best = "" if result.best_metric is None else f"{result.best_metric:.5f}"
         shown = f"{time_s:.1f} s" if result.outcome.kind == "reached" else "-"
-        table.add_row(str(trial.trial), result.outcome.kind, shown, f"{result.num_steps:,}", best)
+        table.add_row(name, result.outcome.kind, shown, f"{result.num_steps:,}", best)
     return table

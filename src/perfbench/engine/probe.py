@@ -12,6 +12,7 @@ from pathlib import Path
 import psutil
 import torch
 
+from perfbench.registry import repository_root
 from perfbench.spec.environment import Environment, GpuFacts
 
 
@@ -69,7 +70,14 @@ def _cpu_model() -> str:
 
 
 def _commit(folder: Path) -> tuple[str | None, bool | None]:
-    """Return the commit of the checkout and whether it is clean; ``None`` outside a checkout."""
+    """Return the commit of the checkout and whether it is clean; ``None`` outside a checkout.
+
+    A copy of the code that was made for jobs says in a file ``COMMIT`` which one it was.
+    """
+    noted = repository_root() / "COMMIT"
+    if noted.exists():
+        commit, _, state = noted.read_text().strip().partition(" ")
+        return commit or None, state == "clean" if commit else None
     try:
         commit = _git(folder, "rev-parse", "HEAD")
         return commit, not _git(folder, "status", "--porcelain", "--untracked-files=no")

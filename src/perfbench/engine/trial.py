@@ -324,6 +324,10 @@ class TrialLoop:
         self._recorder.finished(result)
         return result
 
+    def progress(self) -> tuple[int, str]:
+        """Return the step and the phase: what changes on every rank as long as it does not hang."""
+        return self._step, self._pulse
+
     def _read_pulse(self) -> Mapping[str, object]:
         timetable = getattr(self, "_timetable", None)
         running_s = 0.0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import traceback
 
 from perfbench.errors import DataError, ExitCode, PerfbenchError, SubmissionError
@@ -38,7 +39,7 @@ def _reason(problem: BaseException) -> FailureReason:
         return FailureReason.DATA
     if isinstance(problem, SubmissionError) or _was_raised_in_submission(problem):
         return FailureReason.SUBMISSION
-    if isinstance(problem, ConnectionError) or "Connection closed by peer" in str(problem):
+    if isinstance(problem, ConnectionError) or re.search(r"Connection (closed|reset) by peer", str(problem)):
         return FailureReason.NODE
     return FailureReason.ENGINE
 

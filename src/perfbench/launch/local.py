@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import IO
 
 from perfbench.errors import ExitCode, PerfbenchError, TrialFailedError
+from perfbench.launch.ending import crash_result, first_cause
 from perfbench.registry import repository_root
 from perfbench.results.store import Failure, TrialFolder
-from perfbench.spec.result import Crashed, FailureReason, PhaseTimes, TrialResult
+from perfbench.spec.result import FailureReason, TrialResult
 from perfbench.spec.run import TrialSpec
 
 _POLL_S = 0.1
@@ -45,7 +46,7 @@ def run_trial(trial: TrialSpec, folder: TrialFolder, watch: Watch) -> TrialResul
             exit_codes = _wait(ranks, watch)
         if (result := folder.result()) is not None:
             return result
-        raise _why(trial, folder, attempt, exit_codes)
+        raise _why(folder, attempt, exit_codes)
 
 
 def _start_ranks(trial: TrialSpec, folder: TrialFolder, attempt: int) -> list[subprocess.Popen[bytes]]:
@@ -119,7 +120,7 @@ def _wait(ranks: list[subprocess.Popen[bytes]], watch: Watch) -> list[int]:
     return [rank.wait() for rank in ranks]
 
 
-def _why(trial: TrialSpec, folder: TrialFolder, attempt: int, exit_codes: list[int]) -> PerfbenchError:
+def _why(folder: TrialFolder, attempt: int, exit_codes: list[int]) -> PerfbenchError:
     """Return the error that explains why there is no result, and record a crash as such."""
     failures = folder.failures(attempt=attempt)
     refusals = [failure for failure in failures if failure.exit_code == ExitCode.IMPOSSIBLE_REQUEST]
@@ -131,20 +132,14 @@ def _why(trial: TrialSpec, folder: TrialFolder, attempt: int, exit_codes: list[i
             where=str(folder.path),
             hint="the same command continues it",
         )
-    failure = _first_cause(failures) or _killed(exit_codes, attempt)
-    _record_crash(trial, folder, failure, attempt)
+    failure = first_cause(failures) or _killed(exit_codes, attempt)
+    folder.write_result(crash_result(folder, failure, attempt))
     log = folder.logs / f"rank_{failure.rank}.log"
     return TrialFailedError(
         f"the trial crashed on rank {failure.rank} ({failure.reason.value}): {failure.message.splitlines()[0]}",
         where=str(folder.path),
         hint=f"see {log}; the same command tries again from the last checkpoint",
     )
-
-
-def _first_cause(failures: list[Failure]) -> Failure | None:
-    """Return the failure that is most likely the cause: a lost connection is only its echo on other ranks."""
-    causes = [failure for failure in failures if failure.reason is not FailureReason.NODE]
-    return next(iter(causes or failures), None)
 
 
 def _killed(exit_codes: list[int], attempt: int) -> Failure:
@@ -160,31 +155,6 @@ def _killed(exit_codes: list[int], attempt: int) -> Failure:
         message=f"ended by {name}{hint}",
         exit_code=int(ExitCode.RUN_FAILED),
         traceback="",
-    )
-
-
-def _record_crash(trial: TrialSpec, folder: TrialFolder, failure: Failure, attempt: int) -> None:
-    measurements = folder.measurements()
-    last = measurements[-1] if measurements else None
-    outcome = Crashed(
-        reason=failure.reason,
-        rank=failure.rank,
-        error_type=failure.error_type,
-        message=failure.message,
-        step=last.step if last else 0,
-    )
-    folder.write_result(
-        TrialResult(
-            trial_identity=trial.identity(),
-            outcome=outcome,
-            scorable=trial.is_scorable(),
-            num_attempts=attempt,
-            num_steps=last.step if last else 0,
-            num_measurements=len(measurements),
-            phases=last.phases if last else PhaseTimes(),
-            num_recompiles_after_warmup=0,
-            best_metric=None,
-        )
     )
 
 

@@ -11,6 +11,8 @@ import ctypes
 import os
 import signal
 import sys
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,7 +26,8 @@ from perfbench.engine.team import ProcessTeam, Solo, Team
 from perfbench.engine.trial import TrialLoop
 from perfbench.errors import ExitCode
 from perfbench.launch.failure import describe_failure
-from perfbench.registry import build_workload, submission_builder, submission_folder, workload_folder
+from perfbench.registry import build_workload, submission_builder, workload_folder
+from perfbench.registry import submission_folder as folder_of_submission
 from perfbench.results.store import TrialFolder
 from perfbench.spec.run import TrialSpec
 
@@ -38,6 +41,8 @@ class Place:
     rank: int
     num_ranks: int
     local_rank: int
+    num_local_ranks: int
+    """On this node."""
 
     @classmethod
     def from_environment(cls) -> Place:
@@ -46,6 +51,7 @@ class Place:
             rank=int(os.environ.get("RANK", "0")),
             num_ranks=int(os.environ.get("WORLD_SIZE", "1")),
             local_rank=int(os.environ.get("LOCAL_RANK", "0")),
+            num_local_ranks=int(os.environ.get("LOCAL_WORLD_SIZE", os.environ.get("WORLD_SIZE", "1"))),
         )
 
 
@@ -75,16 +81,40 @@ def main() -> int:
     return run_rank(TrialFolder(arguments.folder), attempt=arguments.attempt, stop_requested=StopRequest())
 
 
-def run_rank(folder: TrialFolder, *, attempt: int, stop_requested: StopRequest) -> int:
-    """Run one rank to its end; a failure is recorded in the folder and told by the exit code."""
+Watched = Callable[[TrialLoop], AbstractContextManager[None]]
+"""Watches over a loop while it runs."""
+
+
+def _unwatched(_loop: TrialLoop) -> AbstractContextManager[None]:
+    return nullcontext()
+
+
+def run_rank(
+    folder: TrialFolder,
+    *,
+    attempt: int,
+    stop_requested: StopRequest,
+    watched: Watched = _unwatched,
+    submission_folder: str | None = None,
+) -> int:
+    """Run one rank to its end; a failure is recorded in the folder and told by the exit code.
+
+    Args:
+        folder: Of the trial.
+        attempt: How often the trial was started, this time included.
+        stop_requested: Asked between steps.
+        watched: Watches over the loop.
+        submission_folder: Where the submission's code is, if not where ``run.json`` says: a copy made earlier.
+    """
     place = Place.from_environment()
     loop: TrialLoop | None = None
     try:
         trial = folder.trial()
         device = _device(trial, place)
         team = _team(place, device)
-        loop = _prepared_loop(trial, folder, team, device, attempt)
-        result = loop.run(attempt=attempt, stop_requested=stop_requested)
+        loop = _prepared_loop(trial, folder, team, device, attempt, submission_folder)
+        with watched(loop):
+            result = loop.run(attempt=attempt, stop_requested=stop_requested)
     except BaseException as problem:  # noqa: BLE001 - whatever ends a rank is recorded, then told by the exit code
         failure = describe_failure(problem, rank=place.rank, attempt=attempt, has_started=loop is not None)
         folder.write_failure(failure)
@@ -96,8 +126,16 @@ def run_rank(folder: TrialFolder, *, attempt: int, stop_requested: StopRequest) 
     return int(ExitCode.DONE if result is not None else ExitCode.RUN_FAILED)
 
 
-def _prepared_loop(trial: TrialSpec, folder: TrialFolder, team: Team, device: torch.device, attempt: int) -> TrialLoop:
-    build_submission = submission_builder(trial.submission, trial.hyperparameters)
+def _prepared_loop(
+    trial: TrialSpec,
+    folder: TrialFolder,
+    team: Team,
+    device: torch.device,
+    attempt: int,
+    submission_folder: str | None,
+) -> TrialLoop:
+    submission = trial.submission.model_copy(update={"folder": submission_folder or trial.submission.folder})
+    build_submission = submission_builder(submission, trial.hyperparameters)
     workload = build_workload(trial.workload, Path(trial.data_root))
     is_first = team.shard.rank == 0
     if is_first:
@@ -107,7 +145,7 @@ def _prepared_loop(trial: TrialSpec, folder: TrialFolder, team: Team, device: to
                 num_ranks=team.shard.num_ranks,
                 backend=team.backend,
                 workload_folder=workload_folder(trial.workload.family),
-                submission_folder=submission_folder(trial.submission),
+                submission_folder=folder_of_submission(submission),
             )
         )
     recorder: Recorder = FolderRecorder(folder) if is_first else SilentRecorder()
@@ -124,7 +162,7 @@ def _prepared_loop(trial: TrialSpec, folder: TrialFolder, team: Team, device: to
 
 
 def _device(trial: TrialSpec, place: Place) -> torch.device:
-    threads = trial.scale.threads_per_rank or max(1, (os.cpu_count() or 1) // place.num_ranks)
+    threads = trial.scale.threads_per_rank or max(1, (os.cpu_count() or 1) // place.num_local_ranks)
     torch.set_num_threads(threads)
     if not torch.cuda.is_available():
         return torch.device("cpu")

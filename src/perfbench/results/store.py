@@ -76,7 +76,7 @@ class TrialFolder:
         """
         run_file = self.path / "run.json"
         if run_file.exists():
-            _refuse_other_configuration(self.trial(), trial, run_file)
+            self.check_belongs(trial)
             return
         try:
             self.logs.mkdir(parents=True, exist_ok=True)
@@ -87,6 +87,14 @@ class TrialFolder:
                 where=str(problem.filename or self.path),
                 hint="choose another folder with runs_root=...",
             ) from None
+
+    def check_belongs(self, trial: TrialSpec) -> None:
+        """Check that a folder that was claimed is this trial's; nothing is changed.
+
+        Raises:
+            ResultsError: If it holds a trial with another configuration.
+        """
+        _refuse_other_configuration(self.trial(), trial, self.path / "run.json")
 
     @contextmanager
     def locked(self) -> Iterator[None]:

@@ -57,11 +57,51 @@ class DebugCluster(Spec):
 
 
 class SlurmCluster(Spec):
-    """A Slurm cluster through submitit."""
+    """A Slurm cluster: an array per submission and workload, an element per trial, a task per GPU."""
 
     kind: Literal["slurm"] = "slurm"
     nodes: int = Field(default=1, ge=1)
+    """Of each trial."""
     gpus_per_node: int = Field(default=8, ge=1)
+    """Of each trial; one rank runs on each."""
+    request_gpus: bool = True
+    """``false`` where nodes have no GPUs: as many ranks, on processors."""
+    cpus_per_rank: int | None = Field(default=None, ge=1)
+    memory_gb_per_node: int | None = Field(default=None, ge=1)
+    partition: str | None = None
+    account: str | None = None
+    qos: str | None = None
+    constraint: str | None = None
+    array_parallelism: int = Field(default=256, ge=1)
+    """How many elements of one array may run at once (``%`` of ``--array``)."""
+    max_array_size: int | None = Field(default=None, ge=1)
+    """``null`` asks the cluster; larger arrays are split."""
+    time_limit_min: int | None = Field(default=None, ge=1)
+    """Of one attempt; ``null`` for the trial's budget with the two allowances. A trial that needs more is requeued."""
+    evaluation_allowance: float = Field(default=0.5, ge=0)
+    """Wall-clock time for evaluations, checkpoints and records, as a fraction of the time budget."""
+    start_allowance_min: int = Field(default=30, ge=0)
+    """Wall-clock time to load, compile and warm up."""
+    signal_lead_s: int = Field(default=180, ge=1)
+    """How long before the time limit the ranks are told to save and end."""
+    hang_timeout_s: float = Field(default=1800.0, gt=0)
+    """Without a step or a change of phase for so long, ranks dump their stacks and the trial has failed."""
+    max_attempts: int = Field(default=50, ge=1)
+    """A trial that was started so often and has no result is given up."""
+    keep_checkpoints: bool = False
+    """Whether checkpoints stay after a trial has its result."""
+    site: str | None = Field(default=None, pattern=r"^[a-z][a-z0-9_]*$")
+    """``slurm/sites/<site>.sh`` is sourced at the start of every job."""
+    setup: tuple[str, ...] = ()
+    """Lines of shell after it, e.g. ``module load cuda``."""
+    python: str | None = None
+    """Command that starts Python in a job, e.g. inside a container; ``null`` for the one that submits."""
+    srun_arguments: tuple[str, ...] = ()
+    """Further arguments of the ``srun`` that starts the ranks."""
+    sbatch_options: dict[str, str] = Field(default_factory=dict)
+    """Further long options of ``sbatch``, e.g. ``{reservation: bench}``."""
+    aggregation_partition: str | None = None
+    """Where scores are computed, on one processor; ``null`` for ``partition``."""
 
 
 Cluster = Annotated[LocalCluster | DebugCluster | SlurmCluster, Field(discriminator="kind")]

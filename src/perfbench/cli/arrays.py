@@ -1,0 +1,95 @@
+"""What sweep and resume share: the plan shown, then submitted."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from perfbench.errors import ExitCode
+from perfbench.launch.slurm import controller
+from perfbench.launch.slurm.arrays import (
+    DEFAULT_MAX_ARRAY_SIZE,
+    ArrayPlan,
+    gpu_hours_at_most,
+    hours_at_most,
+    plan_arrays,
+)
+from perfbench.launch.slurm.disk import disk_bytes_at_most
+from perfbench.launch.slurm.queue import array_jobs, jobs_by_trial
+from perfbench.launch.slurm.submission import submit, texts
+from perfbench.launch.sweep import SweptTrial, look_up, to_submit
+from perfbench.spec.run import SlurmCluster, TrialSpec
+
+_MAX_TEXTS = 4
+
+
+def submit_or_show(
+    trials: Sequence[TrialSpec],
+    cluster: SlurmCluster,
+    runs_root: Path,
+    console: Console,
+    *,
+    dry: bool,
+    retry_failed: bool,
+) -> int:
+    """Show the plan; then print the job scripts (``dry``), or submit what nothing takes care of.
+
+    Raises:
+        LaunchError: If there is no Slurm, or it refuses something.
+    """
+    if not dry:
+        controller.require_slurm()
+    has_slurm = not dry or controller.is_reachable()  # a plan can be made anywhere
+    queue = controller.queued_jobs() if has_slurm else []
+    max_array_size = controller.max_array_size() if has_slurm else DEFAULT_MAX_ARRAY_SIZE
+    swept = look_up(trials, runs_root, jobs_by_trial(runs_root, queue))
+    wanted = to_submit(swept, retry_failed=retry_failed)
+    arrays = plan_arrays(wanted, cluster, max_array_size=max_array_size)
+    console.print(_states_line(swept), highlight=False)
+    if not arrays:
+        console.print("nothing to submit")
+        return int(ExitCode.DONE)
+    _print_plan(arrays, cluster, runs_root, console)
+    if dry:
+        _print_texts(arrays, cluster, runs_root, console)
+        return int(ExitCode.DONE)
+    done = submit(arrays, cluster, runs_root, after=array_jobs(runs_root, queue))
+    console.print(f"submitted: {', '.join(done.job_ids)}; scores will be made by job {done.aggregation_job_id}")
+    console.print(f"watch it: perfbench status {runs_root} --watch   (nothing has to stay open here)")
+    return int(ExitCode.DONE)
+
+
+def _states_line(swept: Sequence[SweptTrial]) -> str:
+    counts = Counter(one.state.value.replace("_", " ") for one in swept)
+    return f"{len(swept):,} trials: " + ", ".join(f"{count:,} {state}" for state, count in sorted(counts.items()))
+
+
+def _print_plan(arrays: Sequence[ArrayPlan], cluster: SlurmCluster, runs_root: Path, console: Console) -> None:
+    table = Table(title="to submit", title_justify="left")
+    for name in ("array", "trials", "ranks", "time limit", "GPU-hours at most"):
+        table.add_column(name, justify="left" if name == "array" else "right")
+    for array in arrays:
+        limit = f"{array.time_limit_min // 60}:{array.time_limit_min % 60:02d} h"
+        ranks = f"{cluster.nodes} x {cluster.gpus_per_node}"
+        table.add_row(array.title, f"{len(array.trials)}", ranks, limit, f"{gpu_hours_at_most([array]):,.1f}")
+    console.print(table)
+    num_trials = sum(len(array.trials) for array in arrays)
+    num_running = cluster.array_parallelism * len(arrays)
+    disk_gb = disk_bytes_at_most(arrays, cluster, runs_root) / 1e9
+    console.print(
+        f"{len(arrays):,} jobs with {num_trials:,} elements, {gpu_hours_at_most(arrays):,.0f} GPU-hours at most "
+        f"({hours_at_most(arrays, num_running=min(num_running, num_trials)):,.1f} h if all may run at once), "
+        f"{disk_gb:,.2f} GB of disk at most, and one job that scores",
+        highlight=False,
+    )
+
+
+def _print_texts(arrays: Sequence[ArrayPlan], cluster: SlurmCluster, runs_root: Path, console: Console) -> None:
+    for text in texts(arrays[:_MAX_TEXTS], cluster, runs_root):
+        console.print(text, markup=False, highlight=False)
+    if len(arrays) > _MAX_TEXTS:
+        console.print(f"... and {len(arrays) - _MAX_TEXTS} more, which differ in name, folder, time limit and size")

@@ -1,0 +1,44 @@
+"""``perfbench resume``: submit again what a run folder holds unfinished, as it was submitted before."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the verb's arguments."""
+    parser.add_argument("runs_root", nargs="?", type=Path, default=Path("runs/mini"), help="default: runs/mini")
+    parser.add_argument("--retry-failed", action="store_true", help="also what has crashed")
+    parser.add_argument("--dry-run", action="store_true", help="show what would be submitted")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Submit what is unfinished and not queued; trials go on from their checkpoints."""
+    from rich.console import Console
+
+    from perfbench.cli.arrays import submit_or_show
+    from perfbench.errors import ExitCode, ResultsError
+    from perfbench.launch.slurm.manifest import manifests
+    from perfbench.launch.sweep import read_trials_back
+    from perfbench.spec.run import SlurmCluster
+
+    console = Console(soft_wrap=True)
+    runs_root = arguments.runs_root.resolve()
+    latest: dict[str, SlurmCluster] = {}
+    for manifest in manifests(runs_root):
+        latest |= dict.fromkeys(manifest.trial_folders, manifest.cluster)
+    if not latest:
+        raise ResultsError(
+            "nothing was ever submitted from this folder",
+            where=str(runs_root),
+            hint="`perfbench sweep ... cluster=slurm` submits",
+        )
+    for cluster in {cluster.digest(): cluster for cluster in latest.values()}.values():
+        folders = [runs_root / name for name, used in latest.items() if used == cluster]
+        trials = read_trials_back(runs_root, [folder for folder in folders if (folder / "run.json").exists()])
+        if trials:
+            submit_or_show(
+                trials, cluster, runs_root, console, dry=arguments.dry_run, retry_failed=arguments.retry_failed
+            )
+    return int(ExitCode.DONE)

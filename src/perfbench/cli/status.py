@@ -1,0 +1,119 @@
+"""``perfbench status``: what every trial of a run folder is doing."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+    from perfbench.launch.states import TrialStatus
+
+_MAX_ROWS = 60
+_COLOURS = {
+    "reached": "green",
+    "running": "cyan",
+    "crashed": "red",
+    "diverged": "red",
+    "interrupted": "yellow",
+}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the verb's arguments."""
+    parser.add_argument("runs_root", nargs="?", type=Path, default=Path("runs/mini"), help="default: runs/mini")
+    parser.add_argument("--all", action="store_true", help=f"a row per trial, even for more than {_MAX_ROWS}")
+    parser.add_argument("--watch", action="store_true", help="again every few seconds, until nothing is under way")
+    parser.add_argument("--period-s", type=float, default=10.0, help="of --watch")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Print the table, once or until all is done."""
+    from rich.console import Console
+
+    from perfbench.errors import ExitCode
+
+    console = Console(soft_wrap=False)
+    while True:
+        found = read_statuses(arguments.runs_root.resolve())
+        if arguments.watch and console.is_terminal:
+            console.clear()
+        _print(found, console, show_all=arguments.all)
+        if not (arguments.watch and any(status.state.is_under_way for status in found)):
+            return int(ExitCode.DONE)
+        time.sleep(arguments.period_s)
+
+
+def read_statuses(runs_root: Path) -> list[TrialStatus]:
+    """Return the status of every trial under a run folder.
+
+    Raises:
+        ResultsError: If there is no trial.
+    """
+    from perfbench.errors import ResultsError
+    from perfbench.launch.slurm.controller import is_reachable, queued_jobs
+    from perfbench.launch.slurm.manifest import books_folder
+    from perfbench.launch.slurm.queue import jobs_by_trial
+    from perfbench.launch.states import statuses
+
+    asks_queue = books_folder(runs_root).exists() and is_reachable()
+    found = statuses(runs_root, jobs_by_trial(runs_root, queued_jobs()) if asks_queue else {})
+    if not found:
+        raise ResultsError("no trial folder found", where=str(runs_root), hint="`perfbench sweep` makes some")
+    return found
+
+
+def _print(found: Sequence[TrialStatus], console: Console, *, show_all: bool) -> None:
+    if show_all or len(found) <= _MAX_ROWS:
+        console.print(_trial_table(found))
+    else:
+        console.print(_group_table(found))
+        if failed := [status for status in found if status.reason and status.state.value in ("crashed", "diverged")]:
+            console.print(_trial_table(failed[:_MAX_ROWS]))
+    counts = Counter(status.state.value.replace("_", " ") for status in found)
+    console.print(f"{len(found):,} trials: " + ", ".join(f"{n:,} {state}" for state, n in sorted(counts.items())))
+
+
+def _trial_table(found: Sequence[TrialStatus]) -> Table:
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table()
+    for name in ("submission", "workload", "study", "trial", "state", "step", "metric", "time used", "job", "reason"):
+        table.add_column(name, justify="right" if name in ("step", "metric", "time used") else "left")
+    for status in found:
+        key, state = status.key, status.state.value
+        colour = _COLOURS.get(state, "default")
+        phase = f" ({status.phase})" if status.phase else ""
+        table.add_row(
+            key.submission,
+            key.workload,
+            str(key.study),
+            str(key.trial),
+            f"[{colour}]{state.replace('_', ' ')}[/]{phase}",
+            "" if status.step is None else f"{status.step:,}",
+            "" if status.metric is None else f"{status.metric:.5f}",
+            "" if status.time_s is None else f"{status.time_s:,.1f} s",
+            f"{status.job_id} {status.nodes}".strip(),
+            escape(status.reason),
+        )
+    return table
+
+
+def _group_table(found: Sequence[TrialStatus]) -> Table:
+    from rich.table import Table
+
+    states = list(dict.fromkeys(status.state.value for status in sorted(found, key=lambda one: one.state.value)))
+    table = Table("submission", "workload", *(state.replace("_", " ") for state in states))
+    groups: dict[tuple[str, str], Counter[str]] = {}
+    for status in found:
+        groups.setdefault((status.key.submission, status.key.workload), Counter())[status.state.value] += 1
+    for (submission, workload), counts in groups.items():
+        table.add_row(submission, workload, *(str(counts[state] or "") for state in states))
+    return table

@@ -1,0 +1,201 @@
+"""Talking to Slurm's controller: each command with a time limit, tried again while the controller is busy."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from perfbench.errors import LaunchError
+from perfbench.launch.slurm.arrays import DEFAULT_MAX_ARRAY_SIZE
+
+_TIMEOUT_S = 120.0
+_NUM_TRIES = 4
+_PAUSE_S = 3.0
+_BUSY = ("Socket timed out", "Unable to contact slurm controller", "Transport endpoint is not connected")
+_QUEUE_FORMAT = "%A|%F|%K|%T|%r|%N|%j"
+
+
+@dataclass(frozen=True, slots=True)
+class QueuedJob:
+    """One job, or one element of an array, that Slurm has not finished with."""
+
+    job_id: str
+    """As ``scancel`` takes it: ``123_4`` for an element."""
+    array_job_id: str
+    index: int
+    """Of the element; 0 for a job that is no array."""
+    state: str
+    """Slurm's word, in lower case."""
+    reason: str
+    """Why it waits; empty if it does not say."""
+    nodes: str
+    name: str
+
+
+def require_slurm() -> None:
+    """Check that Slurm's commands are here.
+
+    Raises:
+        LaunchError: If not.
+    """
+    if shutil.which("sbatch") is None or shutil.which("srun") is None:
+        raise LaunchError(
+            "no sbatch on PATH: this machine is not part of a Slurm cluster",
+            where="cluster",
+            hint="run it on a login node; --dry-run works anywhere, and cluster=local needs no Slurm",
+        )
+
+
+def is_busy(message: str) -> bool:
+    """Tell whether the controller did not answer in time, so that the request may or may not have been done."""
+    return any(sign in message for sign in _BUSY)
+
+
+def ask(command: Sequence[str]) -> str:
+    """Return what a command that changes nothing, or may be repeated, prints.
+
+    Raises:
+        LaunchError: If it fails, with its own words.
+    """
+    for attempt in range(1, _NUM_TRIES + 1):
+        try:
+            done = subprocess.run(command, capture_output=True, text=True, timeout=_TIMEOUT_S, check=False)
+        except FileNotFoundError:
+            require_slurm()
+            raise LaunchError(f"no {command[0]} on PATH", where="cluster") from None
+        except subprocess.TimeoutExpired:
+            message = f"no answer in {_TIMEOUT_S:.0f} s"
+        else:
+            if done.returncode == 0:
+                return done.stdout
+            message = done.stderr.strip()
+            if not is_busy(message):
+                break
+        if attempt < _NUM_TRIES:
+            time.sleep(_PAUSE_S * attempt)
+    raise LaunchError(message or "failed without a word", where=command[0])
+
+
+def queued_jobs() -> list[QueuedJob]:
+    """Return every job of this user that has not ended, an array's elements one by one.
+
+    Raises:
+        LaunchError: If the controller does not answer.
+    """
+    text = ask(["squeue", "--me", "--noheader", "--array", f"--format={_QUEUE_FORMAT}"])
+    return [_parsed_job(line) for line in text.splitlines() if line.count("|") >= _QUEUE_FORMAT.count("|")]
+
+
+def _parsed_job(line: str) -> QueuedJob:
+    """Read one line of the queue.
+
+    >>> _parsed_job("17|15|2|PENDING|Priority||adamw.mnist.0a1b2c3d4e").job_id
+    '15_2'
+    >>> _parsed_job("18|18|N/A|RUNNING|None|n1|adamw.mnist.0a1b2c3d4e").index
+    0
+    """
+    job_id, array_job_id, index, state, reason, nodes, name = line.split("|", 6)
+    is_element = index.isdecimal()
+    return QueuedJob(
+        job_id=f"{array_job_id}_{index}" if is_element else job_id,
+        array_job_id=array_job_id,
+        index=int(index) if is_element else 0,
+        state=state.lower(),
+        reason="" if reason == "None" else reason,
+        nodes=nodes,
+        name=name,
+    )
+
+
+def job_state(job_id: str) -> str:
+    """Return the state of one job in lower case, ``unknown`` if Slurm has forgotten it."""
+    try:
+        text = ask(["squeue", "--noheader", "--states=all", f"--jobs={job_id}", "--format=%T"])
+    except LaunchError:
+        return "unknown"
+    return text.split()[0].lower() if text.strip() else "unknown"
+
+
+def requeue(job_id: str) -> None:
+    """Put a running job back into the queue.
+
+    Raises:
+        LaunchError: If Slurm refuses.
+    """
+    ask(["scontrol", "requeue", job_id])
+
+
+def cancel(job_ids: Sequence[str]) -> None:
+    """Cancel jobs; unknown ones are passed over.
+
+    Raises:
+        LaunchError: If Slurm refuses.
+    """
+    at_once = 200  # a command line has a length
+    for start in range(0, len(job_ids), at_once):
+        ask(["scancel", *job_ids[start : start + at_once]])
+
+
+def is_reachable() -> bool:
+    """Tell whether there is a Slurm here that answers."""
+    if shutil.which("sinfo") is None:
+        return False
+    command = ["sinfo", "--noheader"]
+    return subprocess.run(command, capture_output=True, timeout=_TIMEOUT_S, check=False).returncode == 0
+
+
+def max_array_size() -> int:
+    """Return the cluster's ``MaxArraySize``.
+
+    Raises:
+        LaunchError: If the controller does not answer.
+    """
+    found = re.search(r"^MaxArraySize\s*=\s*(\d+)", ask(["scontrol", "show", "config"]), re.MULTILINE)
+    return int(found[1]) if found else DEFAULT_MAX_ARRAY_SIZE
+
+
+def partitions() -> list[str]:
+    """Return the names of the cluster's partitions."""
+    return sorted(set(ask(["sinfo", "--noheader", "--format=%R"]).split()))
+
+
+def check_acceptable(script_path: str) -> None:
+    """Ask Slurm whether it would take a job script, without submitting it.
+
+    Raises:
+        LaunchError: If not, with the option that is at fault.
+    """
+    done = subprocess.run(
+        ["sbatch", "--test-only", script_path], capture_output=True, text=True, timeout=_TIMEOUT_S, check=False
+    )
+    if done.returncode != 0 and not is_busy(done.stderr):
+        raise refusal(done.stderr)
+
+
+def refusal(message: str) -> LaunchError:
+    """Return the error that explains why Slurm does not take a job."""
+    lines = [line.removeprefix("sbatch: error: ").removeprefix("allocation failure: ") for line in message.splitlines()]
+    lines = [line for line in lines if line and not line.startswith("Batch job submission failed")] or lines
+    what = f"Slurm refuses the job: {lines[0] if lines else 'without a word'}"
+    text = message.lower()
+    if "invalid partition" in text:
+        return LaunchError(what, where="cluster.partition", hint=f"there are {', '.join(partitions())}")
+    if "node configuration" in text or "node count" in text:
+        return LaunchError(
+            what,
+            where="cluster.nodes, cluster.gpus_per_node, cluster.cpus_per_rank",
+            hint="no node has so much; `sinfo -N -o '%N %c %m %G'` shows processors, memory and GPUs",
+        )
+    if "account" in text:
+        return LaunchError(what, where="cluster.account", hint="`sacctmgr show user $USER withassoc` shows yours")
+    if "qos" in text:
+        return LaunchError(what, where="cluster.qos", hint="`sacctmgr show qos` shows what there is")
+    if "time limit" in text:
+        return LaunchError(
+            what, where="cluster.time_limit_min", hint="a shorter limit is fine: a trial that needs more is requeued"
+        )
+    return LaunchError(what, where="cluster")

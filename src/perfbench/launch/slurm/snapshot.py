@@ -1,0 +1,101 @@
+"""The code that jobs run: copied when they are submitted, so that later edits do not reach them.
+
+A snapshot is named after its content, so sweeps of the same code share one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+from perfbench.errors import LaunchError
+from perfbench.launch.slurm.manifest import books_folder
+from perfbench.registry import repository_root
+from perfbench.results.files import sync_folder, write_text_atomically
+
+_PARTS = ("src", "submissions", "configs", "slurm")
+_LEFT_OUT = shutil.ignore_patterns("__pycache__", "*.pyc", "*.egg-info", ".*")
+_OUTSIDE = "outside"
+
+
+def take_snapshot(runs_root: Path, *, submission_folder: str | None) -> Path:
+    """Copy the code, unless an equal copy is there; return the copy's folder.
+
+    Args:
+        runs_root: Shared by all nodes.
+        submission_folder: A submission's code from outside of the repository, or ``None``.
+
+    Raises:
+        LaunchError: If it cannot be written.
+    """
+    sources = _sources(submission_folder)
+    target = snapshot_folder(runs_root, submission_folder=submission_folder)
+    if target.exists():
+        return target
+    aside = target.with_name(f".{target.name}.{os.getpid()}")
+    try:
+        aside.mkdir(parents=True)
+        for name, source in sources.items():
+            shutil.copytree(source, aside / name, ignore=_LEFT_OUT)
+        write_text_atomically(aside / "COMMIT", _commit_text(repository_root()))
+        aside.rename(target)
+        sync_folder(target.parent)
+    except OSError as problem:
+        shutil.rmtree(aside, ignore_errors=True)
+        if target.exists():  # another sweep was faster
+            return target
+        raise LaunchError(
+            f"the run folder cannot be written: {problem.strerror or problem}",
+            where=str(problem.filename or target),
+            hint="the run folder must be on a disk that all nodes share; choose another with runs_root=...",
+        ) from None
+    return target
+
+
+def snapshot_folder(runs_root: Path, *, submission_folder: str | None) -> Path:
+    """Return where the snapshot of the present code is, or would be."""
+    digest = hashlib.blake2b(digest_size=8)
+    for name, source in _sources(submission_folder).items():
+        for path in _files(source):
+            digest.update(f"{name}/{path.relative_to(source)}".encode() + b"\0" + path.read_bytes() + b"\0")
+    return books_folder(runs_root) / "snapshots" / digest.hexdigest()
+
+
+def outside_submission(snapshot: Path, submission_folder: str | None) -> str | None:
+    """Return where a snapshot has the code of a submission from outside of the repository."""
+    return None if submission_folder is None else str(snapshot / _OUTSIDE / Path(submission_folder).name)
+
+
+def _sources(submission_folder: str | None) -> dict[str, Path]:
+    """Return what is copied, by its name in the snapshot."""
+    sources = {name: repository_root() / name for name in _PARTS if (repository_root() / name).is_dir()}
+    if submission_folder is not None:
+        folder = Path(submission_folder).resolve()
+        sources[f"{_OUTSIDE}/{folder.name}"] = folder
+    return sources
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    for path in sorted(folder.rglob("*")):
+        hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
+        if path.is_file() and not hidden and "__pycache__" not in path.parts and path.suffix != ".pyc":
+            yield path
+
+
+def _commit_text(root: Path) -> str:
+    """Return the commit of the checkout and whether files differ from it; empty outside of a checkout."""
+    try:
+        commit = _git(root, "rev-parse", "HEAD")
+        state = "changed" if _git(root, "status", "--porcelain", "--untracked-files=no") else "clean"
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return f"{commit} {state}\n"
+
+
+def _git(root: Path, *arguments: str) -> str:
+    command = ["git", "-C", str(root), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=20).stdout.strip()

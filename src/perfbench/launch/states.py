@@ -1,0 +1,195 @@
+"""What every trial of a run folder is doing: from its own files, and from the queue where there is one.
+
+A folder is read through its two small files and the ends of the growing ones, so thousands take a second.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from perfbench.errors import ResultsError
+from perfbench.results.trials import TrialKey
+from perfbench.spec.result import Crashed, Diverged, TrialResult
+
+_END_BYTES = 4096
+"""Of a growing file: some records, and always the latest one."""
+
+
+class TrialState(StrEnum):
+    """What a trial is doing."""
+
+    REACHED = "reached"
+    BUDGET_SPENT = "budget_spent"
+    DIVERGED = "diverged"
+    COMPLETED = "completed"
+    CRASHED = "crashed"
+    RUNNING = "running"
+    QUEUED = "queued"
+    INTERRUPTED = "interrupted"
+    """It was started, has no result, and nothing is going to continue it."""
+    PLANNED = "planned"
+    """Nothing has started it, and nothing is going to."""
+
+    @property
+    def is_done(self) -> bool:
+        """Tell whether the trial has a result that stays."""
+        return self in _DONE
+
+    @property
+    def is_under_way(self) -> bool:
+        """Tell whether a job takes care of the trial."""
+        return self in (TrialState.RUNNING, TrialState.QUEUED)
+
+
+_DONE = frozenset({TrialState.REACHED, TrialState.BUDGET_SPENT, TrialState.DIVERGED, TrialState.COMPLETED})
+
+
+@dataclass(frozen=True, slots=True)
+class JobOfTrial:
+    """The job that is to run a trial."""
+
+    job_id: str
+    is_running: bool
+    reason: str
+    """Why it waits, in Slurm's words."""
+    nodes: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrialStatus:
+    """One row of ``perfbench status``."""
+
+    key: TrialKey
+    state: TrialState
+    step: int | None = None
+    metric: float | None = None
+    """The target's: the best once there is a result, the latest before."""
+    time_s: float | None = None
+    """On the clock."""
+    num_attempts: int | None = None
+    phase: str = ""
+    """Of a running trial."""
+    reason: str = ""
+    job_id: str = ""
+    nodes: str = ""
+
+
+def statuses(runs_root: Path, jobs: Mapping[Path, JobOfTrial]) -> list[TrialStatus]:
+    """Return the status of every trial under a run folder, sorted.
+
+    Args:
+        runs_root: Holds ``<submission>/study_<i>/<workload>/trial_<j>``.
+        jobs: By trial folder.
+    """
+    found = [status_of(folder, key, jobs.get(folder)) for folder, key in trial_folders(runs_root)]
+    return sorted(found, key=lambda status: status.key)
+
+
+def trial_folders(runs_root: Path) -> Iterator[tuple[Path, TrialKey]]:
+    """Yield the folders that are in the place of a trial, with what the trial is called."""
+    for submission in _folders(runs_root):
+        for study in _folders(submission.path, "study_"):
+            for workload in _folders(study.path):
+                for trial in _folders(workload.path, "trial_"):
+                    yield (
+                        Path(trial.path),
+                        TrialKey(submission.name, workload.name, int(study.name[6:]), int(trial.name[6:])),
+                    )
+
+
+def _folders(folder: Path | str, prefix: str = "") -> list[os.DirEntry[str]]:
+    try:
+        with os.scandir(folder) as entries:
+            found = [entry for entry in entries if entry.name.startswith(prefix) and not entry.name.startswith(".")]
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    return [entry for entry in found if entry.is_dir() and (not prefix or entry.name[len(prefix) :].isdecimal())]
+
+
+def status_of(folder: Path, key: TrialKey, job: JobOfTrial | None) -> TrialStatus:
+    """Return the status of one trial.
+
+    Raises:
+        ResultsError: If its result is damaged.
+    """
+    if (text := _content(folder / "result.json")) is not None:
+        result = TrialResult.from_json(text, where=str(folder / "result.json"), error=ResultsError)
+        if not (isinstance(result.outcome, Crashed) and job is not None):  # a job is about to try it again
+            return _finished(key, result)
+    pulse = _last_of_kind(folder / "telemetry.jsonl", "pulse")
+    measured = _last_of_kind(folder / "measurements.jsonl", "measurement")
+    started = pulse is not None or (folder / "telemetry.jsonl").exists()
+    if job is not None:
+        state = TrialState.RUNNING if job.is_running else TrialState.QUEUED
+    else:
+        state = TrialState.INTERRUPTED if started else TrialState.PLANNED
+    return TrialStatus(
+        key=key,
+        state=state,
+        step=None if pulse is None else pulse["at_step"],
+        metric=_target_metric(folder, measured),
+        time_s=None if pulse is None else pulse["submission_time_s"],
+        phase=pulse["phase"] if pulse is not None and state is TrialState.RUNNING else "",
+        reason="" if job is None else job.reason,
+        job_id="" if job is None else job.job_id,
+        nodes="" if job is None else job.nodes,
+    )
+
+
+def _finished(key: TrialKey, result: TrialResult) -> TrialStatus:
+    outcome = result.outcome
+    if isinstance(outcome, Crashed):
+        reason = (
+            f"{outcome.reason.value}, rank {outcome.rank}: {outcome.message.splitlines()[0] if outcome.message else ''}"
+        )
+    else:
+        reason = f"nan: {outcome.metric}" if isinstance(outcome, Diverged) else ""
+    return TrialStatus(
+        key=key,
+        state=TrialState(outcome.kind),
+        step=outcome.step,
+        metric=result.best_metric,
+        time_s=None if isinstance(outcome, Crashed) else outcome.submission_time_s,
+        num_attempts=result.num_attempts,
+        reason=reason,
+    )
+
+
+def _target_metric(folder: Path, measured: dict[str, Any] | None) -> float | None:
+    if measured is None or (text := _content(folder / "run.json")) is None:
+        return None
+    value = measured["metrics"].get(json.loads(text)["target"]["metric"])
+    return None if value is None else float(value)
+
+
+def _content(path: Path) -> bytes | None:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        return None
+
+
+def _last_of_kind(path: Path, kind: str) -> dict[str, Any] | None:
+    """Return the last whole line of a kind near the end of a growing file; ``None`` if there is none."""
+    try:
+        with path.open("rb") as file:
+            size = file.seek(0, os.SEEK_END)
+            file.seek(max(0, size - _END_BYTES))
+            block = file.read()
+    except FileNotFoundError:
+        return None
+    marker = f'"kind": "{kind}"'.encode(), f'"kind":"{kind}"'.encode()
+    for line in reversed(block.split(b"\n")[:-1]):
+        if any(sign in line for sign in marker):
+            try:
+                found: dict[str, Any] = json.loads(line)
+            except json.JSONDecodeError:
+                continue  # cut by the beginning of the block
+            return found
+    return None
