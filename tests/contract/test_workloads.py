@@ -16,15 +16,17 @@ from perfbench.registry import build_workload, repository_root, workload_familie
 from perfbench.spec.workload import ScaleName
 
 NAMES = choices("workload")
-FAMILY_OF = {name: compose_workload(name, scale=ScaleName.MINI.value).family for name in NAMES}
+SPECS = {name: compose_workload(name, scale=ScaleName.MINI.value) for name in NAMES}
 
 
 def one_worker_per_family(*, is_variant: bool) -> list[object]:
-    """Return the workloads as parameters; a family's data is prepared by one process."""
+    """Return the workloads as parameters; a data set is prepared by one process."""
     return [
-        pytest.param(name, marks=[pytest.mark.xdist_group(f"data of {family}"), pytest.mark.slow])
-        for name, family in FAMILY_OF.items()
-        if (name != family) is is_variant
+        pytest.param(
+            name, marks=[pytest.mark.xdist_group(f"data of {spec.data_family or spec.family}"), pytest.mark.slow]
+        )
+        for name, spec in SPECS.items()
+        if spec.is_variant() is is_variant
     ]
 
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -76,3 +78,13 @@ def test_padded_parts_cover_every_example_once_with_equal_numbers_of_batches(
 def test_a_batch_larger_than_the_data_is_refused() -> None:
     with pytest.raises(AssertionError, match="exceeds the 5 training rows"):
         BatchOrder(UnitOrder.of_files([5], seed=0), global_batch_size=6, shard=Shard())
+
+
+def test_two_threads_may_ask_for_different_epochs() -> None:
+    order = UnitOrder([3, 5, 2, 7, 4], seed=1)
+    expected = [UnitOrder([3, 5, 2, 7, 4], seed=1).ranges(epoch, 0, 21) for epoch in range(2)]
+
+    with ThreadPoolExecutor(2) as threads:
+        asked = list(threads.map(lambda number: order.ranges(number % 2, 0, 21), range(2000)))
+
+    assert asked == [expected[number % 2] for number in range(2000)]

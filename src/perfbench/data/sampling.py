@@ -25,6 +25,15 @@ class RowRange:
     count: int
 
 
+@dataclass(frozen=True, slots=True)
+class _EpochOrder:
+    """The units of one epoch in their order, and the position after the last row of each."""
+
+    epoch: int
+    units: IntArray
+    ends: IntArray
+
+
 class UnitOrder:
     """Permutes contiguous units of rows, anew in every epoch.
 
@@ -38,9 +47,7 @@ class UnitOrder:
         self._firsts = np.concatenate(([0], np.cumsum(self._sizes)[:-1]))
         self._seed = seed
         self.num_rows = int(self._sizes.sum())
-        self._epoch = -1
-        self._order: IntArray = np.empty(0, dtype=np.int64)
-        self._ends: IntArray = np.empty(0, dtype=np.int64)
+        self._latest: _EpochOrder | None = None
 
     @classmethod
     def of_files(cls, file_sizes: Sequence[int], *, seed: int) -> UnitOrder:
@@ -58,23 +65,25 @@ class UnitOrder:
 
     def ranges(self, epoch: int, start: int, count: int) -> list[RowRange]:
         """Return which rows stand at positions ``start`` to ``start + count`` of an epoch's order."""
-        self._use_epoch(epoch)
+        order = self._order_of(epoch)
         found: list[RowRange] = []
-        unit = int(np.searchsorted(self._ends, start, side="right"))
+        place = int(np.searchsorted(order.ends, start, side="right"))
         while count > 0:
-            index = self._order[unit]
-            offset = start - int(self._ends[unit] - self._sizes[index])
-            taken = min(count, int(self._sizes[index]) - offset)
-            found.append(RowRange(int(self._firsts[index]) + offset, taken))
-            start, count, unit = start + taken, count - taken, unit + 1
+            unit = order.units[place]
+            offset = start - int(order.ends[place] - self._sizes[unit])
+            taken = min(count, int(self._sizes[unit]) - offset)
+            found.append(RowRange(int(self._firsts[unit]) + offset, taken))
+            start, count, place = start + taken, count - taken, place + 1
         return found
 
-    def _use_epoch(self, epoch: int) -> None:
-        if epoch != self._epoch:
+    def _order_of(self, epoch: int) -> _EpochOrder:
+        """Return an epoch's order: one value, replaced whole, since the reading thread and a trace both ask."""
+        latest = self._latest
+        if latest is None or latest.epoch != epoch:
             generator = np.random.Generator(np.random.PCG64([self._seed, epoch]))
-            self._order = generator.permutation(len(self._sizes))
-            self._ends = np.cumsum(self._sizes[self._order])
-            self._epoch = epoch
+            units = generator.permutation(len(self._sizes))
+            latest = self._latest = _EpochOrder(epoch, units, np.cumsum(self._sizes[units]))
+        return latest
 
 
 class BatchOrder:
