@@ -1,0 +1,96 @@
+"""Two file formats: the public IDX (big-endian header, then bytes, gzipped) and the prepared arrays (``.npy``)."""
+
+from __future__ import annotations
+
+import gzip
+import struct
+import zlib
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from perfbench.errors import DataError
+from perfbench.results.files import atomic_file
+from perfbench.workloads.mnist.params import IMAGE_SIDE, NUM_CLASSES
+
+IMAGES_MAGIC = 2051
+LABELS_MAGIC = 2049
+_MOST_BYTES = 1 << 30
+FORMAT_VERSION = 1
+
+Bytes = NDArray[np.uint8]
+
+
+class Images(NamedTuple):
+    """Images uint8 ``[n, 28, 28]`` and their labels uint8 ``[n]``."""
+
+    images: Bytes
+    labels: Bytes
+
+
+def write_idx(folder: Path, names: tuple[str, str], data: Images) -> None:
+    """Write images and labels as two files, named as the public ones; the same bytes every time."""
+    image_header = struct.pack(">4i", IMAGES_MAGIC, len(data.images), IMAGE_SIDE, IMAGE_SIDE)
+    label_header = struct.pack(">2i", LABELS_MAGIC, len(data.labels))
+    contents = (image_header + data.images.tobytes(), label_header + data.labels.tobytes())
+    for name, content in zip(names, contents, strict=True):
+        (folder / name).write_bytes(gzip.compress(content, compresslevel=1, mtime=0))
+
+
+def read_idx(images: Path, labels: Path) -> Images:
+    """Read two public files.
+
+    Raises:
+        DataError: If one is missing, damaged, or not what its header says; names the file.
+    """
+    image_bytes = _read(images, IMAGES_MAGIC, num_dimensions=3)
+    label_bytes = _read(labels, LABELS_MAGIC, num_dimensions=1)
+    if image_bytes.shape[1:] != (IMAGE_SIDE, IMAGE_SIDE):
+        raise DataError(
+            f"images of {image_bytes.shape[1]} x {image_bytes.shape[2]} pixels instead of {IMAGE_SIDE} x {IMAGE_SIDE}",
+            where=str(images),
+        )
+    if len(image_bytes) != len(label_bytes):
+        raise DataError(f"{len(label_bytes)} labels for {len(image_bytes)} images", where=str(labels))
+    if len(label_bytes) and label_bytes.max() >= NUM_CLASSES:
+        raise DataError(f"label {label_bytes.max()} is none of 0 to {NUM_CLASSES - 1}", where=str(labels))
+    return Images(image_bytes, label_bytes)
+
+
+def write_split(folder: Path, split: str, data: Images) -> list[Path]:
+    """Write a prepared split; return its files."""
+    paths = []
+    for name, array in zip(Images._fields, data, strict=True):
+        path = folder / f"{split}.{name}.npy"
+        with atomic_file(path) as file:
+            np.save(file, np.ascontiguousarray(array))
+        paths.append(path)
+    return paths
+
+
+def stored_split(folder: Path, split: str) -> Images:
+    """Load a prepared split; 47 MB at most."""
+    return Images(*(np.load(folder / f"{split}.{name}.npy") for name in Images._fields))
+
+
+def _read(path: Path, magic: int, *, num_dimensions: int) -> Bytes:
+    if not path.exists():
+        raise DataError("the file is missing", where=str(path), hint="the folder needs all four public files")
+    try:
+        with gzip.open(path) as file:
+            content = file.read(_MOST_BYTES)
+    except (EOFError, gzip.BadGzipFile, zlib.error) as problem:
+        raise DataError(f"cannot be unpacked: {problem}", where=str(path), hint="fetch it again") from None
+    header_bytes = 4 * (1 + num_dimensions)
+    header = struct.unpack(f">{1 + num_dimensions}i", content[:header_bytes].ljust(header_bytes, b"\0"))
+    if header[0] != magic:
+        raise DataError(f"starts with {header[0]} instead of {magic}: no such IDX file", where=str(path))
+    shape = header[1:]
+    expected_bytes = header_bytes + int(np.prod(shape, dtype=np.int64))
+    if len(content) != expected_bytes:
+        raise DataError(
+            f"{len(content)} bytes unpacked, its header says {expected_bytes}", where=str(path), hint="fetch it again"
+        )
+    return np.frombuffer(content, dtype=np.uint8, offset=header_bytes).reshape(shape)

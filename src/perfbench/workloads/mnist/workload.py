@@ -1,0 +1,124 @@
+"""The workload: data, model, loss and metric joined."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from perfbench.api.workload import Batch, BatchNormMode, LossSums, LossType, ParameterRole, Shard, TrainStream
+from perfbench.data.classification import (
+    classification_sums,
+    finished_classification,
+    roles_by_module,
+    softmax_loss,
+)
+from perfbench.data.preparation import Manifest
+from perfbench.data.sampling import BatchOrder, RowRange, UnitOrder, padded_part
+from perfbench.data.stream import RowStream
+from perfbench.spec.workload import Split, WorkloadSpec
+from perfbench.workloads.mnist.idx import stored_split
+from perfbench.workloads.mnist.model import DigitModel
+from perfbench.workloads.mnist.params import IMAGE_SIDE, Params
+
+_TRAIN = "train"
+
+
+def build(spec: WorkloadSpec, data_folder: Path) -> MnistWorkload:
+    """Build the workload on its prepared data."""
+    return MnistWorkload(spec, data_folder)
+
+
+class MnistWorkload:
+    """Tell ten handwritten digits apart; the metric is accuracy.
+
+    A batch has ``inputs`` uint8 ``[b, 1, 28, 28]`` (the model normalises them), ``targets`` int64 ``[b]`` and
+    ``weights`` float32 ``[b]`` (0 where padded).
+    """
+
+    loss_type = LossType.SOFTMAX_CROSS_ENTROPY
+
+    def __init__(self, spec: WorkloadSpec, data_folder: Path) -> None:
+        self.spec = spec
+        self.params = Params.from_mapping(spec.params, where="workload.params")
+        self._counts = Manifest.read(data_folder, prepare_command=f"perfbench data prepare {spec.family}").counts
+        self._stored = {split: stored_split(data_folder, split) for split in self._counts}
+
+    def build_model(self, *, seed: int) -> DigitModel:
+        """Build the initialised model; the global generator is left as it was."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            return DigitModel(self.params)
+
+    def parameter_roles(self, model: nn.Module) -> dict[str, ParameterRole]:
+        """Return two weights and two biases."""
+        return roles_by_module(model)
+
+    def loss(self, model: nn.Module, batch: Batch, *, label_smoothing: float = 0.0) -> LossSums:
+        """Return the summed cross-entropy."""
+        logits = model(batch["inputs"])
+        return softmax_loss(logits, batch["targets"], batch["weights"], label_smoothing=label_smoothing)
+
+    def train_batches(self, *, global_batch_size: int, seed: int, shard: Shard) -> TrainStream:
+        """Open this rank's stream over shuffled images."""
+        order = BatchOrder(self._shuffled(seed), global_batch_size=global_batch_size, shard=shard)
+        part = shard.part_of(global_batch_size)
+        size = part.stop - part.start
+        return RowStream(order, lambda ranges: self._batch(_TRAIN, _rows(ranges), size))
+
+    def eval_batches(self, split: Split, *, global_batch_size: int, seed: int, shard: Shard) -> Iterator[Batch]:
+        """Yield this rank's part of a split; ``eval_train`` is the first images of an order that the seed fixes."""
+        part = shard.part_of(global_batch_size)
+        size = part.stop - part.start
+        shuffled = self._shuffled(seed) if split is Split.EVAL_TRAIN else None
+        for first, count in padded_part(self._num_examples(split), global_batch_size=global_batch_size, shard=shard):
+            if shuffled is None:
+                yield self._batch(split.value, np.arange(first, first + count), size)
+            else:
+                yield self._batch(_TRAIN, _rows(shuffled.ranges(0, first, count)), size)
+
+    def eval_sums(self, model: nn.Module, batch: Batch, *, split: Split) -> dict[str, Tensor]:  # noqa: ARG002
+        """Return right predictions, summed loss and count."""
+        return classification_sums(model(batch["inputs"]), batch)
+
+    def finish_metrics(self, split: Split, sums: Mapping[str, Tensor]) -> dict[str, float]:
+        """Return accuracy and loss.
+
+        Raises:
+            WorkloadError: If not every example was counted exactly once.
+        """
+        return finished_classification(split, sums, num_expected=self._num_examples(split))
+
+    def set_dropout(self, model: nn.Module, rate: float) -> None:
+        """Do nothing: there is no dropout."""
+
+    def set_batch_norm(self, model: nn.Module, mode: BatchNormMode) -> None:
+        """Do nothing: there is no batch norm."""
+
+    def _shuffled(self, seed: int) -> UnitOrder:
+        return UnitOrder(np.ones(self._counts[_TRAIN], dtype=np.int64).tolist(), seed=seed)
+
+    def _num_examples(self, split: Split) -> int:
+        if split is Split.EVAL_TRAIN:
+            return min(self.params.eval_train_examples, self._counts[_TRAIN])
+        return self._counts[split.value]
+
+    def _batch(self, split: str, rows: NDArray[np.int64], size: int) -> Batch:
+        """Copy images into a batch of ``size``; what the rows do not fill has weight zero."""
+        stored = self._stored[split]
+        images = np.zeros((size, 1, IMAGE_SIDE, IMAGE_SIDE), dtype=np.uint8)
+        labels = np.zeros(size, dtype=np.int64)
+        images[: len(rows), 0] = stored.images[rows]
+        labels[: len(rows)] = stored.labels[rows]
+        weights = torch.zeros(size)
+        weights[: len(rows)] = 1.0
+        return {"inputs": torch.from_numpy(images), "targets": torch.from_numpy(labels), "weights": weights}
+
+
+def _rows(ranges: Sequence[RowRange]) -> NDArray[np.int64]:
+    parts = [np.arange(rows.first, rows.first + rows.count) for rows in ranges]
+    return np.concatenate(parts) if parts else np.empty(0, dtype=np.int64)
