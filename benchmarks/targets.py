@@ -42,7 +42,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--evaluations", type=int, default=20, help="evenly spread over the step budget")
     parser.add_argument("--runs-root", type=Path, default=Path("runs/targets"))
-    arguments = parser.parse_args()
+    arguments = parser.parse_intermixed_args()  # overrides may follow options
     workload = compose_workload(arguments.workload, scale=ScaleName.MINI.value, dataset=arguments.data)
     target = next(iter(workload.targets.values()))
     console = Console()

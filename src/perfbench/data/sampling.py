@@ -42,7 +42,7 @@ class UnitOrder:
         seed: Of the data order.
     """
 
-    def __init__(self, unit_sizes: Sequence[int], *, seed: int) -> None:
+    def __init__(self, unit_sizes: Sequence[int] | IntArray, *, seed: int) -> None:
         self._sizes = np.asarray(unit_sizes, dtype=np.int64)
         self._firsts = np.concatenate(([0], np.cumsum(self._sizes)[:-1]))
         self._seed = seed
@@ -75,6 +75,11 @@ class UnitOrder:
             found.append(RowRange(int(self._firsts[unit]) + offset, taken))
             start, count, place = start + taken, count - taken, place + 1
         return found
+
+    def first_rows(self, count: int) -> IntArray:
+        """Return the first rows of the first epoch's order, as numbers."""
+        parts = [np.arange(rows.first, rows.first + rows.count) for rows in self.ranges(0, 0, count)]
+        return np.concatenate(parts).astype(np.int64)
 
     def _order_of(self, epoch: int) -> _EpochOrder:
         """Return an epoch's order: one value, replaced whole, since the reading thread and a trace both ask."""

@@ -35,13 +35,16 @@ class RowStream(Generic[Rows]):
         order: What each batch holds.
         fetch: Reads it into the tensors of a batch; called from the reading thread.
         num_ahead: How many batches to read ahead.
+        num_readers: How many of them at once; ``fetch`` must then be safe to call from several threads.
     """
 
-    def __init__(self, order: Order[Rows], fetch: Callable[[Rows], Batch], *, num_ahead: int = 2) -> None:
+    def __init__(
+        self, order: Order[Rows], fetch: Callable[[Rows], Batch], *, num_ahead: int = 2, num_readers: int = 1
+    ) -> None:
         self._order = order
         self._fetch = fetch
         self._num_ahead = num_ahead
-        self._reader = ThreadPoolExecutor(max_workers=1, thread_name_prefix="train-reader")
+        self._reader = ThreadPoolExecutor(max_workers=num_readers, thread_name_prefix="train-reader")
         self._ahead: deque[Future[Batch]] = deque()
         self._num_returned = 0
 

@@ -1,0 +1,96 @@
+"""Packs: encoded images one after another in a few large files, and an index of where each one is.
+
+A million small files make every copy, check and first read of a data set slow, on network disks above all. One pack
+holds the images of one class folder (or a thousand of a flat archive); its bytes are those of the public files.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from perfbench.results.files import atomic_file
+
+FORMAT_VERSION = 1
+NAME_BYTES = 64
+INDEX_TYPE = np.dtype(
+    [("pack", "<u4"), ("offset", "<u8"), ("size", "<u4"), ("label", "<u4"), ("name", f"S{NAME_BYTES}")]
+)
+
+Index = NDArray[np.void]
+
+
+def write_pack(path: Path, images: Iterable[tuple[str, int, bytes]]) -> Index:
+    """Write ``(file name, label, encoded bytes)`` as one pack, atomically; return its index (pack number 0)."""
+    rows: list[tuple[int, int, int, int, bytes]] = []
+    with atomic_file(path) as file:
+        for name, label, encoded in images:
+            rows.append((0, file.tell(), len(encoded), label, name.encode()[-NAME_BYTES:]))
+            file.write(encoded)
+    return np.array(rows, dtype=INDEX_TYPE)
+
+
+def write_index(path: Path, index: Index) -> None:
+    """Write an index, atomically."""
+    with atomic_file(path) as file:
+        np.save(file, index)
+
+
+class PackReader:
+    """Reads encoded images by number. Safe to share among threads; each process opens the packs itself.
+
+    Args:
+        folder: The prepared data set.
+        split: Whose images.
+        packs: Names of the split's packs, in the order of the index's pack numbers.
+    """
+
+    def __init__(self, folder: Path, split: str, packs: Sequence[str]) -> None:
+        self._folder = folder
+        self._packs = list(packs)
+        self._index_path = folder / index_name(split)
+        self._index: Index = np.load(self._index_path, mmap_mode="r")
+        self._opened: dict[int, BinaryIO] = {}
+
+    def __len__(self) -> int:
+        """Return the number of images."""
+        return len(self._index)
+
+    def __getstate__(self) -> dict[str, object]:
+        """Leave open files behind when sent to another process."""
+        return self.__dict__ | {"_opened": {}, "_index": None}
+
+    def __setstate__(self, state: dict[str, object]) -> None:
+        """Open them again."""
+        self.__dict__.update(state)
+        self._index = np.load(self._index_path, mmap_mode="r")
+
+    def read(self, number: int) -> bytes:
+        """Return the encoded bytes of an image."""
+        row = self._index[number]
+        return os.pread(self._file(int(row["pack"])).fileno(), int(row["size"]), int(row["offset"]))
+
+    def label(self, number: int) -> int:
+        """Return the class of an image."""
+        return int(self._index[number]["label"])
+
+    def name(self, number: int) -> str:
+        """Return where an image is and which public file it was."""
+        row = self._index[number]
+        return f"{self._folder / self._packs[int(row['pack'])]}, {row['name'].decode()}"
+
+    def _file(self, pack: int) -> BinaryIO:
+        opened = self._opened.get(pack)
+        if opened is None:
+            opened = self._opened.setdefault(pack, (self._folder / self._packs[pack]).open("rb"))
+        return opened
+
+
+def index_name(split: str) -> str:
+    """Return the file name of a split's index."""
+    return f"{split}.index.npy"

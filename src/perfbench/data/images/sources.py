@@ -1,0 +1,246 @@
+"""The public ImageNet files as they are distributed, or class folders of images, as groups of encoded images.
+
+Per split, the first of these that is in the source folder is used:
+
+==========  =====================================================================================================
+train       ``ILSVRC2012_img_train.tar`` (one tar per class inside), or ``train/<class>/*``
+validation  ``ILSVRC2012_img_val.tar`` (50,000 flat files) with ``ILSVRC2012_devkit_t12.tar.gz`` for the labels,
+            or ``val/<class>/*``
+test        ``imagenetv2-matched-frequency.tar.gz``, or ``imagenetv2-matched-frequency-format-val/<class>/*``,
+            or ``test/<class>/*``
+==========  =====================================================================================================
+"""
+
+from __future__ import annotations
+
+import io
+import tarfile
+import zlib
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import IO
+
+from perfbench.errors import DataError
+
+TRAIN_TAR = "ILSVRC2012_img_train.tar"
+VALIDATION_TAR = "ILSVRC2012_img_val.tar"
+DEVKIT_TAR = "ILSVRC2012_devkit_t12.tar.gz"
+TEST_TAR = "imagenetv2-matched-frequency.tar.gz"
+_TEST_FOLDER = "imagenetv2-matched-frequency-format-val"
+_GROUND_TRUTH = "ILSVRC2012_validation_ground_truth.txt"
+_META = "meta.mat"
+_SUFFIXES = {".jpeg", ".jpg", ".png"}
+_GROUP_SIZE = 1000
+
+Image = tuple[str, int, bytes]
+"""File name, label, encoded bytes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Images that make one pack: read again from the start whenever ``images`` is called."""
+
+    name: str
+    images: Callable[[], Iterator[Image]]
+
+
+def labels_of(folders: Iterable[str]) -> dict[str, int]:
+    """Return the label of every class folder.
+
+    If all names are decimal integers, the integer is the label (ImageNet-v2); otherwise the position in the sorted
+    list of names (wnids). Sorting integers as text would give folder ``10`` the label 2.
+
+    >>> labels_of(["2", "10", "0"])
+    {'0': 0, '2': 2, '10': 10}
+    >>> labels_of(["n01443537", "n01440764"])
+    {'n01440764': 0, 'n01443537': 1}
+    """
+    names = set(folders)
+    if names and all(name.isdecimal() for name in names):
+        return {name: int(name) for name in sorted(names, key=int)}
+    return {name: position for position, name in enumerate(sorted(names))}
+
+
+def groups_in(source: Path, num_classes: int) -> dict[str, list[Group]]:
+    """Find the three splits.
+
+    Raises:
+        DataError: If one is missing, or has another number of classes.
+    """
+    if not source.is_dir():
+        raise DataError("the source folder does not exist", where=str(source), hint="give --source DIR")
+    found = {
+        "train": _train(source, num_classes),
+        "validation": _validation(source, num_classes),
+        "test": _test(source, num_classes),
+    }
+    missing = [split for split, groups in found.items() if groups is None]
+    if missing:
+        raise DataError(
+            f"no images of {', '.join(missing)}",
+            where=str(source),
+            hint=f"the folder needs {TRAIN_TAR}, {VALIDATION_TAR} with {DEVKIT_TAR}, and {TEST_TAR}; "
+            "or the folders train/, val/ and test/ with a folder per class",
+        )
+    return {split: groups for split, groups in found.items() if groups is not None}
+
+
+def opened_tar(path: Path, mode: str = "r:*") -> tarfile.TarFile:
+    """Open an archive.
+
+    Raises:
+        DataError: If it is none, or damaged at its start.
+    """
+    try:
+        return tarfile.open(path, mode)  # type: ignore[call-overload, no-any-return]  # the mode is one of tarfile's
+    except (tarfile.TarError, EOFError, OSError, zlib.error) as problem:
+        raise DataError(f"cannot be read: {problem}", where=str(path), hint="fetch it again") from None
+
+
+def _train(source: Path, num_classes: int) -> list[Group] | None:
+    path = source / TRAIN_TAR
+    if not path.exists():
+        return _folders(source / "train", num_classes)
+    with opened_tar(path, "r:") as outer:
+        members = [member for member in _members(outer, path) if member.name.endswith(".tar")]
+    labels = labels_of(PurePosixPath(member.name).stem for member in members)
+    _check_classes(labels, num_classes, path)
+
+    def images(member: tarfile.TarInfo) -> Iterator[Image]:
+        label = labels[PurePosixPath(member.name).stem]
+        with opened_tar(path, "r:") as outer, _part(outer, member) as part:
+            try:
+                with tarfile.open(fileobj=part, mode="r:") as inner:
+                    for image in _members(inner, path):
+                        yield image.name, label, _content(inner, image)
+            except tarfile.TarError as problem:
+                raise DataError(f"{member.name} cannot be read: {problem}", where=str(path)) from None
+
+    return [
+        Group(PurePosixPath(member.name).stem, lambda member=member: images(member))  # type: ignore[misc]  # bound early
+        for member in sorted(members, key=lambda member: member.name)
+    ]
+
+
+def _validation(source: Path, num_classes: int) -> list[Group] | None:
+    path = source / VALIDATION_TAR
+    if not path.exists():
+        return _folders(source / "val", num_classes)
+    labels = _devkit_labels(source / DEVKIT_TAR, num_classes)
+    with opened_tar(path, "r:") as archive:
+        members = sorted(_members(archive, path), key=lambda member: member.name)
+    if len(members) != len(labels):
+        raise DataError(f"{len(members)} images, {DEVKIT_TAR} has {len(labels)} labels", where=str(path))
+    numbered = list(zip(members, labels, strict=True))
+
+    def images(first: int) -> Iterator[Image]:
+        with opened_tar(path, "r:") as archive:
+            for member, label in numbered[first : first + _GROUP_SIZE]:
+                yield member.name, label, _content(archive, member)
+
+    firsts = range(0, len(members), _GROUP_SIZE)
+    return [Group(f"{first:05d}", lambda first=first: images(first)) for first in firsts]  # type: ignore[misc]
+
+
+def _test(source: Path, num_classes: int) -> list[Group] | None:
+    path = source / TEST_TAR
+    if not path.exists():
+        folders = source / _TEST_FOLDER
+        return _folders(folders if folders.is_dir() else source / "test", num_classes)
+
+    def images() -> Iterator[Image]:
+        with opened_tar(path, "r:gz") as archive:
+            members = [m for m in _members(archive, path) if PurePosixPath(m.name).suffix.lower() in _SUFFIXES]
+            labels = labels_of(PurePosixPath(member.name).parent.name for member in members)
+            _check_classes(labels, num_classes, path)
+            for member in members:
+                yield member.name, labels[PurePosixPath(member.name).parent.name], _content(archive, member)
+
+    return [Group("all", images)]
+
+
+def _folders(folder: Path, num_classes: int) -> list[Group] | None:
+    if not folder.is_dir():
+        return None
+    names = [path.name for path in folder.iterdir() if path.is_dir()]
+    labels = labels_of(names)
+    _check_classes(labels, num_classes, folder)
+
+    def images(name: str) -> Iterator[Image]:
+        for path in sorted((folder / name).iterdir()):
+            if path.suffix.lower() in _SUFFIXES:
+                yield path.name, labels[name], path.read_bytes()
+
+    return [Group(name, lambda name=name: images(name)) for name in labels]  # type: ignore[misc]  # bound early
+
+
+def _check_classes(labels: dict[str, int], num_classes: int, where: Path) -> None:
+    missing = sorted(set(range(num_classes)) - set(labels.values()))
+    if len(labels) != num_classes or missing:
+        raise DataError(
+            f"{len(labels)} classes instead of {num_classes}" + (f", without label {missing[0]}" if missing else ""),
+            where=str(where),
+            hint="a class folder (or archive) is missing or does not belong here",
+        )
+
+
+def _devkit_labels(path: Path, num_classes: int) -> list[int]:
+    """Return the label of every validation image: ILSVRC id, then wnid, then the position of the wnid.
+
+    Raises:
+        DataError: If the development kit is missing or damaged.
+    """
+    if not path.exists():
+        raise DataError("the file is missing", where=str(path), hint=f"{VALIDATION_TAR} holds no labels")
+    with opened_tar(path) as archive:
+        files = {PurePosixPath(m.name).name: m for m in _members(archive, path)}
+        absent = [name for name in (_GROUND_TRUTH, _META) if name not in files]
+        if absent:
+            raise DataError(f"holds no {absent[0]}", where=str(path), hint="fetch it again")
+        ids = [int(line) for line in _content(archive, files[_GROUND_TRUTH]).split()]
+        wnids = _wnids(_content(archive, files[_META]))
+    labels = labels_of(wnids.values())
+    _check_classes(labels, num_classes, path)
+    return [labels[wnids[number]] for number in ids]
+
+
+def _wnids(meta: bytes) -> dict[int, str]:
+    """Return the wnid of every ILSVRC id; inner nodes of the hierarchy are no classes."""
+    from scipy.io import loadmat  # slow to import, and only the development kit needs it
+
+    synsets = loadmat(io.BytesIO(meta), squeeze_me=True)["synsets"]
+    return {int(row["ILSVRC2012_ID"]): str(row["WNID"]) for row in synsets if int(row["num_children"]) == 0}
+
+
+def _members(archive: tarfile.TarFile, path: Path) -> list[tarfile.TarInfo]:
+    try:
+        return [member for member in archive if member.isfile()]
+    except (tarfile.TarError, EOFError, OSError, zlib.error) as problem:
+        raise DataError(f"cannot be read: {problem}", where=str(path), hint="fetch it again") from None
+
+
+def _part(archive: tarfile.TarFile, member: tarfile.TarInfo) -> IO[bytes]:
+    part = archive.extractfile(member)
+    assert part is not None, "only files are asked for"
+    return part
+
+
+def _content(archive: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
+    """Return a member's bytes.
+
+    Raises:
+        DataError: If the archive ends before them.
+    """
+    try:
+        with _part(archive, member) as part:
+            content = part.read()
+    except (tarfile.TarError, EOFError, OSError, zlib.error) as problem:
+        raise DataError(f"{member.name} cannot be read: {problem}", where=str(archive.name)) from None
+    if len(content) != member.size:
+        raise DataError(
+            f"{member.name} has {len(content)} of {member.size} bytes: the archive is truncated",
+            where=str(archive.name),
+            hint="fetch it again",
+        )
+    return content
