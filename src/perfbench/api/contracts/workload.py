@@ -227,6 +227,7 @@ def _poisoned(tensor: Tensor, weights: Tensor) -> Tensor:
 def _compiles_whole(workload: Workload, *, backend: str) -> str:
     from torch._dynamo.utils import counters
 
+    torch.compiler.reset()  # what other workloads compiled in this process counts towards dynamo's limit
     model = workload.build_model(seed=_SEED)
     batches = _first_batches(workload, seed=_SEED, shard=Shard())
 
