@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from perfbench.data.preparation import PrepareRequest, Progress, data_folder
+from perfbench.data.preparation import MANIFEST_NAME, PrepareRequest, Progress, data_folder
 from perfbench.errors import DataError, LaunchError
 from perfbench.registry import check_unshipped_files, params_of, preparer_of
 from perfbench.results.store import is_writable
@@ -38,8 +41,12 @@ def ensure_data(workload: WorkloadSpec, data_root: Path, progress: Progress, *, 
         DataError: If it is damaged, or missing and may not be prepared here.
     """
     folder = data_folder(data_root, workload)
-    if may_prepare and not (folder / "manifest.json").exists():
-        prepare_data(PrepareRequest(workload=workload, destination=folder, source=None, progress=progress, options={}))
+    if may_prepare and not (folder / MANIFEST_NAME).exists():
+        with _only_one_preparation(folder):
+            if not (folder / MANIFEST_NAME).exists():  # another process may just have finished
+                prepare_data(
+                    PrepareRequest(workload=workload, destination=folder, source=None, progress=progress, options={})
+                )
     preparer_of(workload.family).verify(workload, folder, prepare_command=prepare_command(workload))
 
 
@@ -60,6 +67,15 @@ def prepare_data(request: PrepareRequest) -> None:
             hint="free some space, or choose another disk with data_root=...",
         )
     preparer.prepare(request)
+
+
+@contextmanager
+def _only_one_preparation(folder: Path) -> Iterator[None]:
+    """Wait for a preparation of the same data by another process: two trials may be started at once."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with folder.with_name(f".{folder.name}.lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def prepare_command(workload: WorkloadSpec) -> str:
