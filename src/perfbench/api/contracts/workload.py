@@ -247,7 +247,7 @@ def _compiles_whole(workload: Workload, *, backend: str) -> str:
 def _dropout_takes_effect(workload: Workload) -> str:
     model = workload.build_model(seed=_SEED).eval()  # only dropout trains: models may augment their input at random
     batch = _first_batches(workload, seed=_SEED, shard=Shard())[0]
-    dropouts = [module.train() for module in model.modules() if isinstance(module, nn.Dropout)]
+    dropouts = [module.train() for module in model.modules() if isinstance(module, nn.Dropout | nn.Dropout2d)]
     if not dropouts:
         return "the model has no dropout"
     with torch.no_grad():

@@ -1,0 +1,1 @@
+"""fastMRI: images from a quarter of their k-space, with a U-Net. Facts, sources and targets: README.md beside it."""

@@ -1,0 +1,106 @@
+"""Where the public files are: two folders of HDF5 files, or the two archives as distributed, read without unpacking."""
+
+from __future__ import annotations
+
+import io
+import lzma
+import tarfile
+import zlib
+from collections.abc import Container, Iterator
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from perfbench.errors import DataError
+
+Part = Literal["train", "val"]
+PARTS: tuple[Part, ...] = ("train", "val")
+"""The published test part has no targets and is never read."""
+
+_FOLDERS = "singlecoil_{part}", "knee_singlecoil_{part}"
+_ARCHIVES = "knee_singlecoil_{part}.tar.xz", "knee_singlecoil_{part}.tar.gz", "knee_singlecoil_{part}.tar"
+_SUFFIX = ".h5"
+
+
+class RawFile(NamedTuple):
+    """One volume's file."""
+
+    name: str
+    """Without the suffix; volumes are ordered by it."""
+    content: Path | io.BytesIO
+    where: str
+    """For errors: path, or archive and member."""
+
+
+class Source(NamedTuple):
+    """One part of the public data."""
+
+    part: Part
+    path: Path
+    num_files: int | None
+    """``None`` for an archive, which is not read through to count them."""
+
+    def size_bytes(self) -> int:
+        """Return what the part occupies now."""
+        if self.path.is_dir():
+            return sum(file.stat().st_size for file in _files(self.path))
+        return self.path.stat().st_size
+
+    def volumes(self, *, without: Container[str]) -> Iterator[RawFile]:
+        """Yield the part's files, in storage order, but for the names in ``without``.
+
+        Raises:
+            DataError: If an archive is damaged.
+        """
+        if self.path.is_dir():
+            files = [file for file in _files(self.path) if file.stem not in without]
+            yield from (RawFile(file.stem, file, str(file)) for file in files)
+            return
+        try:
+            yield from _members(self.path, without)
+        except (tarfile.TarError, lzma.LZMAError, EOFError, zlib.error, OSError) as problem:
+            raise DataError(f"cannot be unpacked: {problem}", where=str(self.path), hint="fetch it again") from None
+
+
+def find_sources(folder: Path) -> list[Source]:
+    """Find both parts.
+
+    Raises:
+        DataError: If one is missing or empty.
+    """
+    if not folder.is_dir():
+        raise DataError("the source folder does not exist", where=str(folder), hint="give --source DIR")
+    return [_find(folder, part) for part in PARTS]
+
+
+def _find(folder: Path, part: Part) -> Source:
+    names = [name.format(part=part) for name in (*_FOLDERS, *_ARCHIVES)]
+    for path in (folder / name for name in names):
+        if path.is_dir():
+            files = _files(path)
+            if not files:
+                raise DataError("the folder has no *.h5 file", where=str(path), hint="unpack the archive again")
+            return Source(part, path, len(files))
+        if path.is_file():
+            if path.stat().st_size == 0:
+                raise DataError("the file is empty", where=str(path), hint="fetch it again")
+            return Source(part, path, None)
+    raise DataError(
+        f"the {part} part is missing",
+        where=str(folder),
+        hint=f"the folder needs one of {', '.join(names)}",
+    )
+
+
+def _files(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if path.suffix == _SUFFIX and not path.name.startswith("."))
+
+
+def _members(archive: Path, without: Container[str]) -> Iterator[RawFile]:
+    with tarfile.open(archive, "r|*") as opened:
+        for member in opened:
+            path = Path(member.name)
+            if not member.isfile() or path.suffix != _SUFFIX or path.name.startswith(".") or path.stem in without:
+                continue
+            packed = opened.extractfile(member)
+            assert packed is not None, "a regular file has content"
+            yield RawFile(path.stem, io.BytesIO(packed.read()), f"{archive}, {member.name}")
