@@ -19,8 +19,8 @@ from tests.unit.check_problems import matrix_problem, trajectory, vector_problem
 TOLERANCE = 2e-6
 # The 2x2 factor of C17's second block has eigenvalues 2e-7 and 0.2: in float32 the smaller one is rounding noise
 # (every order of operations that we tried is off by 4e-5 to 7e-5), so it is held in float64, and in float32 nearly.
-# C15 takes square roots of its inverse factors: in float32 the memory's alignment alone, which decides the order of
-# LAPACK's sums, moves it by up to 3e-6. In float64 both are held as all others.
+# C15 in float32 was off by 3.0e-6 once, in one long test process, and within 2e-6 alone. The cause is not known: until
+# it is, this is a loosened check. In float64 it is held as all others.
 FLOAT32_TOLERANCE = {"C15 root override, momentum": 1e-5, "C17 blocked": 1e-4}
 
 
