@@ -7,7 +7,7 @@ SHELL := /bin/bash
 WORKLOAD ?= criteo
 SUB ?= baseline
 
-VARIABLES := WORKLOAD SUB SCALE DATA NPROC CLUSTER STUDY TRIAL SEED ARGS RUNS PYTHON
+VARIABLES := WORKLOAD SUB SCALE DATA NPROC CLUSTER STUDY TRIAL SEED ARGS RUNS NAME PYTHON
 GIVEN := $(foreach name,$(.VARIABLES),$(if $(findstring command line,$(origin $(name))),$(name)))
 UNKNOWN := $(filter-out $(VARIABLES) -% MAKE%,$(GIVEN))
 ifneq ($(strip $(UNKNOWN)),)
@@ -32,7 +32,7 @@ help: ## list the targets
 	@printf '\nVariables: WORKLOAD SUB SCALE DATA NPROC CLUSTER STUDY TRIAL SEED, and ARGS="key=value ..." for the rest.\n'
 
 ##@ Measure
-.PHONY: run sweep score report verify show doctor environment
+.PHONY: run sweep score report verify show doctor new-submission environment
 run: environment ## one trial here: make run WORKLOAD=criteo SUB=shampoo [SCALE=full] [NPROC=2] [TRIAL=3]
 	@$(PERFBENCH) run $(OVERRIDES)
 
@@ -53,6 +53,9 @@ show: environment ## the composed, typed configuration of a run
 
 doctor: environment ## look at this machine
 	@$(PERFBENCH) doctor $(ARGS)
+
+new-submission: environment ## folder and YAML of a new training algorithm: make new-submission NAME=mine
+	@$(PERFBENCH) new-submission $(if $(NAME),'$(NAME)',$(error give NAME=mine)) $(ARGS)
 
 environment:
 	@$(SET_UP) run

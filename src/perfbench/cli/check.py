@@ -23,7 +23,7 @@ from perfbench.tuning.sampler import points_for_study
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the verb's arguments."""
     parser.add_argument("kind", choices=["workload", "submission"])
-    parser.add_argument("name")
+    parser.add_argument("name", help="its name; for a submission outside of the repository, the path of its folder")
     parser.add_argument(
         "overrides", nargs="*", metavar="KEY=VALUE", help="for submissions: e.g. submission.options.NAME=VALUE"
     )
