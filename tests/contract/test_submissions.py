@@ -13,6 +13,7 @@ from types import ModuleType
 import pytest
 import torch
 
+from perfbench.api.contracts.conduct import check_conduct
 from perfbench.api.contracts.finding import Finding
 from perfbench.api.contracts.rehearsal import Rehearsal
 from perfbench.api.contracts.submission import check_hyperparameters, check_points, check_source
@@ -86,6 +87,20 @@ def test_it_keeps_the_contract(name: str) -> None:
     builders = {label: submission_builder(spec, point) for label, point in trained.items()}
 
     assert failures(check_points(builders)) == []
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_it_fits_its_memory_seldom_waits_and_looks_at_no_names(name: str) -> None:
+    spec, points = spec_of(name), points_of(name)
+    skip_without_its_files(spec)
+
+    for point in (points[0], points[-1]) if len(points) > 1 else points:
+        findings = check_conduct(
+            submission_builder(spec, point),
+            state_bytes_per_parameter=spec.state_bytes_per_parameter,
+            waits_per_step=spec.waits_per_step,
+        )
+        assert failures(findings) == []
 
 
 @pytest.mark.parametrize(("name", "point"), [named for named in NAMED_POINTS if named.values[1] is not None])

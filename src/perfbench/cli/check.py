@@ -59,6 +59,7 @@ def _submission_findings(name: str, overrides: Sequence[str]) -> list[Finding]:
     """Check a submission at the first and the last point of study 0."""
     request = compose_run([f"submission={name}", *overrides])
     spec = request.submission
+    from perfbench.api.contracts.conduct import check_conduct
     from perfbench.api.contracts.submission import check_hyperparameters, check_points, check_source
 
     findings = check_source(submission_folder(spec), workload_names=choices("workload"))
@@ -66,6 +67,12 @@ def _submission_findings(name: str, overrides: Sequence[str]) -> list[Finding]:
     chosen = {f"point {number}": points[number - 1] for number in sorted({1, len(points)})}
     findings += check_points({label: submission_builder(spec, point) for label, point in chosen.items()})
     for label, point in chosen.items():
+        conduct = check_conduct(
+            submission_builder(spec, point),
+            state_bytes_per_parameter=spec.state_bytes_per_parameter,
+            waits_per_step=spec.waits_per_step,
+        )
+        findings += [dataclasses.replace(finding, name=f"{label}: {finding.name}") for finding in conduct]
         if point is not None:
             read = check_hyperparameters(hyperparameters_type(spec), point)
             findings += [dataclasses.replace(finding, name=f"{label}: {finding.name}") for finding in read]

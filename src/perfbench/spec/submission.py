@@ -99,6 +99,11 @@ class SubmissionSpec(Spec):
     """Workload-agnostic. ``null`` for a submission that only tunes itself."""
     batch_sizes: dict[ScaleName, dict[str, int]] = Field(default_factory=dict)
     """Global batch size by scale, then by workload or family; the workload's reference size otherwise."""
+    state_bytes_per_parameter: float | None = Field(default=None, gt=0)
+    """Of everything in its state, on one rank, at most: declared for the small models of the conformance suite, which
+    measures it."""
+    waits_per_step: float = Field(default=0.0, ge=0)
+    """How often per step, on average, it waits for the device; the conformance suite counts."""
     options: dict[str, JsonValue] = Field(default_factory=dict)
     """Fixed choices, the same in every trial (such as a behaviour as run or as intended). The submission's own
     ``Options`` type reads them."""

@@ -30,11 +30,22 @@ class Rehearsal:
         problem: What to train.
         seed: Of the initial weights, the dropout and the submission.
         step_hint: Given to the submission as the horizon of its schedules.
+        model_class_name: Of the model, where it is not to have the problem's own.
     """
 
-    def __init__(self, build: BuildSubmission, problem: TinyProblem, *, seed: int, step_hint: int) -> None:
+    def __init__(
+        self,
+        build: BuildSubmission,
+        problem: TinyProblem,
+        *,
+        seed: int,
+        step_hint: int,
+        model_class_name: str | None = None,
+    ) -> None:
         self.problem = problem
         self.model = problem.build_model(seed=seed)
+        if model_class_name is not None:
+            self.model.__class__ = type(model_class_name, (type(self.model),), {"__module__": "elsewhere"})
         self.model.train()
         self.num_batches = 0
         self.num_steps = 0
