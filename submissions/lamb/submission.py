@@ -4,24 +4,15 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field
-
 from perfbench.api import GradientSubmission, TrainingContext
+from perfbench.api.optim import AdamPoint
 from perfbench.api.schedules import WarmupCosine, WarmupPeriodicCosine
 from perfbench.spec.base import Spec
 from submissions.lamb.optimizer import Lamb
 
 
-class Hyperparameters(Spec):
+class Hyperparameters(AdamPoint):
     """One point of the search space."""
-
-    learning_rate: float = Field(gt=0)
-    one_minus_beta1: float = Field(gt=0, le=1)
-    beta2: float = Field(ge=0, lt=1)
-    weight_decay: float = Field(ge=0)
-    warmup_factor: float = Field(ge=0, le=1)
-    label_smoothing: float = Field(ge=0, lt=1)
-    dropout_rate: float = Field(ge=0, lt=1)
 
 
 class Options(Spec):
@@ -37,7 +28,7 @@ def build(context: TrainingContext, hyperparameters: Hyperparameters, *, options
     optimizer = Lamb(
         context.model.parameters(),
         lr=point.learning_rate,
-        betas=(1 - point.one_minus_beta1, point.beta2),
+        betas=point.betas,
         weight_decay=point.weight_decay,
     )
     cosine = WarmupCosine if options.warmup_from == "zero" else WarmupPeriodicCosine

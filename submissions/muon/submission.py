@@ -11,6 +11,7 @@ from torch import nn
 
 from perfbench.api import (
     Batch,
+    Behaviour,
     GradientSubmission,
     ParameterRole,
     Schedule,
@@ -36,13 +37,6 @@ class Entry(StrEnum):
     """`muon_torch_replicated_jax_hps`: the same code at the point of the JAX entry."""
     JAX = "jax"
     """`muon`."""
-
-
-class Behaviour(StrEnum):
-    """As the competition ran it, or as its authors meant it."""
-
-    AS_RUN = "as_run"
-    AS_INTENDED = "as_intended"
 
 
 class Options(Spec):
@@ -174,7 +168,8 @@ def build(context: TrainingContext, *, options: Options) -> MuonSubmission:
 
 def split(model: nn.Module, roles: Mapping[str, ParameterRole]) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
     """Return what Muon trains (two or more dimensions, no embedding) and all else."""
-    matrices, others = [], []
+    matrices: list[nn.Parameter] = []
+    others: list[nn.Parameter] = []
     for name, parameter in model.named_parameters():
         is_matrix = parameter.dim() > 1 and roles[name] is not ParameterRole.EMBEDDING
         (matrices if is_matrix else others).append(parameter)

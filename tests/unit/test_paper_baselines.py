@@ -13,6 +13,7 @@ from perfbench.api.contracts.rehearsal import Rehearsal
 from perfbench.api.contracts.tiny_problems import TinyRegression
 from perfbench.compose import compose_submission
 from perfbench.registry import submission_builder
+from perfbench.spec.submission import HyperparameterPoint
 from submissions.adafactor.optimizer import Adafactor
 from submissions.lamb.optimizer import Lamb
 from tests.unit.check_problems import matrix_problem, trajectory, vector_problem
@@ -45,7 +46,7 @@ C39_NESTEROV = [
     [-0.147845, -0.620863],
     [-0.220484, -0.603907],
 ]
-SGD_POINT = {
+SGD_POINT: HyperparameterPoint = {
     "learning_rate": 0.1,
     "one_minus_beta1": 0.1,
     "warmup_factor": 0.05,
@@ -55,7 +56,7 @@ SGD_POINT = {
     "decay_steps_factor": 0.9,
     "end_factor": 0.01,
 }
-LAMB_POINT = {
+LAMB_POINT: HyperparameterPoint = {
     "learning_rate": 0.01,
     "one_minus_beta1": 0.1,
     "beta2": 0.999,
@@ -72,7 +73,7 @@ def assert_visits(visited: list[list[float]], expected: list[list[float]]) -> No
 
 
 def submission_of(
-    name: str, point: dict[str, float], options: dict[str, Any], *, step_hint: int = 100
+    name: str, point: HyperparameterPoint, options: dict[str, Any], *, step_hint: int = 100
 ) -> GradientSubmission:
     spec = compose_submission(name).model_copy(update={"options": options})
     rehearsal = Rehearsal(submission_builder(spec, point), TinyRegression(), seed=0, step_hint=step_hint)

@@ -12,13 +12,21 @@ from enum import StrEnum
 from typing import Any
 
 import torch
+from pydantic import Field
 from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
+from perfbench.api.behaviour import Behaviour
 from perfbench.api.gradient import GradientSubmission, Schedule
 from perfbench.api.optim.group_optimizer import GroupOptimizer, with_gradients
+from perfbench.api.optim.points import AdamPoint
+from perfbench.api.schedules import WarmupConstant
 from perfbench.api.submission import StepReport, TrainingContext
 from perfbench.api.workload import Batch, BatchNormMode
+from perfbench.spec.base import Spec
+
+EPSILON = 1e-8
+"""Of all entries: added to the root, and the lowest rate."""
 
 
 class DecayPoint(StrEnum):
@@ -207,3 +215,65 @@ class ScheduleFreeSubmission(GradientSubmission):
         report = super().update_params(batch)
         self.context.set_batch_norm(BatchNormMode.UPDATE)
         return report
+
+
+class ScheduleFreePoint(AdamPoint):
+    """A point of Schedule-Free AdamW: the average must be recoverable, so the interpolation towards it is not 0."""
+
+    one_minus_beta1: float = Field(gt=0, lt=1)
+
+
+class FirstEntryOptions(Spec):
+    """What ran in AlgoPerf v0.5, with either ruleset, or what the paper has."""
+
+    decay: Behaviour
+    """As run: proportional to the average, with the bias-corrected rate. As intended: to the gradient point, with the
+    plain rate."""
+    second_moment: Behaviour
+    """As run: bfloat16. As intended: float32."""
+
+    def variant(self) -> ScheduleFreeVariant:
+        """Return the entry's choices."""
+        is_decay_as_run = self.decay is Behaviour.AS_RUN
+        is_moment_as_run = self.second_moment is Behaviour.AS_RUN
+        return ScheduleFreeVariant(
+            decay_at=DecayPoint.AVERAGE if is_decay_as_run else DecayPoint.GRADIENT_POINT,
+            decay_is_corrected=is_decay_as_run,
+            step_power=0.75,
+            second_moment_dtype=torch.bfloat16 if is_moment_as_run else torch.float32,
+        )
+
+
+def tuned_schedule_free(
+    context: TrainingContext,
+    point: ScheduleFreePoint,
+    variant: ScheduleFreeVariant,
+    *,
+    horizon: float,
+    has_statistics_pass: Callable[[int], bool] | None = None,
+) -> ScheduleFreeSubmission:
+    """Return Schedule-Free AdamW at a point; weight decay acts on every parameter.
+
+    Args:
+        context: What the engine offers.
+        point: Of the search space.
+        variant: In what the entries differ.
+        horizon: Updates of which the warm-up is a part.
+        has_statistics_pass: As for the submission.
+    """
+    optimizer = ScheduleFreeAdamW(
+        context.model.parameters(),
+        lr=point.learning_rate,
+        betas=point.betas,
+        eps=EPSILON,
+        weight_decay=point.weight_decay,
+        variant=variant,
+    )
+    return ScheduleFreeSubmission(
+        context,
+        optimizer,
+        schedule=WarmupConstant(peak=point.learning_rate, warmup=int(point.warmup_factor * horizon), lowest=EPSILON),
+        label_smoothing=point.label_smoothing,
+        dropout_rate=point.dropout_rate,
+        has_statistics_pass=has_statistics_pass,
+    )
