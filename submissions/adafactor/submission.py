@@ -2,23 +2,14 @@
 
 from __future__ import annotations
 
-from pydantic import Field
-
 from perfbench.api import GradientSubmission, TrainingContext
+from perfbench.api.optim import WarmupPoint
 from perfbench.api.schedules import WarmupPeriodicCosine
-from perfbench.spec.base import Spec
 from submissions.adafactor.optimizer import Adafactor
 
 
-class Hyperparameters(Spec):
+class Hyperparameters(WarmupPoint):
     """One point of the search space."""
-
-    learning_rate: float = Field(gt=0)
-    one_minus_beta1: float = Field(gt=0, le=1)
-    warmup_factor: float = Field(ge=0, le=1)
-    weight_decay: float = Field(ge=0)
-    label_smoothing: float = Field(ge=0, lt=1)
-    dropout_rate: float = Field(ge=0, lt=1)
 
 
 def build(context: TrainingContext, hyperparameters: Hyperparameters) -> GradientSubmission:

@@ -8,6 +8,7 @@ import torch
 from pydantic import Field
 
 from perfbench.api import GradientSubmission, TrainingContext
+from perfbench.api.optim import WarmupPoint
 from perfbench.api.schedules import WarmupLinear
 from perfbench.spec.base import Spec
 
@@ -21,15 +22,9 @@ class Momentum(StrEnum):
     """The step looks ahead: the gradient and the decayed momentum."""
 
 
-class Hyperparameters(Spec):
+class Hyperparameters(WarmupPoint):
     """One point of the search space."""
 
-    learning_rate: float = Field(gt=0)
-    one_minus_beta1: float = Field(gt=0, le=1)
-    warmup_factor: float = Field(ge=0, le=1)
-    weight_decay: float = Field(ge=0)
-    label_smoothing: float = Field(ge=0, lt=1)
-    dropout_rate: float = Field(ge=0, lt=1)
     decay_steps_factor: float = Field(ge=0, le=1)
     """How much of the time after the warm-up the rate decays."""
     end_factor: float = Field(ge=0, le=1)

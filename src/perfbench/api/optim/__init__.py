@@ -11,7 +11,7 @@ from perfbench.api.optim.averaging import (
 )
 from perfbench.api.optim.group_optimizer import GroupOptimizer, with_gradients
 from perfbench.api.optim.nadamw import FirstMoment, MomentCorrection, NAdamW
-from perfbench.api.optim.points import AdamPoint
+from perfbench.api.optim.points import AdamPoint, WarmupPoint
 from perfbench.api.optim.schedule_free import (
     EPSILON,
     DecayPoint,
@@ -40,6 +40,7 @@ __all__ = [
     "ScheduleFreeSubmission",
     "ScheduleFreeVariant",
     "SnapshotTimes",
+    "WarmupPoint",
     "WeightAverage",
     "averaged_nadamw",
     "host_copy",
