@@ -6,7 +6,7 @@ import copy
 from dataclasses import replace
 
 import pytest
-import schedulefree
+import schedulefree  # type: ignore[import-untyped]  # the package has no py.typed
 import torch
 
 from perfbench.api.optim import DecayPoint, ScheduleFreeAdamW, ScheduleFreeVariant
