@@ -110,6 +110,16 @@ def test_matrices_worked_on_together_are_those_worked_on_alone() -> None:
     torch.testing.assert_close(together, alone, atol=1e-12, rtol=0)
 
 
+def test_a_gradient_of_zero_leaves_only_weight_decay() -> None:
+    weights = nn.Parameter(torch.ones(3, 2))
+    optimizer = Muon([weights], lr=0.1, weight_decay=0.5)
+    weights.grad = torch.zeros(3, 2)
+
+    optimizer.step()
+
+    assert torch.equal(weights, torch.full((3, 2), 0.95))
+
+
 def test_for_matrices_it_is_torchs_muon_up_to_the_rounding_of_bfloat16() -> None:
     shapes = [(6, 4), (4, 6), (6, 4)]
     generator = torch.Generator().manual_seed(0)
