@@ -1,5 +1,6 @@
 """What authors of workloads and submissions import."""
 
+from perfbench.api.behaviour import Behaviour
 from perfbench.api.gradient import GradientSubmission, Schedule
 from perfbench.api.submission import (
     BoundLoss,
@@ -23,6 +24,7 @@ from perfbench.api.workload import (
 __all__ = [
     "Batch",
     "BatchNormMode",
+    "Behaviour",
     "BoundLoss",
     "GradientSubmission",
     "LossSums",
