@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from perfbench.api.optim import NAdamW
+from perfbench.api.optim import NAdamW, with_gradients
 
 _SMALLEST_SHARE = 1e-3
 """The kept coordinates are scaled up by at most the inverse of this."""
@@ -24,10 +24,9 @@ class CautiousNAdamW(NAdamW):
     """
 
     def _update_group(self, group: dict[str, Any]) -> None:
-        parameters = [parameter for parameter in group["params"] if parameter.grad is not None]
+        parameters, gradients = with_gradients(group)
         if not parameters:
             return
-        gradients = [parameter.grad for parameter in parameters]
         first, second = self._moments(parameters)
         beta1, beta2 = group["betas"]
         group["num_updates"] += 1

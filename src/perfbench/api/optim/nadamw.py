@@ -5,14 +5,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, overload
+from typing import Any
 
 import torch
 from torch import Tensor
-from torch.optim.optimizer import Optimizer, ParamsT
+from torch.optim.optimizer import ParamsT
+
+from perfbench.api.optim.group_optimizer import GroupOptimizer, with_gradients
 
 
 class MomentCorrection(StrEnum):
@@ -43,7 +45,7 @@ class FirstMoment:
         return 1 - beta1**num_updates if self.nesterov else 1.0
 
 
-class NAdamW(Optimizer):
+class NAdamW(GroupOptimizer):
     """Adam with Nesterov momentum and decoupled weight decay.
 
     For gradient ``g`` at update ``t`` (from 1)::
@@ -86,26 +88,10 @@ class NAdamW(Optimizer):
         self._power = power
         self._first_moment = first_moment
 
-    @overload
-    def step(self, closure: None = None) -> None: ...
-    @overload
-    def step(self, closure: Callable[[], float]) -> float: ...
-    @torch.no_grad()
-    def step(self, closure: Callable[[], float] | None = None) -> float | None:
-        """Update all parameters that have a gradient."""
-        loss = None
-        if closure is not None:
-            with torch.enable_grad():
-                loss = closure()
-        for group in self.param_groups:
-            self._update_group(group)
-        return loss
-
     def _update_group(self, group: dict[str, Any]) -> None:
-        parameters = [parameter for parameter in group["params"] if parameter.grad is not None]
+        parameters, gradients = with_gradients(group)
         if not parameters:
             return
-        gradients = [parameter.grad for parameter in parameters]
         first, second = self._moments(parameters)
         beta1, beta2 = group["betas"]
         group["num_updates"] += 1
@@ -129,13 +115,5 @@ class NAdamW(Optimizer):
             torch._foreach_pow_(scale, 1 / self._power)
         return list(scale)
 
-    def _moments(self, parameters: Iterable[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
-        first, second = [], []
-        for parameter in parameters:
-            state = self.state[parameter]
-            if not state:
-                state["first_moment"] = torch.zeros_like(parameter, memory_format=torch.preserve_format)
-                state["second_moment"] = torch.zeros_like(parameter, memory_format=torch.preserve_format)
-            first.append(state["first_moment"])
-            second.append(state["second_moment"])
-        return first, second
+    def _moments(self, parameters: Sequence[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
+        return self._buffers("first_moment", parameters), self._buffers("second_moment", parameters)

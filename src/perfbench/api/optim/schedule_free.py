@@ -9,13 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, overload
+from typing import Any
 
 import torch
 from torch import Tensor
-from torch.optim.optimizer import Optimizer, ParamsT
+from torch.optim.optimizer import ParamsT
 
 from perfbench.api.gradient import GradientSubmission, Schedule
+from perfbench.api.optim.group_optimizer import GroupOptimizer, with_gradients
 from perfbench.api.submission import StepReport, TrainingContext
 from perfbench.api.workload import Batch, BatchNormMode
 
@@ -43,11 +44,12 @@ class ScheduleFreeVariant:
     second_moment_dtype: torch.dtype = torch.float32
 
 
-class ScheduleFreeAdamW(Optimizer):
+class ScheduleFreeAdamW(GroupOptimizer):
     """Three sequences: ``z`` takes the steps, ``x`` averages it, ``y`` between them is where the gradient is taken.
 
-    Between steps the parameters hold ``x``. Call ``extrapolate`` before the forward pass, ``step`` after the
-    backward pass. With rate ``lr`` of update ``t`` (from 1) and ``a = lr sqrt(1 - b2^t)``::
+    Between steps the parameters hold ``x``. ``extrapolate``, before the forward pass, moves all of them to ``y``;
+    ``step``, after the backward pass, brings all of them to the new ``x``. With rate ``lr`` of update ``t`` (from 1)
+    and ``a = lr sqrt(1 - b2^t)``::
 
         y = b1 x + (1 - b1) z;  g = gradient at y
         v = b2 v + (1 - b2) g^2
@@ -89,21 +91,6 @@ class ScheduleFreeAdamW(Optimizer):
             parameters = list(group["params"])
             torch._foreach_lerp_(parameters, self._iterates(parameters), 1 - group["betas"][0])
 
-    @overload
-    def step(self, closure: None = None) -> None: ...
-    @overload
-    def step(self, closure: Callable[[], float]) -> float: ...
-    @torch.no_grad()
-    def step(self, closure: Callable[[], float] | None = None) -> float | None:
-        """Update all parameters, which must be at ``y``; afterwards they hold ``x``."""
-        loss = None
-        if closure is not None:
-            with torch.enable_grad():
-                loss = closure()
-        for group in self.param_groups:
-            self._update_group(group)
-        return loss
-
     @torch.no_grad()
     def restart_from(self, initial: Sequence[Tensor]) -> None:
         """Start again from these weights, in the order of the parameters: moments, average and counters forgotten."""
@@ -126,8 +113,7 @@ class ScheduleFreeAdamW(Optimizer):
     def _update_group(self, group: dict[str, Any]) -> None:
         variant, (beta1, beta2), rate = self.variant, group["betas"], group["lr"]
         everything = list(group["params"])
-        parameters = [parameter for parameter in everything if parameter.grad is not None]
-        gradients = [parameter.grad for parameter in parameters]
+        parameters, gradients = with_gradients(group)
         averaged = self._share_in_average(group)
         corrected_rate = rate * (1 - beta2 ** group["num_updates"]) ** 0.5
         decay_rate = -group["weight_decay"] * (corrected_rate if variant.decay_is_corrected else rate)
