@@ -43,8 +43,9 @@ class Factors:
         ``p^2 = (tr A / dim A) / (tr B / dim B)``, ``A + p sqrt(damping)`` and ``B + sqrt(damping) / p``.
         """
         tiny = torch.finfo(self.inputs.dtype).tiny
-        sizes = [factor.diagonal().mean().clamp(min=tiny) for factor in (self.inputs, self.outputs)]
-        share = (sizes[0] / sizes[1]).sqrt()
+        sizes = [factor.diagonal().mean() for factor in (self.inputs, self.outputs)]
+        both = (sizes[0] > 0) & (sizes[1] > 0)  # nothing may have come back to the layer yet
+        share = torch.where(both, (sizes[0] / sizes[1].clamp(min=tiny)).sqrt(), torch.ones_like(sizes[0]))
         failed = torch.zeros((), dtype=torch.int64, device=self.inputs.device)
         for factor, inverse, lift in (
             (self.inputs, self.inverse_inputs, share * damping**0.5),
@@ -151,13 +152,14 @@ class FactorSet:
 
         Args:
             lr: Of the step that follows.
-            max_change: All are scaled down together so that ``lr^2`` times their product with the gradients, about
-                twice the change of the model's predictions, does not exceed this; ``None`` for no limit.
+            max_change: All are scaled down together so that the step ``d`` has a product ``d^T curvature d`` (about
+                twice the divergence of the model's predictions) of at most this; ``None`` for no limit.
         """
         gradients = {name: layer.gradient() for name, layer in self._layers.items()}
         pairs = {name: (g, self._factors[name].preconditioned(g)) for name, g in gradients.items() if g is not None}
         scale: Tensor | float = 1.0
         if max_change is not None and lr and pairs:
+            # The step is -lr P g for gradient g and inverse curvature P, so the product is lr^2 times g^T P g.
             change = lr**2 * torch.stack([(gradient * step).sum() for gradient, step in pairs.values()]).sum()
             scale = (max_change / change.clamp(min=torch.finfo(change.dtype).tiny)).sqrt().clamp(max=1.0)
         for name, (_, step) in pairs.items():

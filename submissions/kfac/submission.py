@@ -57,7 +57,7 @@ class KfacSettings:
     period: int = 10
     """Factors and inverses are renewed before every so many updates, beginning with the first."""
     max_change: float | None = 1e-3
-    """Limit of ``lr^2`` times the product of step and gradient over all layers; ``None`` for no limit."""
+    """Limit of a step's product with the curvature over all layers; ``None`` for no limit."""
     max_dimension: int = 8192
     """Layers with a longer side get AdamW."""
 
@@ -75,7 +75,11 @@ class PreconditionedSGD(torch.optim.SGD):
 
     def __init__(self, layers: Iterable[Layer], factors: FactorSet, settings: KfacSettings) -> None:
         super().__init__(
-            parameters_of(layers), lr=settings.lr, momentum=settings.momentum, weight_decay=settings.weight_decay
+            parameters_of(layers),
+            lr=settings.lr,
+            momentum=settings.momentum,
+            dampening=settings.momentum,  # an average of steps: the limit on the change holds for what is applied
+            weight_decay=settings.weight_decay,
         )
         self._factors = factors
         self._max_change = settings.max_change

@@ -13,7 +13,7 @@ RELATIVE_TOLERANCE = 1e-5
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("submission", "trial"), [("baseline", 3), ("shampoo", 2)])
+@pytest.mark.parametrize(("submission", "trial"), [("baseline", 3), ("shampoo", 2), ("kfac", 1)])
 def test_metrics_of_two_ranks_equal_those_of_one(data_root: Path, tmp_path: Path, submission: str, trial: int) -> None:
     """The points have no dropout: masks are drawn per rank."""
     overrides = (f"submission={submission}", f"trial={trial}", "workload.step_hint=20", "evaluation.every_steps=1")
