@@ -188,7 +188,7 @@ def test_outer_products_add_up_to_the_hessian_in_the_outputs(
     )
 
     actual = sum((vector.T @ vector for vector in vectors), torch.zeros(3, 3)) / num_rows
-    hessian = cast("Tensor", torch.autograd.functional.hessian(lambda z: LOSSES[loss_type](z, target), row))  # type: ignore[no-untyped-call]
+    hessian = cast("Tensor", torch.autograd.functional.hessian(lambda z: LOSSES[loss_type](z, target), row))
     torch.testing.assert_close(actual, hessian, atol=tolerance, rtol=0)
     assert all(torch.equal(vector[-1], torch.zeros(3)) for vector in vectors)
     assert len(vectors) == (3 if curvature == "exact" else 1)
@@ -223,6 +223,30 @@ def test_the_random_numbers_of_two_ranks_are_those_of_one() -> None:
     assert torch.equal(torch.cat(parts), alone)
     kfac.num_updates += 1
     assert not torch.equal(kfac._noise(torch.zeros(1))((3, 2)), parts[1])
+
+
+def test_two_ranks_gather_the_factors_of_one() -> None:
+    _, alone = started(TinyRegression(), curvature=OutputCurvature.SAMPLED)
+    batch = TinyRegression().batch(0)
+    alone._renew_factors(batch)
+    sent: list[Tensor] = []
+
+    def add_over_ranks(tensor: Tensor) -> Tensor:
+        sent.append(tensor)
+        return torch.stack(sent).sum(dim=0)
+
+    for rank in (1, 0):  # the last one receives what both have sent
+        _, kfac = started(TinyRegression(), curvature=OutputCurvature.SAMPLED)
+        shard = Shard(rank=rank, num_ranks=2)
+        kfac.context = dataclasses.replace(kfac.context, shard=shard, add_over_ranks=add_over_ranks)
+        kfac._begin(kfac.layers)
+        kfac._renew_factors({name: tensor[shard.part_of(len(tensor))] for name, tensor in batch.items()})
+
+    assert set(kfac.layers) == {"0", "4"}
+    for name, factors in alone.factors._factors.items():
+        actual = kfac.factors._factors[name]
+        torch.testing.assert_close(actual.inputs, factors.inputs)
+        torch.testing.assert_close(actual.outputs, factors.outputs)
 
 
 class Zoo(nn.Module):
