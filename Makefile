@@ -92,7 +92,7 @@ arch: setup ## import contracts, and the rules that tests/architecture holds
 check: lint types arch test ## all of the above: exactly what CI does
 
 ##@ Benchmark
-.PHONY: bench-harness bench-loader bench-embedding bench-score
+.PHONY: bench-harness bench-loader bench-embedding bench-score mini-board
 bench-harness: environment ## time per step in the engine over a bare loop, in one run
 	@$(ONE_THREAD) $(BIN)/python benchmarks/harness.py $(ARGS)
 
@@ -105,6 +105,9 @@ bench-embedding: ## nn.Embedding against torchrec under torch.compile (installs 
 
 bench-score: environment ## scoring the published logs and 100,000 synthetic trials
 	@$(BIN)/python benchmarks/score.py $(ARGS)
+
+mini-board: environment ## which submission reaches which mini target, into docs/mini-board.md
+	@$(ONE_THREAD) $(BIN)/python benchmarks/mini_board.py $(ARGS)
 
 ##@ Slurm on this machine
 .PHONY: slurm-up slurm-down

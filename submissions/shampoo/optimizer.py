@@ -16,9 +16,9 @@ import torch
 from torch import Tensor, nn
 from torch.optim.optimizer import Optimizer
 
+from perfbench.api.optim.block_exchange import BlockExchange, assign_greedily
+from perfbench.api.optim.inverse_roots import inverse_roots
 from perfbench.errors import SubmissionError
-from submissions.shampoo.assignment import BlockExchange, assign_greedily
-from submissions.shampoo.roots import inverse_roots
 from submissions.shampoo.settings import Grafting, ShampooSettings
 from submissions.shampoo.state import BlockState, OwnedBlock
 

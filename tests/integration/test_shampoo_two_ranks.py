@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-import torch.distributed as dist
 from torch import Tensor, nn
 from torch.multiprocessing.spawn import spawn
 
-from submissions.shampoo.blocking import Blocking
+from perfbench.api.optim.blocking import Blocking
 from submissions.shampoo.optimizer import DistributedShampoo
 from submissions.shampoo.settings import Grafting, ShampooSettings
+from tests.integration.process_group import join, leave
 
 SHAPES = {"table": (30, 5), "linear.weight": (12, 20), "linear.bias": (12,), "conv": (6, 3, 3, 3), "scale": ()}
 NUM_STEPS = 11
@@ -82,17 +81,6 @@ def train_one_block(rank: int, num_ranks: int, folder: Path) -> None:
         optimizer.step()
     torch.save(parameter.detach(), folder / f"{rank}.pt")
     leave()
-
-
-def join(rank: int, num_ranks: int, folder: Path) -> None:
-    torch.set_num_threads(1)
-    store = f"file://{folder / 'store'}"
-    dist.init_process_group("gloo", init_method=store, rank=rank, world_size=num_ranks, timeout=timedelta(seconds=60))
-
-
-def leave() -> None:
-    dist.barrier()  # gloo's threads may abort the process if another rank is gone first
-    dist.destroy_process_group()
 
 
 def train(settings: ShampooSettings, *, rank: int, num_ranks: int) -> dict[str, Any]:

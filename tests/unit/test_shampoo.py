@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from perfbench.api.optim.block_exchange import assign_greedily
+from perfbench.api.optim.blocking import Blocking, cut_into_blocks, merged_dimensions
 from perfbench.errors import SubmissionError
-from submissions.shampoo.assignment import assign_greedily
-from submissions.shampoo.blocking import Blocking, cut_into_blocks, merged_dimensions
 from submissions.shampoo.optimizer import DistributedShampoo
 from submissions.shampoo.settings import Grafting, ShampooSettings
 from tests.unit.check_problems import matrix_problem, trajectory, vector_problem

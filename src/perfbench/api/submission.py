@@ -49,6 +49,8 @@ class TrainingContext:
     model: nn.Module
     """The plain model (clean parameter names), on the device; also reachable through ``loss``."""
     loss: BoundLoss
+    local_loss: BoundLoss
+    """The same loss on this rank alone and not compiled: gradients are not averaged, and hooks on modules work."""
     roles: Mapping[str, ParameterRole]
     loss_type: LossType
     global_batch_size: int

@@ -175,6 +175,15 @@ class TrialFolder:
         """Record what the latest attempt runs on."""
         write_text_atomically(self.path / "environment.json", environment.to_json())
 
+    def environment(self) -> Environment:
+        """Return what the latest attempt ran on.
+
+        Raises:
+            ResultsError: If the record is damaged.
+        """
+        path = self.path / "environment.json"
+        return Environment.from_json(path.read_bytes(), where=str(path), error=ResultsError)
+
     def write_failure(self, failure: Failure) -> None:
         """Record why a rank failed."""
         write_text_atomically(self.path / f"failure_rank_{failure.rank}.json", failure.to_json())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from enum import StrEnum
+from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field, JsonValue, model_validator
@@ -108,6 +109,7 @@ class SubmissionSpec(Spec):
     """Fixed choices, the same in every trial (such as a behaviour as run or as intended). The submission's own
     ``Options`` type reads them."""
     files: dict[str, UnshippedFile] = Field(default_factory=dict)
+    """By the name that its code uses."""
     folder: str | None = None
     """Where the code is, for a submission outside this repository."""
 
@@ -120,6 +122,14 @@ class SubmissionSpec(Spec):
             msg = "a self-tuning submission must not have a search_space"
             raise ValueError(msg)
         return self
+
+    def with_absolute_paths(self) -> SubmissionSpec:
+        """Return the spec with the paths of its files as seen from here: ranks may start in another folder."""
+        files = {
+            name: file.model_copy(update={"path": str(Path(file.path).expanduser().resolve())}) if file.path else file
+            for name, file in self.files.items()
+        }
+        return self.model_copy(update={"files": files})
 
     def batch_size_for(self, workload: WorkloadSpec) -> int:
         """Return the global batch size: for the workload, else for its family, else the reference size."""

@@ -128,6 +128,7 @@ class Rehearsal:
         return TrainingContext(
             model=self.model,
             loss=self._loss,
+            local_loss=self._loss,
             roles=parameter_roles(self.model),
             loss_type=self.problem.loss_type,
             global_batch_size=BATCH_SIZE,

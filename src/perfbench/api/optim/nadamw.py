@@ -92,19 +92,25 @@ class NAdamW(GroupOptimizer):
         parameters, gradients = with_gradients(group)
         if not parameters:
             return
+        direction, scale = self._filtered(group, parameters, gradients)
+        correction = self._first_moment.divisor(group["betas"][0], group["num_updates"])
+        torch._foreach_mul_(parameters, 1 - group["lr"] * group["weight_decay"])
+        torch._foreach_addcdiv_(parameters, direction, scale, -group["lr"] / correction)
+
+    def _filtered(
+        self, group: dict[str, Any], parameters: list[Tensor], gradients: list[Tensor]
+    ) -> tuple[list[Tensor], list[Tensor]]:
+        """Renew both moments; return the direction, its bias uncorrected, and what it is divided by."""
         first, second = self._moments(parameters)
         beta1, beta2 = group["betas"]
         group["num_updates"] += 1
-        correction1 = self._first_moment.divisor(beta1, group["num_updates"])
-        correction2 = 1 - beta2 ** group["num_updates"]
         torch._foreach_lerp_(first, gradients, 1 - beta1)
         torch._foreach_mul_(second, beta2)
         torch._foreach_addcmul_(second, gradients, gradients, 1 - beta2)
-        direction = torch._foreach_lerp(first, gradients, 1 - beta1) if self._first_moment.nesterov else first
-        scale = self._root(second, correction2)
+        direction = list(torch._foreach_lerp(first, gradients, 1 - beta1)) if self._first_moment.nesterov else first
+        scale = self._root(second, 1 - beta2 ** group["num_updates"])
         torch._foreach_add_(scale, group["eps"])
-        torch._foreach_mul_(parameters, 1 - group["lr"] * group["weight_decay"])
-        torch._foreach_addcdiv_(parameters, direction, scale, -group["lr"] / correction1)
+        return direction, scale
 
     def _root(self, second: list[Tensor], correction: float) -> list[Tensor]:
         if self._power == 2:  # noqa: PLR2004 - the square root is the fast and ordinary case
