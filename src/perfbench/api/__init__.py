@@ -8,6 +8,7 @@ from perfbench.api.submission import (
     Submission,
     TrainingComplete,
     TrainingContext,
+    TrainingDiverged,
 )
 from perfbench.api.workload import (
     Batch,
@@ -36,5 +37,6 @@ __all__ = [
     "TrainStream",
     "TrainingComplete",
     "TrainingContext",
+    "TrainingDiverged",
     "Workload",
 ]

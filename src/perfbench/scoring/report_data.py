@@ -178,6 +178,9 @@ def status_of(key: TrialKey, board: Board, recorded: dict[TrialKey, RecordedTria
             case "crashed", crash:
                 message = getattr(crash, "message", "")
                 return "crashed", f"{getattr(crash, 'reason', '')}: {getattr(crash, 'error_type', '')}: {message}"
+            case "diverged", divergence:
+                message = getattr(divergence, "message", "")
+                return "diverged", message or "the target's metric was not a finite number"
             case "completed", _:
                 return "completed", "the submission had nothing more to do"
     if outcome is None:

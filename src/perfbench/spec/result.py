@@ -85,12 +85,19 @@ class BudgetSpent(Spec):
 
 
 class Diverged(Spec):
-    """The target's metric was not a finite number."""
+    """An evaluation gave no finite number for the target's metric, or the submission found numbers not finite."""
 
     kind: Literal["diverged"] = "diverged"
     step: int
     submission_time_s: float
     metric: str
+    message: str = ""
+    """What the submission found; empty where an evaluation showed it."""
+
+    @property
+    def what(self) -> str:
+        """Return what was not finite, for people."""
+        return self.message or f"{self.metric} is not finite"
 
 
 class Completed(Spec):

@@ -156,7 +156,7 @@ def _outcome_text(result: TrialResult, trial: TrialSpec) -> Text:
         case BudgetSpent():
             return Text(f"target not reached: {outcome.resource} budget spent at step {outcome.step:,}", "bold yellow")
         case Diverged():
-            return Text(f"diverged: {outcome.metric} is not finite at step {outcome.step:,}", "bold red")
+            return Text(f"diverged: {outcome.what} (step {outcome.step:,})", "bold red")
         case Completed():
             return Text(f"target not reached: the submission ended at step {outcome.step:,}", "bold yellow")
         case Crashed():
