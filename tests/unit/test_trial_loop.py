@@ -226,6 +226,24 @@ def test_a_stopped_trial_continues_where_it_was(tmp_path: Path) -> None:
     assert continued.phases.scored > 0
 
 
+def test_work_that_an_interruption_lost_is_recorded(tmp_path: Path) -> None:
+    asked = itertools.chain([False] * 6, itertools.repeat(True))
+    _, folder = run(tmp_path, stop=lambda: next(asked))
+    saved_s = folder.telemetry("pulse")[-1]["submission_time_s"]
+    folder.append_telemetry("started", {"attempt": 1})
+    folder.append_telemetry("pulse", {"submission_time_s": saved_s + 2.5})
+    folder.append_telemetry("started", {"attempt": 2})
+    folder.append_telemetry("pulse", {"submission_time_s": 0.0})  # it ended before it had resumed
+    folder.append_telemetry("started", {"attempt": 3})
+
+    result, folder = run(tmp_path, attempt=3)
+
+    assert result is not None
+    assert result.lost_s == pytest.approx(2.5, abs=0.01)
+    assert folder.history().lost_s == result.lost_s
+    assert folder.measurements()[-1].submission_time_s == result.outcome.submission_time_s < 2.5  # type: ignore[union-attr]
+
+
 def test_a_changed_checkpoint_is_passed_over_for_the_one_before(tmp_path: Path) -> None:
     asked = itertools.chain([False] * 6, itertools.repeat(True))
     _, folder = run(tmp_path, stop=lambda: next(asked))

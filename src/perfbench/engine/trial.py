@@ -123,6 +123,7 @@ class TrialLoop:
         self._trace_steps = frozenset(trial.trace_steps)
         self._step = 0
         self._submission_time_s = 0.0
+        self._lost_s = 0.0
         self._pulse = "preparing"
         self._last_report: StepReport | None = None
 
@@ -306,11 +307,15 @@ class TrialLoop:
             if saved is not None:
                 self._put(saved)
         if self._attempt > 1:
+            before = self._recorder.history
+            lost_s = max(0.0, before.reached_s - self._submission_time_s)
+            self._lost_s = before.lost_s + lost_s
             self._recorder.resumed(
                 Resumed(
                     attempt=self._attempt,
                     from_step=self._step,
                     submission_time_s=self._submission_time_s,
+                    lost_s=round(lost_s, 3),
                     wall_time_utc=_now_utc(),
                 )
             )
@@ -334,6 +339,7 @@ class TrialLoop:
             num_steps=self._step,
             num_measurements=len(self._measurements),
             phases=self._clock.times(),
+            lost_s=round(self._lost_s, 3),
             num_recompiles_after_warmup=num_compiled_graphs() - self._graphs_at_start,
             best_metric=(min(finite) if is_minimized else max(finite)) if finite else None,
         )

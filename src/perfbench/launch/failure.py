@@ -10,6 +10,9 @@ from perfbench.registry import repository_root
 from perfbench.results.store import Failure
 from perfbench.spec.result import FailureReason
 
+_OUT_OF_MEMORY = re.compile(r"out of memory|can(no|')t allocate memory", re.IGNORECASE)
+"""In the words of CUDA, and of torch's allocator on processors."""
+
 
 def describe_failure(problem: BaseException, *, rank: int, attempt: int, has_started: bool) -> Failure:
     """Describe an exception that ended a rank.
@@ -33,7 +36,7 @@ def describe_failure(problem: BaseException, *, rank: int, attempt: int, has_sta
 
 
 def _reason(problem: BaseException) -> FailureReason:
-    if isinstance(problem, MemoryError) or "out of memory" in str(problem).lower():
+    if isinstance(problem, MemoryError) or _OUT_OF_MEMORY.search(str(problem)):
         return FailureReason.OUT_OF_MEMORY
     if isinstance(problem, DataError):
         return FailureReason.DATA

@@ -26,6 +26,7 @@ from perfbench.engine.team import ProcessTeam, Solo, Team
 from perfbench.engine.trial import TrialLoop
 from perfbench.errors import ExitCode
 from perfbench.launch.failure import describe_failure
+from perfbench.launch.watch import Watch
 from perfbench.registry import build_workload, submission_builder, workload_folder
 from perfbench.registry import submission_folder as folder_of_submission
 from perfbench.results.store import TrialFolder
@@ -76,9 +77,13 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path, help="trial folder with run.json")
     parser.add_argument("--attempt", type=int, required=True)
+    parser.add_argument("--hang-timeout-s", type=float, required=True)
     arguments = parser.parse_args()
     _end_with_parent()
-    return run_rank(TrialFolder(arguments.folder), attempt=arguments.attempt, stop_requested=StopRequest())
+    folder, attempt = TrialFolder(arguments.folder), arguments.attempt
+    rank = Place.from_environment().rank
+    watch = Watch(folder, attempt=attempt, rank=rank, timeout_s=arguments.hang_timeout_s)
+    return run_rank(folder, attempt=attempt, stop_requested=StopRequest(), watched=watch.over)
 
 
 Watched = Callable[[TrialLoop], AbstractContextManager[None]]

@@ -61,6 +61,9 @@ class Resumed(Spec):
     attempt: int = Field(ge=2)
     from_step: int = Field(ge=0)
     submission_time_s: float = Field(ge=0)
+    lost_s: float = Field(default=0.0, ge=0)
+    """Seconds on the clock after that step, which are done again and counted then; read from the last pulse, so
+    up to half a second short."""
     wall_time_utc: str
 
 
@@ -144,6 +147,8 @@ class TrialResult(Spec):
     num_steps: int
     num_measurements: int
     phases: PhaseTimes
+    lost_s: float = Field(default=0.0, ge=0)
+    """Seconds on the clock that interruptions cost: done again, counted once; the sum over all resumes."""
     num_recompiles_after_warmup: int
     best_metric: float | None
     best_test_metric: float | None = None
