@@ -196,8 +196,9 @@ def _conclude(folder: TrialFolder, end: StepEnd, attempt: int, job_id: str, *, i
         try:
             controller.requeue(job_id)
         except LaunchError as problem:
-            print(f"not requeued: {problem}", flush=True)  # noqa: T201 - the job's log
-            raise SystemExit(int(ExitCode.RUN_FAILED)) from None
+            if controller.job_state(job_id) == "running":  # else Slurm was so fast that it ended its own command
+                print(f"not requeued: {problem}", flush=True)  # noqa: T201 - the job's log
+                raise SystemExit(int(ExitCode.RUN_FAILED)) from None
         time.sleep(60)  # Slurm ends this job within seconds; what came after would be a second end
         return
     else:
