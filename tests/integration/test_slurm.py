@@ -42,7 +42,7 @@ def limited(cluster: TestCluster, tmp_path_factory: pytest.TempPathFactory) -> P
     """
     root = tmp_path_factory.mktemp("limited")
     limit = ("cluster.time_limit_min=2", "cluster.signal_lead_s=10")
-    code = slow_submission(root / "slow_limited")
+    code = slow_submission(root / "slow_limited", pause_s=0.6)
     done = cluster.sweep(root / "runs", "submission=baseline", code, one_trial(), *SLOW, *limit)
     assert done.returncode == 0, done.stderr
     return root
@@ -57,7 +57,7 @@ def lines(folder: Path, file: str, kind: str) -> list[dict[str, Any]]:
     return small_criteo.lines(path, kind) if path.exists() else []
 
 
-def slow_submission(folder: Path) -> str:
+def slow_submission(folder: Path, *, pause_s: float = 0.3) -> str:
     """Write a baseline with long steps while its folder has no file ``fast``, and endless ones while ``stuck`` is."""
     folder.mkdir()
     (folder / "submission.py").write_text(
@@ -68,7 +68,7 @@ def slow_submission(folder: Path) -> str:
         "    submission = build_baseline(context, hyperparameters)\n"
         "    step = submission.update_params\n"
         "    def update_params(batch):\n"
-        "        time.sleep(0 if os.path.exists(f'{FOLDER}/fast') else 0.3)\n"
+        f"        time.sleep(0 if os.path.exists(f'{{FOLDER}}/fast') else {pause_s})\n"
         "        while os.path.exists(f'{FOLDER}/stuck'):\n"
         "            time.sleep(0.1)\n"
         "        return step(batch)\n"
@@ -207,8 +207,8 @@ def test_however_it_is_interrupted_a_trial_ends_as_if_it_had_not_been(
     for root in (whole, disturbed, limited / "runs"):
         cluster.wait_until(result_path(root).exists, f"the trial of {root} ends")
     expected = result_path(whole).parent
-    assert_same_course(result_path(disturbed).parent, expected, num_attempts=4)
-    assert_same_course(result_path(limited / "runs").parent, expected, num_attempts=3)
+    assert_same_course(result_path(disturbed).parent, expected, least_attempts=4)
+    assert_same_course(result_path(limited / "runs").parent, expected, least_attempts=3)
     assert lost_s(disturbed) > 3  # the stuck step
     assert lines(result_path(limited / "runs").parent, "measurements.jsonl", "resumed")[0]["lost_s"] < 0.5
 
@@ -238,7 +238,7 @@ def lost_s(runs_root: Path) -> float:
     return result.lost_s
 
 
-def assert_same_course(folder: Path, expected: Path, *, num_attempts: int) -> None:
+def assert_same_course(folder: Path, expected: Path, *, least_attempts: int) -> None:
     """Measurements and states equal bit for bit, in several attempts on one clock."""
     counted, wanted = TrialFolder(folder).measurements(), TrialFolder(expected).measurements()
     assert [(m.step, m.metrics) for m in counted] == [(m.step, m.metrics) for m in wanted]
@@ -249,7 +249,7 @@ def assert_same_course(folder: Path, expected: Path, *, num_attempts: int) -> No
 
     assert traces(folder) == traces(expected)
     resumes = lines(folder, "measurements.jsonl", "resumed")
-    assert len(resumes) == num_attempts - 1
+    assert len(resumes) >= least_attempts - 1
     assert resumes[0]["from_step"] > 0
     times_s = [m.submission_time_s for m in counted]
     assert times_s == sorted(times_s)

@@ -115,13 +115,20 @@ def run_rank(
     loop: TrialLoop | None = None
     try:
         trial = folder.trial()
+        submission_folder = submission_folder or trial.submission.folder
         device = _device(trial, place)
         team = _team(place, device)
         loop = _prepared_loop(trial, folder, team, device, attempt, submission_folder)
         with watched(loop):
             result = loop.run(attempt=attempt, stop_requested=stop_requested)
     except BaseException as problem:  # noqa: BLE001 - whatever ends a rank is recorded, then told by the exit code
-        failure = describe_failure(problem, rank=place.rank, attempt=attempt, has_started=loop is not None)
+        failure = describe_failure(
+            problem,
+            rank=place.rank,
+            attempt=attempt,
+            has_started=loop is not None,
+            submission_folder=submission_folder,
+        )
         folder.write_failure(failure)
         print(failure.traceback, file=sys.stderr, flush=True)  # noqa: T201 - the rank's log
         return failure.exit_code
