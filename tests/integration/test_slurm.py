@@ -349,7 +349,7 @@ def start_daemon(cluster: TestCluster, node: str) -> None:
 def test_trials_survive_the_loss_of_any_of_their_nodes(cluster: TestCluster, tmp_path: Path) -> None:
     """First a node where only ranks are, then the first node, where the element is that watches them."""
     wide, narrow = tmp_path / "wide", tmp_path / "narrow"
-    slow = [slow_submission(tmp_path / name) for name in ("slow_wide", "slow_narrow")]
+    slow = [slow_submission(tmp_path / name, pause_s=0.6) for name in ("slow_wide", "slow_narrow")]
     for root, code, num_nodes in ((narrow, slow[1], 1), (wide, slow[0], 2)):
         nodes = (
             f"cluster.nodes={num_nodes}",
