@@ -298,14 +298,14 @@ def test_whatever_ends_a_trial_is_named_and_other_trials_go_on(cluster: TestClus
         cluster.wait_until(result_path(ways, number).exists, f"trial {number} ends")
     check_ways(cluster, ways)
     cluster.wait_until(result_path(without_data).exists, "the trial without data ends")
-    assert "data, rank 0: " in cluster.perfbench("status", str(without_data)).stdout
     cluster.wait_until(lambda: cluster.failed_jobs(without_data) == 1, "the job without data has failed")
+    assert "data, rank 0: " in cluster.perfbench("status", str(without_data)).stdout
     cluster.wait_until(result_path(hung).exists, "the hanging trial is ended")
     stacks = sorted(result_path(hung).parent.glob("logs/stacks_attempt_1_rank_*.txt"))
     assert [path.name[-5] for path in stacks] == ["0", "1"]
     assert "go_wrong" in stacks[1].read_text()
-    assert "hang, rank 0: no step" in cluster.perfbench("status", str(hung)).stdout
     cluster.wait_until(lambda: cluster.failed_jobs(hung) == 1, "the hanging job has failed")
+    assert "hang, rank 0: no step" in cluster.perfbench("status", str(hung)).stdout
     cluster.wait_until(lambda: result_path(killed).exists() and not has_crashed(killed), "the retried trial ends")
 
 
@@ -322,8 +322,8 @@ def kill_a_rank(cluster: TestCluster, runs_root: Path) -> None:
     assert isinstance(outcome, Crashed)
     assert (outcome.reason, outcome.rank) == (FailureReason.NODE, 1)
     assert outcome.message == "killed (SIGKILL): out of memory or killed by hand"
-    assert "node, rank 1: killed (SIGKILL)" in cluster.perfbench("status", str(runs_root)).stdout
     cluster.wait_until(lambda: cluster.failed_jobs(runs_root) == 1, "the job of the killed rank has failed")
+    assert "node, rank 1: killed (SIGKILL)" in cluster.perfbench("status", str(runs_root)).stdout
 
 
 def check_ways(cluster: TestCluster, runs_root: Path) -> None:
@@ -332,9 +332,9 @@ def check_ways(cluster: TestCluster, runs_root: Path) -> None:
     assert [outcome.kind for outcome in outcomes] == ["crashed", "crashed", "diverged", "budget_spent"]
     reasons = [outcome.reason for outcome in outcomes if isinstance(outcome, Crashed)]
     assert reasons == [FailureReason.SUBMISSION, FailureReason.OUT_OF_MEMORY]
+    cluster.wait_until(lambda: cluster.failed_jobs(runs_root) == 3, "three of four jobs have failed")
     status = cluster.perfbench("status", str(runs_root)).stdout
     assert [text for text in WAYS.values() if text not in status] == []
-    cluster.wait_until(lambda: cluster.failed_jobs(runs_root) == 3, "three of four jobs have failed")
 
 
 def kill_daemon(cluster: TestCluster, node: str) -> None:
