@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from perfbench.api import TrainingDiverged
 from perfbench.api.optim.block_exchange import assign_greedily
 from perfbench.api.optim.blocking import Blocking, cut_into_blocks, merged_dimensions
 from perfbench.errors import SubmissionError
@@ -304,7 +305,7 @@ def test_a_factor_that_is_not_finite_names_its_block() -> None:
     parameter.grad = torch.full((2, 2), float("nan"))
     optimizer.step()
 
-    with pytest.raises(SubmissionError, match=r"block layer.weight/0 are not finite at step 2"):
+    with pytest.raises(TrainingDiverged, match=r"block layer.weight/0 are not finite at step 2"):
         optimizer.step()
 
 

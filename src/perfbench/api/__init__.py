@@ -9,6 +9,7 @@ from perfbench.api.submission import (
     Submission,
     TrainingComplete,
     TrainingContext,
+    TrainingDiverged,
 )
 from perfbench.api.workload import (
     Batch,
@@ -38,5 +39,6 @@ __all__ = [
     "TrainStream",
     "TrainingComplete",
     "TrainingContext",
+    "TrainingDiverged",
     "Workload",
 ]

@@ -24,10 +24,10 @@ def execute_trial(
     """
     folder = TrialFolder.of(runs_root.resolve(), trial)
     match cluster:
-        case LocalCluster():
+        case LocalCluster(hang_timeout_s=hang_timeout_s):
             view = TrialView(trial, folder, console)
             with view.open():
-                return run_trial(trial, folder, view.watch), folder
+                return run_trial(trial, folder, view.watch, hang_timeout_s=hang_timeout_s), folder
         case DebugCluster():
             from perfbench.launch.debug import run_here
 

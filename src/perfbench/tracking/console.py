@@ -139,6 +139,8 @@ def summary(trial: TrialSpec, result: TrialResult, folder: TrialFolder) -> Group
         f"{name} {seconds:.1f} s" for name, seconds in phases.model_dump().items() if seconds >= _SHOWN_FROM_S
     )
     table.add_row("wall time", f"{wall_s:.1f} s: {accounted}")
+    if result.lost_s:
+        table.add_row("lost work", f"{result.lost_s:.1f} s of the clock, done again and counted once")
     if result.num_recompiles_after_warmup:
         table.add_row("warning", Text(f"{result.num_recompiles_after_warmup} recompilation(s) on the clock", "yellow"))
     if not result.scorable:
@@ -156,7 +158,7 @@ def _outcome_text(result: TrialResult, trial: TrialSpec) -> Text:
         case BudgetSpent():
             return Text(f"target not reached: {outcome.resource} budget spent at step {outcome.step:,}", "bold yellow")
         case Diverged():
-            return Text(f"diverged: {outcome.metric} is not finite at step {outcome.step:,}", "bold red")
+            return Text(f"diverged: {outcome.what} (step {outcome.step:,})", "bold red")
         case Completed():
             return Text(f"target not reached: the submission ended at step {outcome.step:,}", "bold yellow")
         case Crashed():

@@ -10,7 +10,14 @@ import torch
 from torch import Tensor, nn
 
 from perfbench.api.contracts.tiny_problems import BATCH_SIZE, TinyProblem, parameter_roles
-from perfbench.api.submission import StateDict, StepReport, Submission, TrainingComplete, TrainingContext
+from perfbench.api.submission import (
+    StateDict,
+    StepReport,
+    Submission,
+    TrainingComplete,
+    TrainingContext,
+    TrainingDiverged,
+)
 from perfbench.api.workload import Batch, BatchNormMode, LossSums, Shard
 from perfbench.spec.workload import Direction, Target
 
@@ -60,7 +67,7 @@ class Rehearsal:
             batch = self.submission.data_selection(self._batches())
             try:
                 report = self.submission.update_params(batch)
-            except TrainingComplete:
+            except (TrainingComplete, TrainingDiverged):
                 self.is_complete = True
                 break
             self.num_steps += 1
