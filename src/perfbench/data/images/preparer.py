@@ -1,4 +1,4 @@
-"""What a family on labelled photographs tells ``perfbench data prepare``: the same for all, but for their parameters."""
+"""What a family on labelled photographs tells ``perfbench data prepare``: the same for all but for parameters."""
 
 from __future__ import annotations
 

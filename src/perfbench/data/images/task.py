@@ -21,6 +21,9 @@ from perfbench.data.images.mixup import mixed
 from perfbench.data.images.params import ImageParams
 from perfbench.spec.workload import Split, WorkloadSpec
 
+_MOMENTUM = 0.1
+"""Of batch norms, in every family on photographs."""
+
 
 class ImageWorkload(ABC):
     """Photographs to classes; the metric is accuracy. Batches: :class:`ImageLoader`.
@@ -88,4 +91,7 @@ class ImageWorkload(ABC):
                 module.p = rate
 
     def set_batch_norm(self, model: nn.Module, mode: BatchNormMode) -> None:
-        """Do nothing: a family with batch norm has its own."""
+        """Freeze running statistics (momentum 0), or update them; training always normalises with its batch's."""
+        for module in model.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.momentum = _MOMENTUM if mode is BatchNormMode.UPDATE else 0.0

@@ -1,8 +1,8 @@
 """From encoded bytes to the uint8 tensor that a model is given; every random choice comes from a given generator.
 
-Decoding is torchcodec's, resizing torchvision's on uint8 tensors (at most one grey level from PIL). Random choices follow
-torchvision's ``RandomResizedCrop`` but draw from a generator of the single image, so that an example looks the same
-for any number of processes and ranks.
+Decoding is torchcodec's, resizing torchvision's on uint8 tensors (at most one grey level from PIL). Random choices
+follow torchvision's ``RandomResizedCrop`` but draw from a generator of the single image, so that an example looks the
+same for any number of processes and ranks.
 """
 
 from __future__ import annotations

@@ -4,16 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from torch import nn
-
-from perfbench.api.workload import BatchNormMode
 from perfbench.data.images.loading import Augmentation
 from perfbench.data.images.task import ImageWorkload
 from perfbench.spec.workload import WorkloadSpec
 from perfbench.workloads.imagenet_resnet.model import ImageModel
 from perfbench.workloads.imagenet_resnet.params import Params
-
-_MOMENTUM = 0.1
 
 
 def build(spec: WorkloadSpec, data_folder: Path) -> ResnetWorkload:
@@ -31,9 +26,3 @@ class ResnetWorkload(ImageWorkload):
     def make_model(self) -> ImageModel:
         """Return the initialised model."""
         return ImageModel(self.params)
-
-    def set_batch_norm(self, model: nn.Module, mode: BatchNormMode) -> None:
-        """Freeze running statistics (momentum 0), or update them; training always normalises with its batch's."""
-        for module in model.modules():
-            if isinstance(module, nn.BatchNorm2d):
-                module.momentum = _MOMENTUM if mode is BatchNormMode.UPDATE else 0.0

@@ -9,8 +9,6 @@ specification, sections 2 and 7. The order of parameters is the reference's.
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
