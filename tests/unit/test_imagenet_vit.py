@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
+from typing import Any
 
 import pytest
 import torch
@@ -20,7 +21,15 @@ from perfbench.workloads.imagenet_vit.params import Params
 from perfbench.workloads.imagenet_vit.workload import VitWorkload
 
 BASE, GLU, POST_LN, MAP = VARIANTS = ("imagenet_vit", "imagenet_vit_glu", "imagenet_vit_post_ln", "imagenet_vit_map")
-TINY = {"crop_side": 8, "patch_side": 4, "width": 8, "num_blocks": 2, "num_heads": 2, "mlp_width": 16, "num_classes": 5}
+TINY: dict[str, Any] = {
+    "crop_side": 8,
+    "patch_side": 4,
+    "width": 8,
+    "num_blocks": 2,
+    "num_heads": 2,
+    "mlp_width": 16,
+    "num_classes": 5,
+}
 
 
 def params_of(variant: str, scale: str = "full", **changes: object) -> Params:
@@ -73,7 +82,14 @@ def test_parameters_and_roles_at_full_size(at_full_size: tuple[str, VisionTransf
     ("variant", "num_parameters"), [(BASE, 167_242), (GLU, 364_618), (POST_LN, 167_114), (MAP, 217_162)]
 )
 def test_parameters_at_the_specification_s_reduced_size(variant: str, num_parameters: int) -> None:
-    sizes = {"crop_side": 32, "patch_side": 8, "width": 64, "num_blocks": 3, "num_heads": 4, "mlp_width": 256}
+    sizes: dict[str, Any] = {
+        "crop_side": 32,
+        "patch_side": 8,
+        "width": 64,
+        "num_blocks": 3,
+        "num_heads": 4,
+        "mlp_width": 256,
+    }
     model = VisionTransformer(params_of(variant, num_classes=10, **sizes))
 
     assert sum(p.numel() for p in model.parameters()) == num_parameters

@@ -13,7 +13,7 @@ from typing import Protocol
 import numpy as np
 import torch
 from torch import Tensor
-from torchcodec.decoders import decode_image
+from torchcodec.decoders import decode_image  # type: ignore[attr-defined]  # exported without saying so
 from torchvision.transforms.v2 import functional
 
 from perfbench.data.images.params import PIXEL_MEAN, PIXEL_STD

@@ -40,8 +40,8 @@ class Attention(nn.Module):
     def forward(self, x_bnd: Tensor) -> Tensor:
         """Return ``[b, n, d]``."""
         heads = self._num_heads
-        projected = (_split(layer(x_bnd), heads) for layer in (self.query, self.key, self.value))
-        return self.out(_attend(*projected, self.weight_dropout))  # type: ignore[no-any-return]
+        query, key, value = (_split(layer(x_bnd), heads) for layer in (self.query, self.key, self.value))
+        return self.out(_attend(query, key, value, self.weight_dropout))  # type: ignore[no-any-return]
 
 
 class PoolingAttention(nn.Module):
