@@ -20,6 +20,8 @@ _NUM_BATCHES = 3
 _SUM_TOLERANCE = 1e-6
 _NUM_SHARDS = 2
 _DROPOUT_RATE = 0.5
+_MOVED_STD = 0.02
+"""How far parameters are moved from where they start."""
 
 Check = Callable[[Workload], str]
 """Returns what was seen; raises where the contract is broken."""
@@ -94,6 +96,16 @@ def _every_parameter_has_a_role(workload: Workload) -> str:
     roles = workload.parameter_roles(model)
     _require(names == set(roles), f"without a role, or unknown: {sorted(names ^ set(roles))[:3]}")
     return ", ".join(sorted({role.value for role in roles.values()}))
+
+
+def _moved_model(workload: Workload) -> nn.Module:
+    """Build a model for evaluation and move its parameters: at its start it may answer zero, whatever it is given."""
+    model = workload.build_model(seed=_SEED).eval()
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        torch.manual_seed(_SEED)
+        for parameter in model.parameters():
+            parameter.add_(_MOVED_STD * torch.randn_like(parameter))
+    return model
 
 
 def _first_batches(workload: Workload, *, seed: int, shard: Shard, skip: int = 0) -> list[Batch]:
@@ -172,7 +184,7 @@ def _sums(workload: Workload, model: nn.Module, split: Split, *, batch_size: int
 
 
 def _evaluation_is_exact(workload: Workload) -> str:
-    model = workload.build_model(seed=_SEED).eval()
+    model = _moved_model(workload)
     seen = []
     with torch.no_grad():
         for split in Split:
@@ -203,7 +215,7 @@ def _target_metric_exists(workload: Workload) -> str:
 
 
 def _padding_is_weightless(workload: Workload) -> str:
-    model = workload.build_model(seed=_SEED).eval()
+    model = _moved_model(workload)
     for split in Split:
         batches = list(
             workload.eval_batches(split, global_batch_size=workload.spec.eval_batch_size, seed=_SEED, shard=Shard())
@@ -245,7 +257,7 @@ def _compiles_whole(workload: Workload, *, backend: str) -> str:
 
 
 def _dropout_takes_effect(workload: Workload) -> str:
-    model = workload.build_model(seed=_SEED).eval()  # only dropout trains: models may augment their input at random
+    model = _moved_model(workload)  # only dropout trains: models may augment their input at random
     batch = _first_batches(workload, seed=_SEED, shard=Shard())[0]
     dropouts = [module.train() for module in model.modules() if isinstance(module, nn.Dropout | nn.Dropout2d)]
     if not dropouts:
