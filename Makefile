@@ -32,7 +32,7 @@ help: ## list the targets
 	@printf '\nVariables: WORKLOAD SUB SCALE DATA NPROC CLUSTER STUDY TRIAL SEED, and ARGS="key=value ..." for the rest.\n'
 
 ##@ Measure
-.PHONY: run sweep score report verify show doctor environment
+.PHONY: run sweep score report verify show show-batch doctor environment
 run: environment ## one trial here: make run WORKLOAD=criteo SUB=shampoo [SCALE=full] [NPROC=2] [TRIAL=3]
 	@$(PERFBENCH) run $(OVERRIDES)
 
@@ -50,6 +50,9 @@ verify: environment ## whether what is in runs/, or in RUNS=folder, can be belie
 
 show: environment ## the composed, typed configuration of a run
 	@$(PERFBENCH) show $(OVERRIDES)
+
+show-batch: environment ## a picture of a batch: make show-batch WORKLOAD=ogbg [ARGS="--trial FOLDER --split train"]
+	@$(PERFBENCH) show-batch '$(WORKLOAD)' $(call pass,data,DATA) $(call pass,scale,SCALE) $(call pass,seed,SEED) $(ARGS)
 
 doctor: environment ## look at this machine
 	@$(PERFBENCH) doctor $(ARGS)

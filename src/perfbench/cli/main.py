@@ -21,6 +21,7 @@ VERBS = {
     "verify": "look for what makes trial folders incomparable or incomplete",
     "export": "write trial folders in the form of the AlgoPerf logs",
     "show": "print the composed, typed configuration; `show workloads`, `show submissions`",
+    "show-batch": "draw a batch as the model sees it, with its predictions",
     "check": "check a workload or submission against its contract",
     "data": "prepare or verify data sets",
     "doctor": "look at this machine: versions, devices, process group, disk, clock",
@@ -46,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run_verb(verb: str, arguments: Sequence[str]) -> int:
-    module = importlib.import_module(f"perfbench.cli.{verb}")
+    module = importlib.import_module(f"perfbench.cli.{verb.replace('-', '_')}")
     parser = argparse.ArgumentParser(prog=f"perfbench {verb}", description=VERBS[verb].capitalize() + ".")
     module.add_arguments(parser)
     parsed = parser.parse_args(arguments)
