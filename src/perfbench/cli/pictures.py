@@ -13,12 +13,13 @@ from matplotlib.figure import Figure
 from perfbench.api.picture import GraphPanel, HeatPanel, ImagePanel, Panel, Picture, TablePanel, Verdict
 
 _COLOURS = {Verdict.NONE: "black", Verdict.RIGHT: "#009E73", Verdict.WRONG: "#D55E00"}
-_SIZES_INCH = {ImagePanel: (1.15, 1.3), HeatPanel: (4.5, 1.9), GraphPanel: (2.1, 2.1)}
+_SIZES_INCH = {ImagePanel: (1.15, 1.3), HeatPanel: (4.5, 1.9), GraphPanel: (2.1, 1.9)}
 _TABLE_WIDTH_INCH = 11.0
 _CHARACTERS_PER_INCH = 13.5
 _LINE_INCH = 0.15
 _CAPTION_INCH = 0.5
 _SMALL = 7
+_LARGE_BYTES = 90_000
 _LABELLED_NODES = 60
 """A graph with more is drawn without its labels."""
 
@@ -43,12 +44,14 @@ def drawn(picture: Picture, *, heading: str) -> Figure:
 
 
 def as_png(figure: Figure, *, dots_per_inch: int = 110) -> bytes:
-    """Return the figure as a picture of at most 128 colours: small enough for a repository."""
+    """Return the figure as a picture; one too large for a repository is reduced to 255 colours."""
     from PIL import Image
 
     plain, small = io.BytesIO(), io.BytesIO()
-    figure.savefig(plain, format="png", dpi=dots_per_inch)
-    Image.open(plain).convert("RGB").quantize(128, dither=Image.Dither.NONE).save(small, format="png", optimize=True)
+    figure.savefig(plain, format="png", dpi=dots_per_inch, pil_kwargs={"optimize": True})
+    if len(plain.getvalue()) <= _LARGE_BYTES:
+        return plain.getvalue()
+    Image.open(plain).convert("RGB").quantize(255, dither=Image.Dither.NONE).save(small, format="png", optimize=True)
     return small.getvalue()
 
 
