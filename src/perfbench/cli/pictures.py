@@ -19,7 +19,8 @@ _CHARACTERS_PER_INCH = 13.5
 _LINE_INCH = 0.15
 _CAPTION_INCH = 0.5
 _SMALL = 7
-_LARGE_BYTES = 90_000
+_LARGE_BYTES = 95_000
+_FEW_COLOURS = 48
 _LABELLED_NODES = 60
 """A graph with more is drawn without its labels."""
 
@@ -44,14 +45,16 @@ def drawn(picture: Picture, *, heading: str) -> Figure:
 
 
 def as_png(figure: Figure, *, dots_per_inch: int = 110) -> bytes:
-    """Return the figure as a picture; one too large for a repository is reduced to 255 colours."""
+    """Return the figure as a picture; one too large for a repository is reduced to few colours."""
     from PIL import Image
 
     plain, small = io.BytesIO(), io.BytesIO()
     figure.savefig(plain, format="png", dpi=dots_per_inch, pil_kwargs={"optimize": True})
     if len(plain.getvalue()) <= _LARGE_BYTES:
         return plain.getvalue()
-    Image.open(plain).convert("RGB").quantize(255, dither=Image.Dither.NONE).save(small, format="png", optimize=True)
+    Image.open(plain).convert("RGB").quantize(_FEW_COLOURS, dither=Image.Dither.NONE).save(
+        small, format="png", optimize=True
+    )
     return small.getvalue()
 
 
@@ -118,6 +121,5 @@ def _wrapped(panel: TablePanel) -> list[tuple[list[str], ...]]:
     """Return each row's cells as lines."""
     widths = [max(1, int(share * _TABLE_WIDTH_INCH * _CHARACTERS_PER_INCH) - 2) for share in panel.shares]
     return [
-        tuple(textwrap.wrap(cell, width) or [""] for cell, width in zip(row, widths, strict=True))
-        for row in panel.rows
+        tuple(textwrap.wrap(cell, width) or [""] for cell, width in zip(row, widths, strict=True)) for row in panel.rows
     ]

@@ -60,7 +60,7 @@ def run(arguments: argparse.Namespace) -> int:
     with data_progress(console) as progress:
         ensure_data(subject.spec, subject.data_root, progress, may_prepare=subject.may_prepare)
     path = arguments.out or Path("runs/pictures") / f"{subject.spec.name}_{arguments.split}.png"
-    content, heading = picture_of(subject, arguments.split, lambda text: console.print(text))
+    content, heading = picture_of(subject, arguments.split, console.print)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with atomic_file(path) as file:
@@ -140,7 +140,7 @@ def _put_weights(model: nn.Module, checkpoints: Path, warn: Callable[[str], None
     saved = read_weights(checkpoints, warn)
     if saved is None:
         raise ResultsError(
-            "the trial has no checkpoint yet", where=str(checkpoints), hint="wait, or leave --trial out: no weights"
+            "the trial has no readable checkpoint", where=str(checkpoints), hint="leave --trial out: untrained weights"
         )
     copy_into(model.named_parameters(), saved.shared["parameters"])
     copy_into(model.named_buffers(), saved.own["buffers"])

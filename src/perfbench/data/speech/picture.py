@@ -11,7 +11,7 @@ from perfbench.api.workload import Batch
 from perfbench.data.speech.front_end import LogMel, valid_frames
 from perfbench.data.speech.params import HOP_SAMPLES, SAMPLE_RATE_HZ
 
-NUM_SHOWN = 6
+NUM_SHOWN = 4
 _NUM_COLUMNS = 2
 _MOST_CHARACTERS = 74
 
@@ -39,9 +39,10 @@ def spectrograms(batch: Batch, shown: Batch, hypotheses: Sequence[str], referenc
         for number, (said, heard) in enumerate(zip(references, hypotheses, strict=True))
     ]
     used, slots = int(batch["num_samples"].sum()), batch["audio"].numel()
+    room_s = batch["audio"].shape[1] / SAMPLE_RATE_HZ
     return Picture(
-        caption=f"{len(references)} of {len(batch['weights'])} utterances; {slots / len(batch['weights']) / SAMPLE_RATE_HZ:g} s "
-        f"of room each, {padding_share(used, slots)}",
+        caption=f"{len(references)} of {len(batch['weights'])} utterances; {room_s:g} s of room each, "
+        f"{padding_share(used, slots)}",
         panels=tuple(panels),
         num_columns=_NUM_COLUMNS,
     )

@@ -8,7 +8,7 @@ from torch import nn
 from perfbench.api.picture import Picture, TablePanel, spread_examples
 from perfbench.api.workload import Batch
 
-_NUM_SHOWN = 20
+_NUM_SHOWN = 12
 
 
 def click_table(model: nn.Module, batch: Batch) -> Picture:
@@ -27,9 +27,9 @@ def click_table(model: nn.Module, batch: Batch) -> Picture:
         rows=tuple(rows),
         shares=(0.05, 0.08, 0.34, 0.53),
     )
-    share = float(batch["targets"].sum() / batch["weights"].sum())
+    percent = 100 * float(batch["targets"].sum() / batch["weights"].sum())
     return Picture(
-        caption=f"{len(rows)} of {len(batch['weights']):,} examples; {share:.1%} of the batch are clicks",
+        caption=f"{len(rows)} of {len(batch['weights']):,} examples; {percent:.1f} % of the batch are clicks",
         panels=(table,),
         num_columns=1,
     )

@@ -32,9 +32,7 @@ def sentence_table(batch: Batch, tokenizer: Tokenizer, translate: Callable[[Batc
         translate: Returns the translation of every row that holds one sentence.
     """
     shown = first_sentences(batch)
-    texts = [
-        tokenizer.decode([ids[segments > 0].tolist() for ids, segments in _rows(shown, side)]) for side in _SIDES
-    ]
+    texts = [tokenizer.decode([ids[segments > 0].tolist() for ids, segments in _rows(shown, side)]) for side in _SIDES]
     is_real = torch.stack([batch[f"{side}_segments"] > 0 for side in _SIDES])
     num_sentences = int(batch["source_segments"].amax(dim=1).sum())
     table = TablePanel(
@@ -44,7 +42,7 @@ def sentence_table(batch: Batch, tokenizer: Tokenizer, translate: Callable[[Batc
         shares=(0.33, 0.33, 0.34),
     )
     return Picture(
-        caption=f"the first sentences of {len(table.rows)} of {len(batch['source_ids'])} rows; {num_sentences} pairs "
+        caption=f"first sentences of {len(table.rows)} of {len(batch['source_ids'])} rows; {num_sentences} pairs "
         f"in the batch, {padding_share(int(is_real.sum()), is_real.numel())}",
         panels=(table,),
         num_columns=1,
