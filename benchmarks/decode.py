@@ -56,7 +56,9 @@ def main() -> None:
     console.print(rate_table("search", seconds, amount=num_tokens, unit="tokens per second", base="uncached"))
     factor = statistics.median(ratios(seconds, "uncached", "cached"))
     reading = statistics.median(seconds["of it the source again"])
-    without = statistics.median((slow - reading) / fast for slow, fast in zip(seconds["uncached"], seconds["cached"], strict=True))
+    without = statistics.median(
+        (slow - reading) / fast for slow, fast in zip(seconds["uncached"], seconds["cached"], strict=True)
+    )
     console.print(
         f"{arguments.sentences} sentence(s), {params.beam_size} beams, {arguments.tokens} tokens, "
         f"{sum(p.numel() for p in model.parameters()):,} parameters, {device.type}"
