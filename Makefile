@@ -92,9 +92,21 @@ arch: setup ## import contracts, and the rules that tests/architecture holds
 check: lint types arch test ## all of the above: exactly what CI does
 
 ##@ Benchmark
-.PHONY: bench-harness bench-loader bench-embedding bench-score
+# Without WORKLOAD on the command line a benchmark of all workloads measures all.
+CHOSEN = $(if $(filter file,$(origin WORKLOAD)),,'$(WORKLOAD)')
+
+.PHONY: bench-harness bench-data bench-step bench-decode bench-loader bench-embedding bench-score
 bench-harness: environment ## time per step in the engine over a bare loop, in one run
 	@$(ONE_THREAD) $(BIN)/python benchmarks/harness.py $(ARGS)
+
+bench-data: environment ## examples per second of one core, and padding: make bench-data [WORKLOAD=ogbg]
+	@$(ONE_THREAD) $(BIN)/python -m benchmarks.loading $(CHOSEN) $(ARGS)
+
+bench-step: environment ## a compiled step over the eager and the library model's: make bench-step WORKLOAD=wmt
+	@$(ONE_THREAD) $(BIN)/python -m benchmarks.step '$(WORKLOAD)' $(call pass,data,DATA) $(call pass,scale,SCALE) $(ARGS)
+
+bench-decode: environment ## beam search with and without a cache, at full size (some minutes)
+	@$(ONE_THREAD) $(BIN)/python -m benchmarks.decode $(ARGS)
 
 bench-loader: environment ## rows per second: binary loader over parsing text
 	@$(ONE_THREAD) $(BIN)/python benchmarks/criteo_loader.py $(ARGS)

@@ -21,7 +21,7 @@ def timed(ways: Mapping[str, Callable[[], object]], *, rounds: int, discarded: i
     """Run every way once in every round; the order turns round, the first rounds do not count."""
     seconds: Seconds = {name: [] for name in ways}
     for number in range(discarded + rounds):
-        names = list(ways) if number % 2 == 0 else list(reversed(ways))
+        names = list(ways) if number % 2 == 0 else list(ways)[::-1]
         for name in names:
             spent_s = _seconds_of(ways[name])
             if number >= discarded:

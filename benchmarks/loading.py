@@ -9,7 +9,6 @@ torchvision's transforms, speech against decoding FLAC on the fly. Padding is co
 from __future__ import annotations
 
 import argparse
-import itertools
 import statistics
 import time
 from pathlib import Path
@@ -24,7 +23,8 @@ from perfbench.compose import compose_workload
 from perfbench.launch.preflight import ensure_data
 from perfbench.registry import build_workload, workload_families
 
-NUM_BATCHES = 8
+LEAST_BATCHES, LEAST_S = 8, 0.3
+"""Of a round."""
 
 
 def main() -> None:
@@ -37,13 +37,15 @@ def main() -> None:
     torch.set_num_threads(1)
     console = Console()
     names = arguments.workloads or workload_families()
-    table = Table("workload", "data", "batch", "examples per core second", "least", "most", "what is not padding")
+    table = Table()
+    for column in ("workload", "data", "batch", "examples per core second", "least", "most", "what is not padding"):
+        table.add_column(column, no_wrap=column in {"workload", "data"})
     opened = {name: opened_workload(name, arguments.data_root.resolve()) for name in names}
     for name, workload in opened.items():
-        rates, batch = stream_rates(workload, arguments.rounds)
+        rates, filled = stream_rates(workload, arguments.rounds)
         cells = (statistics.median(rates), min(rates), max(rates))
         size = workload.spec.reference_batch_size
-        table.add_row(name, workload.spec.dataset, f"{size:,}", *(f"{rate:,.0f}" for rate in cells), fill_of(batch))
+        table.add_row(name, workload.spec.dataset, f"{size:,}", *(f"{rate:,.0f}" for rate in cells), mean_of(filled))
     console.print(table)
     console.print("one reading thread; a core second is one of processor time, decoding and batching included")
     if any("crop_side" in workload.spec.params for workload in opened.values()):
@@ -61,25 +63,25 @@ def opened_workload(name: str, data_root: Path) -> Workload:
     return build_workload(spec, data_root)
 
 
-def stream_rates(workload: Workload, rounds: int) -> tuple[list[float], Batch]:
-    """Return examples per second of processor time, by round, and one batch."""
+def stream_rates(workload: Workload, rounds: int) -> tuple[list[float], list[dict[str, float]]]:
+    """Return examples per second of processor time, and how full the batches were, by round."""
     size = workload.spec.reference_batch_size
     stream = workload.train_batches(global_batch_size=size, seed=0, shard=Shard())
-    batch = next(stream)
-    rates = []
-    for number in range(rounds):
-        started_s, num_examples = time.process_time(), 0
-        for index in itertools.count():
-            batch = next(stream)
-            num_examples += len(stream.example_ids(number * NUM_BATCHES + index))
-            if index >= NUM_BATCHES and time.process_time() - started_s > 0.3:
-                break
-        rates.append(num_examples / (time.process_time() - started_s))
+    batch, num_batches = next(stream), 1
+    rates, filled = [], []
+    for _ in range(rounds):
+        started_s, first = time.process_time(), num_batches
+        while num_batches < first + LEAST_BATCHES or time.process_time() - started_s < LEAST_S:
+            batch, num_batches = next(stream), num_batches + 1
+        spent_s = time.process_time() - started_s
+        # Batches hold different numbers of graphs or rows; read ahead are as many at the start as at the end.
+        rates.append(sum(len(stream.example_ids(index)) for index in range(first, num_batches)) / spent_s)
+        filled.append(shares_of(batch))
     stream.close()
-    return rates, batch
+    return rates, filled
 
 
-def fill_of(batch: Batch) -> str:
+def shares_of(batch: Batch) -> dict[str, float]:
     """Return which share of a batch is used, by what its masks tell."""
     found = {name: tensor > 0 for name, tensor in batch.items() if name.endswith("segments")}
     if "graph_of_atom" in batch:
@@ -90,7 +92,13 @@ def fill_of(batch: Batch) -> str:
     shares = {name: float(mask.float().mean()) for name, mask in found.items()}
     if "num_samples" in batch:
         shares["audio"] = float(batch["num_samples"].sum() / batch["audio"].numel())
-    return ", ".join(f"{name.removesuffix('_segments')} {share:.1%}" for name, share in shares.items()) or "all"
+    return shares
+
+
+def mean_of(filled: list[dict[str, float]]) -> str:
+    """Return the mean of each share as text."""
+    means = {name: statistics.mean(shares[name] for shares in filled) for name in filled[0]}
+    return ", ".join(f"{name.removesuffix('_segments')} {mean:.1%}" for name, mean in means.items()) or "all"
 
 
 if __name__ == "__main__":
