@@ -19,7 +19,7 @@ from perfbench.data.speech.params import SAMPLE_RATE_HZ
 
 NUM_UTTERANCES = 600
 JOINED = 10
-"""Utterances of the tone language that are joined to one of LibriSpeech's length, about 12 s."""
+"""Utterances of the tone language that are joined to one nearer to LibriSpeech's length, some 10 s."""
 
 
 def report(console: Console, rounds: int) -> None:
