@@ -32,7 +32,7 @@ help: ## list the targets
 	@printf '\nVariables: WORKLOAD SUB SCALE DATA NPROC CLUSTER STUDY TRIAL SEED, and ARGS="key=value ..." for the rest.\n'
 
 ##@ Measure
-.PHONY: run sweep score report verify show doctor new-submission environment
+.PHONY: run sweep score report verify show show-batch doctor new-submission environment
 run: environment ## one trial here: make run WORKLOAD=criteo SUB=shampoo [SCALE=full] [NPROC=2] [TRIAL=3]
 	@$(PERFBENCH) run $(OVERRIDES)
 
@@ -50,6 +50,9 @@ verify: environment ## whether what is in runs/, or in RUNS=folder, can be belie
 
 show: environment ## the composed, typed configuration of a run
 	@$(PERFBENCH) show $(OVERRIDES)
+
+show-batch: environment ## a picture of a batch: make show-batch WORKLOAD=ogbg [ARGS="--trial FOLDER --split train"]
+	@$(PERFBENCH) show-batch '$(WORKLOAD)' $(call pass,data,DATA) $(call pass,scale,SCALE) $(call pass,seed,SEED) $(ARGS)
 
 doctor: environment ## look at this machine
 	@$(PERFBENCH) doctor $(ARGS)
@@ -92,9 +95,21 @@ arch: setup ## import contracts, and the rules that tests/architecture holds
 check: lint types arch test ## all of the above: exactly what CI does
 
 ##@ Benchmark
-.PHONY: bench-harness bench-loader bench-embedding bench-score mini-board
+# Without WORKLOAD on the command line a benchmark of all workloads measures all.
+CHOSEN = $(if $(filter file,$(origin WORKLOAD)),,'$(WORKLOAD)')
+
+.PHONY: bench-harness bench-data bench-step bench-decode bench-loader bench-embedding bench-score mini-board
 bench-harness: environment ## time per step in the engine over a bare loop, in one run
 	@$(ONE_THREAD) $(BIN)/python benchmarks/harness.py $(ARGS)
+
+bench-data: environment ## examples per second of one core, and padding: make bench-data [WORKLOAD=ogbg]
+	@$(ONE_THREAD) $(BIN)/python -m benchmarks.loading $(CHOSEN) $(ARGS)
+
+bench-step: environment ## a compiled step over the eager and the library model's: make bench-step WORKLOAD=wmt
+	@$(ONE_THREAD) $(BIN)/python -m benchmarks.step '$(WORKLOAD)' $(call pass,data,DATA) $(call pass,scale,SCALE) $(ARGS)
+
+bench-decode: environment ## beam search with and without a cache, at full size (some minutes)
+	@$(ONE_THREAD) $(BIN)/python -m benchmarks.decode $(ARGS)
 
 bench-loader: environment ## rows per second: binary loader over parsing text
 	@$(ONE_THREAD) $(BIN)/python benchmarks/criteo_loader.py $(ARGS)

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from perfbench.api.contracts.finding import Finding
+from perfbench.api.picture import problems_of
 from perfbench.api.workload import Batch, LossSums, Shard, Workload
 from perfbench.spec.workload import Split
 
@@ -36,6 +37,7 @@ def check_workload(workload: Workload) -> list[Finding]:
         ("a stream crosses the end of an epoch", _stream_crosses_epoch),
         ("evaluation covers each split exactly, for one and two shards and any batch size", _evaluation_is_exact),
         ("padded examples change neither loss nor count", _padding_is_weightless),
+        ("batches of training and evaluation can be drawn", _batches_can_be_drawn),
     ]
     return check_model(workload) + [_finding(name, check, workload) for name, check in data_checks]
 
@@ -226,6 +228,22 @@ def _padding_is_weightless(workload: Workload) -> str:
             plain, changed = (workload.eval_sums(model, batch, split=split) for batch in (padded, poisoned))
         _require(_equal(plain, changed), f"{split.value}: what stands in padded examples changes the sums")
     return ""
+
+
+def _batches_can_be_drawn(workload: Workload) -> str:
+    model = workload.build_model(seed=_SEED).eval()
+    size = workload.spec.eval_batch_size
+    evaluation = next(workload.eval_batches(Split.VALIDATION, global_batch_size=size, seed=_SEED, shard=Shard()))
+    captions = []
+    for batch in (_first_batches(workload, seed=_SEED, shard=Shard())[0], evaluation):
+        before = {name: tensor.clone() for name, tensor in batch.items()}
+        with torch.no_grad():
+            picture = workload.picture(model, batch)
+        problems = problems_of(picture)
+        _require(not problems, f"{len(problems)} problems of the picture, the first: {next(iter(problems), '')}")
+        _require(_equal(batch, before), "drawing a batch changes it")
+        captions.append(picture.caption)
+    return captions[-1]
 
 
 def _poisoned(tensor: Tensor, weights: Tensor) -> Tensor:

@@ -9,8 +9,10 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from perfbench.api.picture import Picture
 from perfbench.api.workload import Batch, BatchNormMode, LossSums, LossType, ParameterRole, Shard, TrainStream
 from perfbench.data.classification import (
+    classification_picture,
     classification_sums,
     finished_classification,
     roles_by_module,
@@ -95,3 +97,7 @@ class ImageWorkload(ABC):
         for module in model.modules():
             if isinstance(module, nn.BatchNorm2d):
                 module.momentum = _MOMENTUM if mode is BatchNormMode.UPDATE else 0.0
+
+    def picture(self, model: nn.Module, batch: Batch) -> Picture:
+        """Return images with their labels and wrong predictions."""
+        return classification_picture(model, batch)
