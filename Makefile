@@ -89,7 +89,7 @@ arch: setup ## import contracts, and the rules that tests/architecture holds
 check: lint types arch test ## all of the above: exactly what CI does
 
 ##@ Benchmark
-.PHONY: bench-harness bench-loader bench-embedding bench-score
+.PHONY: bench-harness bench-loader bench-embedding bench-score bench-shampoo
 bench-harness: environment ## time per step in the engine over a bare loop, in one run
 	@$(ONE_THREAD) $(BIN)/python benchmarks/harness.py $(ARGS)
 
@@ -102,6 +102,9 @@ bench-embedding: ## nn.Embedding against torchrec under torch.compile (installs 
 
 bench-score: environment ## scoring the published logs and 100,000 synthetic trials
 	@$(BIN)/python benchmarks/score.py $(ARGS)
+
+bench-shampoo: environment ## blocks, bytes, communication and step time of shampoo at full scale's shapes
+	@$(ONE_THREAD) PYTHONPATH=. $(BIN)/python benchmarks/shampoo.py $(ARGS)
 
 ##@ Slurm on this machine
 .PHONY: slurm-up slurm-down
