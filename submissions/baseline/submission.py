@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import Field
 
 from perfbench.api import GradientSubmission, TrainingContext
-from perfbench.api.optim import NAdamW
+from perfbench.api.optim import FirstMoment, MomentCorrection, NAdamW
 from perfbench.api.schedules import WarmupCosine
 from perfbench.spec.base import Spec
 
@@ -22,7 +22,13 @@ class Hyperparameters(Spec):
     dropout_rate: float = Field(ge=0, lt=1)
 
 
-def build(context: TrainingContext, hyperparameters: Hyperparameters) -> GradientSubmission:
+class Options(Spec):
+    """Behaviours as run or as intended."""
+
+    first_moment: MomentCorrection = MomentCorrection.AS_RUN
+
+
+def build(context: TrainingContext, hyperparameters: Hyperparameters, *, options: Options) -> GradientSubmission:
     """Return NAdamW; weight decay acts on every parameter, as in the competition."""
     point = hyperparameters
     optimizer = NAdamW(
@@ -30,6 +36,7 @@ def build(context: TrainingContext, hyperparameters: Hyperparameters) -> Gradien
         lr=point.learning_rate,
         betas=(1 - point.one_minus_beta1, point.beta2),
         weight_decay=point.weight_decay,
+        first_moment=FirstMoment(correction=options.first_moment),
     )
     schedule = WarmupCosine(
         peak=point.learning_rate,

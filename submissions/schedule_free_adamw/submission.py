@@ -42,6 +42,9 @@ class Options(Spec):
     plain rate."""
     second_moment: Behaviour
     """As run: bfloat16. As intended: float32."""
+    batch_norm: Behaviour
+    """As run: statistics are collected at the gradient point. As intended: at the average that is evaluated, by a
+    forward pass of its own in every step."""
 
 
 def build(context: TrainingContext, hyperparameters: Hyperparameters, *, options: Options) -> ScheduleFreeSubmission:
@@ -62,6 +65,7 @@ def build(context: TrainingContext, hyperparameters: Hyperparameters, *, options
         schedule=WarmupConstant(peak=point.learning_rate, warmup=warmup, lowest=EPSILON),
         label_smoothing=point.label_smoothing,
         dropout_rate=point.dropout_rate,
+        has_statistics_pass=None if options.batch_norm is Behaviour.AS_RUN else lambda _: True,
     )
 
 

@@ -40,16 +40,27 @@ class Options(Spec):
     plain rate."""
     second_moment: Behaviour
     """As run: bfloat16. As intended: float32."""
+    batch_norm: Behaviour
+    """As run: statistics are collected at the gradient point. As intended: at the average that is evaluated, by a
+    forward pass of its own in every step."""
 
 
 class SelfTuning(ScheduleFreeSubmission):
     """Schedule-Free AdamW that looks at each new evaluation and starts again where training has diverged."""
 
-    def __init__(self, context: TrainingContext, optimizer: ScheduleFreeAdamW, *, warmup: int) -> None:
+    def __init__(
+        self, context: TrainingContext, optimizer: ScheduleFreeAdamW, *, warmup: int, has_statistics_pass: bool
+    ) -> None:
         self._warmup = warmup
         self._rate_factor = 1.0
         self._num_updates_at_restart = 0
-        super().__init__(context, optimizer, schedule=self._rate, label_smoothing=LABEL_SMOOTHING)
+        super().__init__(
+            context,
+            optimizer,
+            schedule=self._rate,
+            label_smoothing=LABEL_SMOOTHING,
+            has_statistics_pass=(lambda _: True) if has_statistics_pass else None,
+        )
         self._initial = [host_copy(parameter.detach()) for parameter in context.model.parameters()]
         self._num_measurements_seen = 0
 
@@ -123,4 +134,9 @@ def build(context: TrainingContext, *, options: Options) -> SelfTuning:
             second_moment_dtype=torch.bfloat16 if is_moment_as_run else torch.float32,
         ),
     )
-    return SelfTuning(context, optimizer, warmup=int(WARMUP_FACTOR * context.step_hint))
+    return SelfTuning(
+        context,
+        optimizer,
+        warmup=int(WARMUP_FACTOR * context.step_hint),
+        has_statistics_pass=options.batch_norm is Behaviour.AS_INTENDED,
+    )
