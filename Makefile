@@ -98,7 +98,7 @@ check: lint types arch test ## all of the above: exactly what CI does
 # Without WORKLOAD on the command line a benchmark of all workloads measures all.
 CHOSEN = $(if $(filter file,$(origin WORKLOAD)),,'$(WORKLOAD)')
 
-.PHONY: bench-harness bench-data bench-step bench-decode bench-loader bench-embedding bench-score mini-board
+.PHONY: bench-harness bench-data bench-step bench-decode bench-loader bench-embedding bench-score bench-shampoo mini-board
 bench-harness: environment ## time per step in the engine over a bare loop, in one run
 	@$(ONE_THREAD) $(BIN)/python benchmarks/harness.py $(ARGS)
 
@@ -123,6 +123,9 @@ bench-score: environment ## scoring the published logs and 100,000 synthetic tri
 
 mini-board: environment ## which submission reaches which mini target, into docs/mini-board.md
 	@$(ONE_THREAD) $(BIN)/python benchmarks/mini_board.py $(ARGS)
+
+bench-shampoo: environment ## blocks, bytes, communication and step time of shampoo at full scale's shapes
+	@$(ONE_THREAD) PYTHONPATH=. $(BIN)/python benchmarks/shampoo.py $(ARGS)
 
 ##@ Slurm on this machine
 .PHONY: slurm-up slurm-down

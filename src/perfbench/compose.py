@@ -2,8 +2,9 @@
 
 1. Group choices (``workload=criteo``, ``scale=mini``) are composed by Hydra from ``configs/``. A submission that does
    not take part in the default ruleset brings its own, unless one is chosen.
-2. The workload's section for the chosen scale and data set is laid over what all scales share.
-   A submission may also be a path (``submission=/path/to/mine``): its ``submission.yaml`` is read instead.
+2. The workload's section for the chosen scale and data set is laid over what all scales share; over that, the budget
+   that the ruleset grants it, if any. A submission may also be a path (``submission=/path/to/mine``): its
+   ``submission.yaml`` is read instead.
 3. Value overrides (``seed=3``, ``workload.params.x=1``) are set; a key that does not exist is set too, so that the
    typed reading below reports every mistake at once, with its path and the nearest valid name.
 """
@@ -28,7 +29,7 @@ from perfbench.registry import repository_root, workload_families
 from perfbench.spec.run import RunSpec
 from perfbench.spec.submission import SubmissionSpec
 from perfbench.spec.suite import Selection, Suite
-from perfbench.spec.workload import WorkloadSpec
+from perfbench.spec.workload import ScaleName, WorkloadSpec
 
 _AXES = ("workload", "submission", "study")
 """What a sweep may take several of."""
@@ -99,7 +100,7 @@ def compose_sweep(overrides: Sequence[str] = ()) -> list[RunSpec]:
     if max(len(workloads), len(submissions)) <= 1:
         return [base.model_copy(update={"study": study}) for study in studies]
     chosen_workloads, chosen_submissions = _alternatives(
-        workloads or [base.workload.name], submissions or [base.submission.name], rest, scale=base.scale.name.value
+        workloads or [base.workload.name], submissions or [base.submission.name], rest, base=base
     )
     return [
         base.model_copy(update={"workload": workload, "submission": submission, "study": study})
@@ -163,7 +164,7 @@ def _studies(asked: Sequence[str], base: RunSpec) -> list[int]:
 
 
 def _alternatives(
-    workloads: Sequence[str], submissions: Sequence[str], rest: Sequence[Override], *, scale: str
+    workloads: Sequence[str], submissions: Sequence[str], rest: Sequence[Override], *, base: RunSpec
 ) -> tuple[list[WorkloadSpec], list[SubmissionSpec]]:
     """Compose all workloads and submissions in a single pass, each in a corner of its own."""
     for group, names in (("workload", workloads), ("submission", submissions)):
@@ -180,8 +181,9 @@ def _alternatives(
         OmegaConf.set_struct(config, value=False)
         found: dict[str, list[dict[str, Any]]] = {"workload": [], "submission": []}
         for name in workloads:
-            at_scale = _at_scale(config.all_workloads[name], scale=scale, dataset=dataset)
-            found["workload"].append(_with_values(at_scale, "workload.", values))
+            at_scale = _at_scale(config.all_workloads[name], scale=base.scale.name.value, dataset=dataset)
+            budgeted = _with_budget(at_scale, base.ruleset.model_dump(mode="json")["full_scale_budgets"])
+            found["workload"].append(_with_values(budgeted, "workload.", values))
         for name in submissions:
             chosen = outside[name] if name in outside else config.all_submissions[name]
             found["submission"].append(_with_values(chosen, "submission.", values))
@@ -216,7 +218,8 @@ def _composed(overrides: Sequence[str]) -> dict[str, Any]:
         with initialize_config_dir(str(config_folder()), version_base="1.3"):
             config = _chosen_config(chosen)
         OmegaConf.set_struct(config, value=False)
-        config.workload = _at_scale(config.workload, scale=config.scale.name, dataset=dataset)
+        at_scale = _at_scale(config.workload, scale=config.scale.name, dataset=dataset)
+        config.workload = _with_budget(at_scale, config.ruleset.get("full_scale_budgets", {}))
         for key, value in values.items():
             OmegaConf.update(config, key, value, force_add=True, merge=False)
         return cast("dict[str, Any]", OmegaConf.to_container(config, resolve=True, throw_on_missing=True))
@@ -306,3 +309,10 @@ def _at_scale(workload: DictConfig, *, scale: str, dataset: str | None) -> DictC
         )
     merged = OmegaConf.merge(workload, section, datasets[name], {"dataset": name, "scale": scale})
     return cast("DictConfig", merged)
+
+
+def _with_budget(workload: DictConfig, budgets: Mapping[str, Any]) -> DictConfig:
+    """Lay the budget that the rules grant the workload's family at full scale over its own."""
+    if workload.scale != ScaleName.FULL.value or workload.family not in budgets:
+        return workload
+    return cast("DictConfig", OmegaConf.merge(workload, budgets[workload.family]))

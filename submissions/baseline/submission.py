@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 from perfbench.api import GradientSubmission, TrainingContext
-from perfbench.api.optim import AdamPoint, NAdamW
+from perfbench.api.optim import AdamPoint, FirstMoment, MomentCorrection, NAdamW
 from perfbench.api.schedules import WarmupCosine
+from perfbench.spec.base import Spec
 
 
 class Hyperparameters(AdamPoint):
     """One point of the search space, named as in the competition."""
 
 
-def build(context: TrainingContext, hyperparameters: Hyperparameters) -> GradientSubmission:
+class Options(Spec):
+    """Behaviours as run or as intended."""
+
+    first_moment: MomentCorrection = MomentCorrection.AS_RUN
+
+
+def build(context: TrainingContext, hyperparameters: Hyperparameters, *, options: Options) -> GradientSubmission:
     """Return NAdamW; weight decay acts on every parameter, as in the competition."""
     point = hyperparameters
     optimizer = NAdamW(
@@ -19,6 +26,7 @@ def build(context: TrainingContext, hyperparameters: Hyperparameters) -> Gradien
         lr=point.learning_rate,
         betas=point.betas,
         weight_decay=point.weight_decay,
+        first_moment=FirstMoment(correction=options.first_moment),
     )
     schedule = WarmupCosine(
         peak=point.learning_rate,

@@ -9,7 +9,7 @@ from typing import Literal
 import torch
 
 from perfbench.api import Batch, GradientSubmission, StateDict, StepReport, TrainingComplete, TrainingContext
-from perfbench.api.optim import NAdamW
+from perfbench.api.optim import FirstMoment, MomentCorrection, NAdamW
 from perfbench.api.schedules import WarmupCosine
 from perfbench.spec.base import Spec
 
@@ -63,6 +63,7 @@ class Options(Spec):
 
     label_smoothing: Literal["none", "listed"] = "none"
     """Without, as run (the entry asked a dictionary for an attribute), or what its points list."""
+    first_moment: MomentCorrection = MomentCorrection.AS_RUN
 
 
 class Sequential(GradientSubmission):
@@ -118,6 +119,7 @@ class Sequential(GradientSubmission):
                 lr=point.learning_rate,
                 betas=(1 - point.one_minus_beta1, point.beta2),
                 weight_decay=point.weight_decay,
+                first_moment=FirstMoment(correction=self._options.first_moment),
             )
         ]
         self.schedule = lambda k: cosine(k - first_update)

@@ -16,4 +16,10 @@ class Options(FirstEntryOptions):
 
 def build(context: TrainingContext, hyperparameters: Hyperparameters, *, options: Options) -> ScheduleFreeSubmission:
     """Return Schedule-Free AdamW with the entry's choices."""
-    return tuned_schedule_free(context, hyperparameters, options.variant(), horizon=context.step_hint)
+    return tuned_schedule_free(
+        context,
+        hyperparameters,
+        options.variant(),
+        horizon=context.step_hint,
+        has_statistics_pass=options.statistics_pass(),
+    )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from perfbench.api import Batch, StateDict, StepReport, TrainingContext
 from perfbench.api.optim import (
     EPSILON,
@@ -32,11 +34,24 @@ class Options(FirstEntryOptions):
 class SelfTuning(ScheduleFreeSubmission):
     """Schedule-Free AdamW that looks at each new evaluation and starts again where training has diverged."""
 
-    def __init__(self, context: TrainingContext, optimizer: ScheduleFreeAdamW, *, warmup: int) -> None:
+    def __init__(
+        self,
+        context: TrainingContext,
+        optimizer: ScheduleFreeAdamW,
+        *,
+        warmup: int,
+        has_statistics_pass: Callable[[int], bool] | None,
+    ) -> None:
         self._warmup = warmup
         self._rate_factor = 1.0
         self._num_updates_at_restart = 0
-        super().__init__(context, optimizer, schedule=self._rate, label_smoothing=LABEL_SMOOTHING)
+        super().__init__(
+            context,
+            optimizer,
+            schedule=self._rate,
+            label_smoothing=LABEL_SMOOTHING,
+            has_statistics_pass=has_statistics_pass,
+        )
         self._initial = [host_copy(parameter.detach()) for parameter in context.model.parameters()]
         self._num_measurements_seen = 0
 
@@ -103,4 +118,9 @@ def build(context: TrainingContext, *, options: Options) -> SelfTuning:
         weight_decay=WEIGHT_DECAY,
         variant=options.variant(),
     )
-    return SelfTuning(context, optimizer, warmup=int(WARMUP_FACTOR * context.step_hint))
+    return SelfTuning(
+        context,
+        optimizer,
+        warmup=int(WARMUP_FACTOR * context.step_hint),
+        has_statistics_pass=options.statistics_pass(),
+    )

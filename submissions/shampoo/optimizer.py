@@ -81,6 +81,11 @@ class DistributedShampoo(Optimizer):
             if owner == rank
         ]
 
+    @property
+    def buffer_bytes(self) -> int:
+        """Size of the buffer that a step gathers from all ranks; 0 on one rank."""
+        return self._exchange.num_bytes
+
     @overload
     def step(self, closure: None = None) -> None: ...
     @overload

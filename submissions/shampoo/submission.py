@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Mapping
+from enum import StrEnum
 from typing import ClassVar
 
 from pydantic import Field
+from torch import nn
 
 from perfbench.api import Batch, GradientSubmission, StepReport, TrainingContext
+from perfbench.api.horizon import AfterHorizon, warmup_cosine
 from perfbench.api.optim.blocking import Blocking
-from perfbench.api.schedules import WarmupPeriodicCosine
+from perfbench.api.workload import Shard
 from perfbench.spec.base import Spec
 from submissions.shampoo.optimizer import DistributedShampoo
 from submissions.shampoo.settings import Grafting, ShampooSettings
 
 LARGE_DIMENSION = 1_000_000
-"""Parameters with a dimension of at least this are updated by the Adam graft alone, as in the competition."""
+"""Parameters with a dimension of at least this are updated by a graft alone, as in the competition."""
 LARGE_BLOCK_ROWS = 524_288
 
 
@@ -35,8 +40,24 @@ class Hyperparameters(Spec):
     step_hint_factor: float = Field(gt=0)
 
 
+class LargeTableGraft(StrEnum):
+    """How parameters are updated that are too large for Shampoo."""
+
+    ADAM = "adam"
+    """As run: the Adam graft, whatever the point's, so that a rate meant for SGD's lengths takes Adam's steps."""
+    OF_POINT = "of_point"
+    """As intended: the point's graft, as everywhere else."""
+
+
+class Options(Spec):
+    """Behaviours as run or as intended."""
+
+    after_horizon: AfterHorizon
+    large_table_graft: LargeTableGraft
+
+
 class Shampoo(GradientSubmission):
-    """Two instances: Shampoo, and its Adam graft for parameters that are too large for it."""
+    """Two instances: Shampoo, and its graft alone for parameters that are too large for it."""
 
     state_is_sharded: ClassVar[bool] = True
 
@@ -52,27 +73,15 @@ class Shampoo(GradientSubmission):
         )
 
 
-def build(context: TrainingContext, hyperparameters: Hyperparameters) -> Shampoo:
+def build(context: TrainingContext, hyperparameters: Hyperparameters, *, options: Options) -> Shampoo:
     """Return Shampoo for one point; weight decay acts on every parameter, as in the competition."""
-    point, shard = hyperparameters, context.shard
-    named = dict(context.model.named_parameters())
-    large = {name: p for name, p in named.items() if max(p.shape, default=1) >= LARGE_DIMENSION}
-    ordinary = {name: p for name, p in named.items() if name not in large}
-    optimizers = [
-        DistributedShampoo(
-            chosen,
-            _settings(point, is_large=chosen is large),
-            lr=point.learning_rate,
-            rank=shard.rank,
-            num_ranks=shard.num_ranks,
-        )
-        for chosen in (ordinary, large)
-        if chosen
-    ]
-    schedule = WarmupPeriodicCosine(
-        peak=point.learning_rate,
+    point = hyperparameters
+    optimizers = instances(dict(context.model.named_parameters()), point, options, shard=context.shard)
+    schedule = warmup_cosine(
+        point.learning_rate,
         horizon=point.step_hint_factor * context.step_hint,
-        warmup=int(point.warmup_factor * point.step_hint_factor * context.step_hint),
+        warmup_factor=point.warmup_factor,
+        after=options.after_horizon,
     )
     return Shampoo(
         context,
@@ -83,15 +92,36 @@ def build(context: TrainingContext, hyperparameters: Hyperparameters) -> Shampoo
     )
 
 
-def _settings(point: Hyperparameters, *, is_large: bool) -> ShampooSettings:
+def instances(
+    parameters: Mapping[str, nn.Parameter], point: Hyperparameters, options: Options, *, shard: Shard
+) -> list[DistributedShampoo]:
+    """Return one optimizer for the parameters of ordinary size and one for large ones, where there are any."""
+    large = {name: p for name, p in parameters.items() if max(p.shape, default=1) >= LARGE_DIMENSION}
+    ordinary = {name: p for name, p in parameters.items() if name not in large}
+    return [
+        DistributedShampoo(chosen, settings, lr=point.learning_rate, rank=shard.rank, num_ranks=shard.num_ranks)
+        for chosen, settings in ((ordinary, _settings(point)), (large, _large_settings(point, options)))
+        if chosen
+    ]
+
+
+def _settings(point: Hyperparameters) -> ShampooSettings:
     return ShampooSettings(
         beta1=1 - point.one_minus_beta1,
         beta2=1 - point.one_minus_beta2,
         weight_decay=point.weight_decay,
-        grafting=Grafting.ADAM if is_large else point.grafting_type,
+        grafting=point.grafting_type,
         use_nadam=point.use_nadam,
         momentum=0.0 if point.one_minus_momentum is None else 1 - point.one_minus_momentum,
         inv_root_override=point.inv_root_override,
-        blocking=Blocking(max_dimension=LARGE_BLOCK_ROWS if is_large else 1024),
-        is_preconditioned=not is_large,
+    )
+
+
+def _large_settings(point: Hyperparameters, options: Options) -> ShampooSettings:
+    is_as_run = options.large_table_graft is LargeTableGraft.ADAM
+    return dataclasses.replace(
+        _settings(point),
+        grafting=Grafting.ADAM if is_as_run else point.grafting_type,
+        blocking=Blocking(max_dimension=LARGE_BLOCK_ROWS),
+        is_preconditioned=False,
     )

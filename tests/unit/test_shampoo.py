@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 from typing import Any
 
 import pytest
@@ -287,6 +288,43 @@ def test_bookkeeping_equals_the_competition_s() -> None:
     assert [tuple(block.shape) for block in blocks] == [(1024, 1024), (1024, 1024)]
     table = Blocking(max_dimension=524_288)
     assert table.num_blocks((4_194_304, 128)) == 8
+
+
+@pytest.mark.parametrize(
+    ("shape", "published"),
+    [
+        ((1024, 1024), 4),
+        ((1000, 2048), 4),
+        ((1536, 384), 5.4),
+        ((512, 512, 3, 3), 0.44),
+        ((64, 3, 7, 7), 8.4),
+        ((384,), 2 * 384),
+    ],
+)
+def test_factors_and_roots_take_what_is_published_for_the_competition_s_entry(  # 2.1.8
+    shape: tuple[int, ...], published: float
+) -> None:
+    chosen = settings(blocking=Blocking(max_dimension=1024))
+    optimizer = DistributedShampoo({"w": nn.Parameter(torch.empty(shape, device="meta"))}, chosen, lr=0.1)
+
+    tensors = [(name, t) for block in optimizer.state_dict()["blocks"].values() for name, t in block.items()]
+    matrices = sum(tensor.numel() for name, tensor in tensors if name.startswith(("factor", "root")))
+    others = sum(tensor.numel() for name, tensor in tensors if name in ("filtered", "second"))
+
+    assert matrices / math.prod(shape) == pytest.approx(published, rel=0.02)
+    assert others == 2 * math.prod(shape)
+    assert optimizer.buffer_bytes == 0
+
+
+def test_the_buffer_of_several_ranks_holds_all_blocks_and_what_the_fullest_has_more_than_others() -> None:
+    # C50: 64, 128 and 256 bytes on rank 1, 512 (from 500) on rank 0; a slice is as long as the fullest: 500 bytes.
+    sizes = {"a": 32, "b": 16, "c": 125, "d": 64}
+    parameters = {name: nn.Parameter(torch.empty(size, device="meta")) for name, size in sizes.items()}
+
+    optimizer = DistributedShampoo(parameters, settings(), lr=0.1, rank=1, num_ranks=2)
+
+    assert list(optimizer.state_dict()["blocks"]) == ["a/0", "b/0", "d/0"]
+    assert optimizer.buffer_bytes == 2 * 500
 
 
 def test_blocks_share_memory_with_their_parameter_and_cover_it() -> None:

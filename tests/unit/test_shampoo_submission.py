@@ -36,9 +36,10 @@ class HugeTable(TinyProblem):
         return (outputs - targets).square()[:, 0]
 
 
-def rehearsal_of(problem: TinyProblem, *, point: int) -> Rehearsal:
+def rehearsal_of(problem: TinyProblem, *, point: int, **options: str) -> Rehearsal:
     """Return a run of the competition's point, counted from 1."""
     spec = compose_submission("shampoo")
+    spec = spec.model_copy(update={"options": {**spec.options, **options}})
     space = cast("PointSpace", spec.search_space)
     build = submission_builder(spec, space.points[point - 1])
     return Rehearsal(build, problem, seed=0, step_hint=STEP_HINT)
@@ -63,6 +64,24 @@ def test_a_table_with_a_million_rows_gets_the_adam_graft_alone_whatever_the_poin
     assert blocks["0.weight/0"]["second"].shape == (524_288,)
 
 
+def test_large_tables_may_have_the_points_graft() -> None:
+    rehearsal = rehearsal_of(HugeTable(), point=3, large_table_graft="of_point")
+    before = rehearsal.weights()["0.weight"]
+
+    _, large = optimizers_of(rehearsal)
+    rehearsal.train(until=2)
+
+    assert large.settings.grafting is Grafting.SGD
+    assert set(large.state_dict()["blocks"]["0.weight/0"]) == {"momentum"}
+    assert not torch.equal(rehearsal.weights()["0.weight"], before)
+
+
+def test_where_the_points_graft_is_adam_large_tables_have_it_either_way() -> None:
+    _, large = optimizers_of(rehearsal_of(HugeTable(), point=1, large_table_graft="of_point"))
+
+    assert large.settings.grafting is Grafting.ADAM
+
+
 def test_the_table_is_trained_at_the_rate_of_the_point() -> None:
     rehearsal = rehearsal_of(HugeTable(), point=1)
     before = rehearsal.weights()
@@ -85,6 +104,16 @@ def test_the_second_points_rate_rises_again_after_its_horizon() -> None:
     assert schedule is not None
     assert schedule(30) < 1e-15
     assert schedule(STEP_HINT - 1) > 0.0005
+
+
+def test_the_second_points_rate_may_stay_at_zero_after_its_horizon() -> None:
+    as_run = cast("Shampoo", rehearsal_of(TinyRegression(), point=2).submission).schedule
+    as_intended = cast("Shampoo", rehearsal_of(TinyRegression(), point=2, after_horizon="stays_at_zero").submission)
+
+    assert as_run is not None
+    assert as_intended.schedule is not None
+    assert [as_intended.schedule(k) for k in range(30)] == [as_run(k) for k in range(30)]
+    assert [as_intended.schedule(k) for k in range(30, STEP_HINT)] == [0.0] * 20
 
 
 def test_the_report_counts_roots_that_kept_their_previous_value() -> None:

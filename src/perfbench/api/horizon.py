@@ -1,7 +1,8 @@
-"""The cosine of the self-tuning entries written in PyTorch, and what it does once its horizon is over.
+"""The cosine of the entries written in PyTorch, and what it does once its horizon is over.
 
-Self-tuning has a longer budget than the step hint that these entries plan for. Their cosine is periodic: what ran in
-the competition rises again. That it was meant to stay at zero is an option, not a correction made in silence.
+A horizon may end before training does: it is a part of the step hint, or self-tuning's longer budget goes on after
+it. The cosine is periodic: what ran in the competition rises again. That it was meant to stay at zero is an option,
+not a correction made in silence.
 """
 
 from __future__ import annotations
@@ -29,9 +30,9 @@ def warmup_cosine(peak: float, *, horizon: float, warmup_factor: float, after: A
         warmup_factor: Of the horizon.
         after: What follows.
     """
-    cosine = WarmupPeriodicCosine(peak, horizon=horizon, warmup=int(warmup_factor * horizon))
-
-    def rate(k: int) -> float:
-        return 0.0 if k >= horizon and after is AfterHorizon.STAYS_AT_ZERO else cosine(k)
-
-    return rate
+    return WarmupPeriodicCosine(
+        peak,
+        horizon=horizon,
+        warmup=int(warmup_factor * horizon),
+        rises_again=after is AfterHorizon.RISES_AGAIN,
+    )

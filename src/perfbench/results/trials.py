@@ -111,9 +111,10 @@ class Reading:
 
 def without_duplicates(trials: Iterable[RecordedTrial], complaints: list[Complaint]) -> list[RecordedTrial]:
     """Keep the first trial of each name and setting, sorted; complain about the others."""
-    kept: dict[tuple[str, str, TrialKey], RecordedTrial] = {}
+    kept: dict[tuple[str, str, str, TrialKey], RecordedTrial] = {}
     for trial in trials:
-        name = (trial.spec.scale.name, trial.spec.ruleset.kind, trial.key)
+        ruleset = trial.spec.ruleset
+        name = (trial.spec.scale.name, ruleset.kind, ruleset.version, trial.key)
         if name in kept:
             complaints.append(Complaint(trial.path, f"left out: {trial.key} is also in {kept[name].path}"))
         else:

@@ -150,13 +150,19 @@ def attempts_are_counted(trial: RecordedTrial) -> Iterator[Finding]:
 
 
 def seeds_differ(trials: Sequence[RecordedTrial]) -> Iterator[Finding]:
-    """No two trials of a submission on a workload share a seed: repetition is what studies are for."""
-    seen: dict[tuple[str, str, int], RecordedTrial] = {}
+    """No two trials of a submission on a workload share a seed under one ruleset: studies are for repetition."""
+    seen: dict[tuple[str, str, str, int], RecordedTrial] = {}
     for trial in trials:
-        place = (trial.key.submission, f"{trial.key.workload} {trial.spec.scale.name}", trial.spec.trial_seed)
+        where = f"{trial.key.workload} {trial.spec.scale.name}"
+        place = (trial.key.submission, where, _rules(trial), trial.spec.trial_seed)
         if place in seen:
             yield Finding("seed", trial.path, f"the same seed as {seen[place].path}: not a repetition")
         seen.setdefault(place, trial)
+
+
+def _rules(trial: RecordedTrial) -> str:
+    """Return which rules a trial ran under: those of others have studies and seeds of their own."""
+    return f"{trial.spec.ruleset.kind} {trial.spec.ruleset.version}"
 
 
 def environments_agree(trials: Sequence[RecordedTrial]) -> Iterator[Finding]:
@@ -208,10 +214,10 @@ _ENVIRONMENT: dict[str, Callable[[RecordedTrial], str]] = {
 
 def trials_are_complete(trials: Sequence[RecordedTrial]) -> Iterator[Finding]:
     """Every submission ran every trial of every study on every workload that it was started on."""
-    cells: dict[tuple[str, str, str], list[RecordedTrial]] = defaultdict(list)
+    cells: dict[tuple[str, str, str, str], list[RecordedTrial]] = defaultdict(list)
     for trial in trials:
-        cells[trial.key.submission, trial.key.workload, trial.spec.scale.name].append(trial)
-    for (submission, workload, scale), members in cells.items():
+        cells[trial.key.submission, trial.key.workload, trial.spec.scale.name, _rules(trial)].append(trial)
+    for (submission, workload, scale, _), members in cells.items():
         ruleset = members[0].spec.ruleset
         expected = {
             (study, number) for study in range(ruleset.num_studies) for number in range(1, ruleset.num_trials + 1)

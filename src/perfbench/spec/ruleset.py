@@ -32,6 +32,14 @@ class ScoringRule(Spec):
     """Used by ``grid`` integration only."""
 
 
+class WorkloadBudget(Spec):
+    """What rules grant a workload instead of its own budget."""
+
+    step_hint: int = Field(ge=1)
+    max_submission_time_s: float = Field(gt=0)
+    """Before the ruleset's factor."""
+
+
 class _RulesetBase(Spec):
     version: str
     source: str
@@ -42,6 +50,9 @@ class _RulesetBase(Spec):
     """Multiplies the workload's time budget."""
     step_cap_factor: float | None = Field(gt=0)
     """Multiplies the workload's step hint to a limit on steps; ``null`` for none."""
+    full_scale_budgets: dict[str, WorkloadBudget] = Field(default_factory=dict)
+    """By family, for it and its variants at full scale; others keep their own. Laid over the workload when a request is
+    composed."""
     compile: CompileRule
     evaluated_splits: tuple[Split, ...] = Field(min_length=1)
     scoring: ScoringRule

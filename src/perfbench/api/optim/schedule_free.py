@@ -231,6 +231,13 @@ class FirstEntryOptions(Spec):
     plain rate."""
     second_moment: Behaviour
     """As run: bfloat16. As intended: float32."""
+    batch_norm: Behaviour
+    """As run: statistics are collected at the gradient point. As intended: at the average that is evaluated, by a
+    forward pass of its own in every step."""
+
+    def statistics_pass(self) -> Callable[[int], bool] | None:
+        """Return in which steps a forward pass of its own collects batch-norm statistics."""
+        return None if self.batch_norm is Behaviour.AS_RUN else lambda _: True
 
     def variant(self) -> ScheduleFreeVariant:
         """Return the entry's choices."""
