@@ -129,7 +129,7 @@ def test_the_console_stays_empty_and_every_figure_is_drawn(page: Path, browser: 
     assert browser.run(count.format(".curves svg")) == 2
     assert browser.run(count.format(".curves path.curve")) == 2 * 3 * 3 + 2
     assert browser.run(count.format(".pairs rect.box")) == 9
-    assert browser.run(count.format(".accounting rect.box")) == 6 * 6
+    assert browser.run(count.format(".accounting rect.box")) == 7 * 6
     assert browser.run("return document.documentElement.scrollWidth <= window.innerWidth")
     assert browser.run("return [...document.querySelectorAll('path.curve')].every((one) => !/NaN/.test(one.outerHTML))")
 

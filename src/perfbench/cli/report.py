@@ -57,6 +57,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _pictures(boards: list[ReportedBoard], recorded: tuple[RecordedTrial, ...]) -> dict[str, bytes]:
+    from perfbench.scoring.accounting import time_accounting
     from perfbench.scoring.files import slug
     from perfbench.scoring.plot import (
         accounting_figure,
@@ -66,7 +67,7 @@ def _pictures(boards: list[ReportedBoard], recorded: tuple[RecordedTrial, ...]) 
         heat_figure,
         profile_figure,
     )
-    from perfbench.scoring.report_data import curves, time_accounting
+    from perfbench.scoring.report_data import curves
 
     made = {}
     for one in boards:

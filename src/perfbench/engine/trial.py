@@ -35,6 +35,7 @@ from perfbench.spec.result import (
     Diverged,
     Measurement,
     Phase,
+    PhaseTimes,
     Resumed,
     TargetReached,
     TrialResult,
@@ -115,7 +116,7 @@ class TrialLoop:
             device=device,
             measurements=MeasurementsView(self._measurements),
         )
-        self._only_batches = only_batches(self._parts.batches)
+        self._only_batches = only_batches(self._clock.data_wait.timed(self._parts.batches))
         self._reports = KeptReports()
         self._run_ahead = RunAheadLimit(device)
         self._trace_steps = frozenset(trial.trace_steps)
@@ -136,6 +137,9 @@ class TrialLoop:
         with Heartbeat(self._read_pulse, lambda reading: self._recorder.telemetry("pulse", reading)):
             self._restore()
             self._compile()
+            gc.collect()
+            gc.freeze()
+            gc.disable()  # collected between segments instead: a pause inside a step would be scored
             self._timetable = Timetable(
                 self._clock,
                 self._trial.evaluation,
@@ -143,9 +147,6 @@ class TrialLoop:
                 checkpoint_period_s=self._trial.scale.checkpoint_period_s,
                 max_steps=self._trial.max_steps,
             )
-            gc.collect()
-            gc.freeze()
-            gc.disable()  # collected between segments instead: a pause inside a step would be scored
             try:
                 ending = self._train_to_end()
             finally:
@@ -154,6 +155,10 @@ class TrialLoop:
                 self._parts.batches.close()
                 self._pulse = "ended"
         return self._result(ending) if ending is not None else None
+
+    def count_start_up(self, seconds: float) -> None:
+        """Count what the process did before there was a loop as idle: every second is on an account."""
+        self._clock.carry(PhaseTimes(idle=seconds))
 
     def _train_to_end(self) -> Ending | None:
         while True:

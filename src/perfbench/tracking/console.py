@@ -14,7 +14,17 @@ from rich.table import Table
 from rich.text import Text
 
 from perfbench.results.store import TrialFolder
-from perfbench.spec.result import BudgetSpent, Completed, Crashed, Diverged, Measurement, TargetReached, TrialResult
+from perfbench.spec.result import (
+    EVAL_SHARE_LIMIT,
+    BudgetSpent,
+    Completed,
+    Crashed,
+    Diverged,
+    Measurement,
+    PhaseTimes,
+    TargetReached,
+    TrialResult,
+)
 from perfbench.spec.run import TrialSpec
 from perfbench.tracking.follow import Follower, Progress
 
@@ -133,18 +143,26 @@ def summary(trial: TrialSpec, result: TrialResult, folder: TrialFolder) -> Group
     table.add_row(
         "steps", f"{result.num_steps:,}, {result.num_measurements} evaluations, {result.num_attempts} attempt(s)"
     )
-    phases = result.phases
-    wall_s = phases.wall_s()
-    accounted = ", ".join(
-        f"{name} {seconds:.1f} s" for name, seconds in phases.model_dump().items() if seconds >= _SHOWN_FROM_S
-    )
-    table.add_row("wall time", f"{wall_s:.1f} s: {accounted}")
+    table.add_row("wall time", _accounted(result.phases))
+    share = result.phases.eval_share()
+    if share > EVAL_SHARE_LIMIT:
+        more = f"evaluation takes {share:.0%} of training and evaluation, more than {EVAL_SHARE_LIMIT:.0%}"
+        table.add_row("warning", Text(more, "yellow"))
     if result.num_recompiles_after_warmup:
         table.add_row("warning", Text(f"{result.num_recompiles_after_warmup} recompilation(s) on the clock", "yellow"))
     if not result.scorable:
         table.add_row("note", Text("evaluated by steps: never scored", "yellow"))
     table.add_row("files", str(folder.path))
     return Group(Text(trial.label(), style="bold"), table)
+
+
+def _accounted(phases: PhaseTimes) -> str:
+    """Return the wall time and what it went into; waiting for data is shown as a part of the scored phase."""
+    shown = {name: s for name, s in phases.model_dump(exclude={"data_wait"}).items() if s >= _SHOWN_FROM_S}
+    parts = [f"{name} {seconds:.1f} s" for name, seconds in shown.items()]
+    if "scored" in shown and phases.data_wait >= _SHOWN_FROM_S:
+        parts[list(shown).index("scored")] += f" ({phases.data_wait:.1f} s of it waiting for data)"
+    return f"{phases.wall_s():.1f} s: {', '.join(parts)}"
 
 
 def _outcome_text(result: TrialResult, trial: TrialSpec) -> Text:
