@@ -19,6 +19,8 @@ VERBS = {
     "score": "turn trial folders into a leaderboard",
     "report": "write a leaderboard as one self-contained page, with its figures",
     "verify": "look for what makes trial folders incomparable or incomplete",
+    "sync": "send trial folders to Weights & Biases, as often as you like: nothing is sent twice",
+    "wandb-dashboard": "make a Weights & Biases report of trial folders, or the same as a local page",
     "export": "write trial folders in the form of the AlgoPerf logs",
     "show": "print the composed, typed configuration; `show workloads`, `show submissions`",
     "check": "check a workload or submission against its contract",
@@ -46,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run_verb(verb: str, arguments: Sequence[str]) -> int:
-    module = importlib.import_module(f"perfbench.cli.{verb}")
+    module = importlib.import_module(f"perfbench.cli.{verb.replace('-', '_')}")
     parser = argparse.ArgumentParser(prog=f"perfbench {verb}", description=VERBS[verb].capitalize() + ".")
     module.add_arguments(parser)
     parsed = parser.parse_args(arguments)

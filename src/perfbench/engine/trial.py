@@ -23,6 +23,7 @@ from perfbench.engine.compiling import num_compiled_graphs
 from perfbench.engine.heartbeat import Heartbeat
 from perfbench.engine.pace import KeptReports, RunAheadLimit
 from perfbench.engine.recorder import Recorder
+from perfbench.engine.resources import Resources
 from perfbench.engine.resume import put_saved, saved_parts
 from perfbench.engine.schedule import Timetable
 from perfbench.engine.team import Flags, Team
@@ -119,6 +120,7 @@ class TrialLoop:
         self._only_batches = only_batches(self._clock.data_wait.timed(self._parts.batches))
         self._reports = KeptReports()
         self._run_ahead = RunAheadLimit(device)
+        self._resources = Resources(device)
         self._trace_steps = frozenset(trial.trace_steps)
         self._step = 0
         self._submission_time_s = 0.0
@@ -134,7 +136,11 @@ class TrialLoop:
         """
         self._attempt = attempt
         self._stop_requested = stop_requested
-        with Heartbeat(self._read_pulse, lambda reading: self._recorder.telemetry("pulse", reading)):
+        pulse = Heartbeat(self._read_pulse, lambda reading: self._recorder.telemetry("pulse", reading))
+        resources = Heartbeat(
+            self._read_resources, lambda reading: self._recorder.telemetry("resources", reading), period_s=10.0
+        )
+        with pulse, resources:
             self._restore()
             self._compile()
             gc.collect()
@@ -259,7 +265,12 @@ class TrialLoop:
         with self._clock.phase(Phase.LOGGING):
             values = self._reports.read(self._team)
             if values:
-                self._recorder.telemetry("steps", values)
+                end = {
+                    "at_step": self._step,
+                    "submission_time_s": round(self._submission_time_s, 6),
+                    "data_wait_s": round(self._clock.data_wait.spent_s(), 6),
+                }
+                self._recorder.telemetry("steps", {**values, **end})
             if self._step in self._trace_steps and self._last_report is not None:
                 digests = trace_step(
                     self._parts.model, self._parts.submission, self._parts.batches, self._last_report.loss
@@ -344,6 +355,11 @@ class TrialLoop:
             "submission_time_s": round(self._submission_time_s + running_s, 3),
             "next_evaluation_s": timetable.seconds_to_next_evaluation() if timetable else None,
         }
+
+    def _read_resources(self) -> Mapping[str, object]:
+        pulse = self._read_pulse()
+        place = {name: pulse[name] for name in ("at_step", "submission_time_s")}
+        return place | self._resources.read()
 
     def _fence(self) -> None:
         if self._device.type == "cuda":
