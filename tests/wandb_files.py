@@ -58,7 +58,12 @@ class OfflineRun:
         match record.WhichOneof("record_type"):
             case "run":
                 run = record.run
-                self.run_id, self.project, self.group, self.job_type = run.run_id, run.project, run.run_group, run.job_type
+                self.run_id, self.project, self.group, self.job_type = (
+                    run.run_id,
+                    run.project,
+                    run.run_group,
+                    run.job_type,
+                )
                 self.tags = list(run.tags)
                 self._update(self.config, run.config.update)
             case "config":

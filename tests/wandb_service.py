@@ -92,7 +92,7 @@ class _Handler(BaseHTTPRequestHandler):
     def log_message(self, format: str, *arguments: Any) -> None:
         """Keep quiet."""
 
-    def do_POST(self) -> None:  # noqa: N802 - the name that http.server calls
+    def do_POST(self) -> None:
         content = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         if self._misbehaves():
             return
@@ -105,10 +105,10 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             self._send({})
 
-    def do_PUT(self) -> None:  # noqa: N802 - the name that http.server calls
+    def do_PUT(self) -> None:
         self.do_POST()
 
-    def do_GET(self) -> None:  # noqa: N802 - the name that http.server calls
+    def do_GET(self) -> None:
         self.do_POST()
 
     def _misbehaves(self) -> bool:

@@ -18,6 +18,7 @@ from perfbench.results.store import TrialFolder
 from perfbench.spec.result import Crashed, FailureReason
 from tests.integration import slurm_cluster, small_criteo
 from tests.integration.slurm_cluster import TestCluster
+from tests.wandb_files import offline_runs
 
 pytestmark = [pytest.mark.slow, pytest.mark.slurm, pytest.mark.xdist_group("slurm"), pytest.mark.timeout(400)]
 
@@ -180,7 +181,7 @@ def test_however_it_is_interrupted_a_trial_ends_as_if_it_had_not_been(
     slow = slow_submission(tmp_path / "slow")
     roots = {way: tmp_path / way.replace(" ", "_") for way in ways}
     for root in roots.values():
-        done = cluster.sweep(root, "submission=baseline", slow, one_trial(), *SLOW)
+        done = cluster.sweep(root, "submission=baseline", slow, one_trial(), *SLOW, "tracking=wandb_offline")
         assert done.returncode == 0, done.stderr
     for way, root in roots.items():
         folder = result_path(root).parent
@@ -204,6 +205,23 @@ def test_however_it_is_interrupted_a_trial_ends_as_if_it_had_not_been(
     for way, root in roots.items():
         cluster.wait_until(result_path(root).exists, f"the trial ends in spite of {way}")
         assert_same_course(result_path(root).parent, uninterrupted)
+    for root in roots.values():
+        assert_one_offline_run(cluster, result_path(root).parent)
+
+
+def assert_one_offline_run(cluster: TestCluster, folder: Path) -> None:
+    """All attempts of a requeued trial are one W&B run, which holds what counts; the mirror ends after the result."""
+    cluster.wait_until(lambda: has_offline_exit(folder), "the mirror has ended the W&B run")
+    (run,) = offline_runs(folder)
+    wanted = [(m.step, m.submission_time_s) for m in TrialFolder(folder).measurements()]
+    shown = [(row["step"], row["submission_time_s"]) for row in run.rows if "validation/loss" in row]
+    assert shown == wanted
+    assert run.run_id == TrialFolder(folder).tracking_id()
+    assert run.summary["outcome"] == "budget_spent"
+
+
+def has_offline_exit(folder: Path) -> bool:
+    return any(run.summary.get("outcome") for run in offline_runs(folder))
 
 
 def assert_same_course(folder: Path, expected: Path) -> None:
