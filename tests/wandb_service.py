@@ -28,6 +28,8 @@ class Service(ThreadingHTTPServer):
         self.history: dict[str, list[dict[str, Any]]] = {}
         """By run: rows in the order in which they came."""
         self.upserts: list[dict[str, Any]] = []
+        self.views: dict[str, dict[str, Any]] = {}
+        """Saved reports."""
         self.mutations: list[dict[str, Any]] = []
         """Every request that changes something, with its variables."""
 
@@ -57,6 +59,14 @@ class Service(ThreadingHTTPServer):
         if "createRunFiles" in query:
             files = [{"name": name, "uploadUrl": f"{self.address}/upload/{name}"} for name in variables["files"]]
             return {"createRunFiles": {"runID": "run", "uploadHeaders": [], "files": files}}
+        if "upsertView" in query:
+            return {"upsertView": {"view": self._save_view(variables), "inserted": True}}
+        if "allViews" in query:
+            edges = [{"node": view, "cursor": view["id"]} for view in self.views.values()]
+            page = {"endCursor": None, "hasNextPage": False}
+            return {"project": {"allViews": {"edges": edges, "pageInfo": page}}}
+        if "createProject" in query or "upsertModel" in query:
+            return {"upsertModel": {"project": project, "model": project, "inserted": True}}
         viewer = {"id": "user", "username": "someone", "entity": TEAM, "flags": "{}", "email": "", "admin": False}
         viewer |= {"name": "someone", "deletedAt": None, "apiKeys": {"edges": []}}
         viewer |= {"teams": {"edges": [{"node": {"id": "team", "name": TEAM}}]}}
@@ -70,6 +80,15 @@ class Service(ThreadingHTTPServer):
             rows = self.history.setdefault(run, [])
             assert history["offset"] == len(rows), "rows come in order, and none twice"
             rows += [json.loads(line) for line in history["content"]]
+
+    def _save_view(self, variables: dict[str, Any]) -> dict[str, Any]:
+        identifier = variables.get("id") or f"view{len(self.views)}"
+        spec = {name: variables[name] for name in ("name", "displayName", "description", "spec")}
+        project = {"id": "project", "name": variables["projectName"], "entityName": variables["entityName"]}
+        times = {"createdAt": "2026-01-01T00:00:00", "updatedAt": "2026-01-01T00:00:00"}
+        view = {"id": identifier, "type": variables["type"], "project": project, "user": None, **spec, **times}
+        self.views[identifier] = view
+        return view
 
     def _bucket(self, name: str) -> dict[str, Any] | None:
         if name not in self.history:

@@ -62,7 +62,7 @@ class WandbRun:
             tags=_tags(trial, tracking),
             config={"trial": trial.model_dump(mode="json", exclude={"data_root"})},
             resume="allow",
-            settings=_settings(root, patience_s, is_offline=is_offline),
+            settings=quiet_settings(str(root), patience_s, is_offline=is_offline),
         )
         self.next_number = int(self._run.starting_step or 0)
         """Of the first row that the run does not hold."""
@@ -125,13 +125,13 @@ def _tags(trial: TrialSpec, tracking: WandbTracking) -> list[str]:
     return [tag[:_MOST_TAG_LETTERS] for tag in dict.fromkeys((*own, *tracking.tags))]
 
 
-def _settings(root: Path, patience_s: float, *, is_offline: bool) -> wandb.Settings:
+def quiet_settings(root: str, patience_s: float, *, is_offline: bool) -> wandb.Settings:
     """Return settings under which W&B records what it is given and looks at nothing by itself."""
     import wandb
 
     return wandb.Settings(
         mode="offline" if is_offline else "online",
-        root_dir=str(root),
+        root_dir=root,
         init_timeout=patience_s,
         finish_timeout=patience_s,
         finish_timeout_raises=True,
