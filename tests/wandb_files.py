@@ -39,7 +39,7 @@ class OfflineRun:
     """What one ``.wandb`` file says."""
 
     def __init__(self, path: Path) -> None:
-        from wandb.proto import wandb_internal_pb2
+        from wandb.proto import wandb_internal_pb2  # its messages are made when it is loaded
 
         self.rows: list[dict[str, Any]] = []
         self.config: dict[str, Any] = {}
@@ -50,7 +50,7 @@ class OfflineRun:
         self.tags: list[str] = []
         self.exit_code: int | None = None
         for payload in payloads(path):
-            record = wandb_internal_pb2.Record()
+            record = wandb_internal_pb2.Record()  # type: ignore[attr-defined]
             record.ParseFromString(payload)
             self._take(record)
 

@@ -6,7 +6,7 @@ import json
 import socket
 import struct
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -30,8 +30,16 @@ class Service(ThreadingHTTPServer):
         self.upserts: list[dict[str, Any]] = []
         self.views: dict[str, dict[str, Any]] = {}
         """Saved reports."""
-        self.mutations: list[dict[str, Any]] = []
-        """Every request that changes something, with its variables."""
+        self._answers: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
+            "RunResumeStatus": self._resume,
+            "upsertBucket": self._upsert_run,
+            "createRunFiles": self._create_files,
+            "upsertView": self._save_view,
+            "allViews": self._all_views,
+            "internalId": lambda _: {"project": {"id": "project", "internalId": "UHJvamVjdEludGVybmFsSWQ6MQ=="}},
+            "models(": lambda _: {"models": _page([])},
+            "CreateProject": lambda _: {"upsertModel": {"project": _project(None), "inserted": True}},
+        }
 
     @property
     def address(self) -> str:
@@ -44,34 +52,44 @@ class Service(ThreadingHTTPServer):
 
     def answer(self, query: str, variables: dict[str, Any]) -> dict[str, Any]:
         """Return the data of a GraphQL answer."""
-        if query.lstrip().startswith("mutation"):
-            self.mutations.append({"query": query, "variables": variables})
-        project = {"id": "project", "name": variables.get("project"), "entity": {"id": "entity", "name": TEAM}}
-        if "RunResumeStatus" in query:
-            return {"model": project | {"bucket": self._bucket(variables["name"])}}
-        if "upsertBucket" in query:
-            self.upserts.append(variables)
-            is_new = variables["name"] not in self.history
-            rows = self.history.setdefault(variables["name"], [])
-            bucket = {"id": "run", "name": variables["name"], "displayName": "run", "description": None}
-            bucket |= {"config": "{}", "sweepName": None, "project": project, "historyLineCount": len(rows)}
-            return {"upsertBucket": {"bucket": bucket, "inserted": is_new}}
-        if "createRunFiles" in query:
-            files = [{"name": name, "uploadUrl": f"{self.address}/upload/{name}"} for name in variables["files"]]
-            return {"createRunFiles": {"runID": "run", "uploadHeaders": [], "files": files}}
-        if "upsertView" in query:
-            return {"upsertView": {"view": self._save_view(variables), "inserted": True}}
-        if "allViews" in query:
-            edges = [{"node": view, "cursor": view["id"]} for view in self.views.values()]
-            page = {"endCursor": None, "hasNextPage": False}
-            return {"project": {"allViews": {"edges": edges, "pageInfo": page}}}
-        if "createProject" in query or "upsertModel" in query:
-            return {"upsertModel": {"project": project, "model": project, "inserted": True}}
+        for word, answer_to in self._answers.items():
+            if word in query:
+                return answer_to(variables)
         viewer = {"id": "user", "username": "someone", "entity": TEAM, "flags": "{}", "email": "", "admin": False}
         viewer |= {"name": "someone", "deletedAt": None, "apiKeys": {"edges": []}}
         viewer |= {"teams": {"edges": [{"node": {"id": "team", "name": TEAM}}]}}
-        information = {"cliVersionInfo": {"max_cli_version": "9.9.9"}, "latestLocalVersionInfo": None, "features": []}
+        information: dict[str, Any] = {
+            "cliVersionInfo": {"max_cli_version": "9.9.9"},
+            "latestLocalVersionInfo": None,
+            "features": [],
+        }
         return {"viewer": viewer, "serverInfo": information}
+
+    def _resume(self, variables: dict[str, Any]) -> dict[str, Any]:
+        return {"model": _project(variables["project"]) | {"bucket": self._bucket(variables["name"])}}
+
+    def _upsert_run(self, variables: dict[str, Any]) -> dict[str, Any]:
+        self.upserts.append(variables)
+        is_new = variables["name"] not in self.history
+        rows = self.history.setdefault(variables["name"], [])
+        bucket = {"id": "run", "name": variables["name"], "displayName": "run", "description": None, "config": "{}"}
+        bucket |= {"sweepName": None, "project": _project(variables["project"]), "historyLineCount": len(rows)}
+        return {"upsertBucket": {"bucket": bucket, "inserted": is_new}}
+
+    def _create_files(self, variables: dict[str, Any]) -> dict[str, Any]:
+        files = [{"name": name, "uploadUrl": f"{self.address}/upload/{name}"} for name in variables["files"]]
+        return {"createRunFiles": {"runID": "run", "uploadHeaders": [], "files": files}}
+
+    def _save_view(self, variables: dict[str, Any]) -> dict[str, Any]:
+        identifier = variables.get("id") or f"view{len(self.views)}"
+        spec = {name: variables[name] for name in ("name", "displayName", "description", "spec", "type")}
+        project = {"id": "project", "name": variables["projectName"], "entityName": variables["entityName"]}
+        times = {"createdAt": "2026-01-01T00:00:00", "updatedAt": "2026-01-01T00:00:00"}
+        self.views[identifier] = {"id": identifier, "project": project, "user": None, **spec, **times}
+        return {"upsertView": {"view": self.views[identifier], "inserted": True}}
+
+    def _all_views(self, _: dict[str, Any]) -> dict[str, Any]:
+        return {"project": {"allViews": _page([*self.views.values()])}}
 
     def take_stream(self, run: str, body: dict[str, Any]) -> None:
         """Keep rows."""
@@ -80,15 +98,6 @@ class Service(ThreadingHTTPServer):
             rows = self.history.setdefault(run, [])
             assert history["offset"] == len(rows), "rows come in order, and none twice"
             rows += [json.loads(line) for line in history["content"]]
-
-    def _save_view(self, variables: dict[str, Any]) -> dict[str, Any]:
-        identifier = variables.get("id") or f"view{len(self.views)}"
-        spec = {name: variables[name] for name in ("name", "displayName", "description", "spec")}
-        project = {"id": "project", "name": variables["projectName"], "entityName": variables["entityName"]}
-        times = {"createdAt": "2026-01-01T00:00:00", "updatedAt": "2026-01-01T00:00:00"}
-        view = {"id": identifier, "type": variables["type"], "project": project, "user": None, **spec, **times}
-        self.views[identifier] = view
-        return view
 
     def _bucket(self, name: str) -> dict[str, Any] | None:
         if name not in self.history:
@@ -102,6 +111,15 @@ class Service(ThreadingHTTPServer):
             "notes": None,
             "wandbConfig": '{"t": 1}',
         }
+
+
+def _project(name: str | None) -> dict[str, Any]:
+    return {"id": "project", "name": name, "entity": {"id": "entity", "name": TEAM}}
+
+
+def _page(nodes: list[dict[str, Any]]) -> dict[str, Any]:
+    edges = [{"node": node, "cursor": node["id"]} for node in nodes]
+    return {"edges": edges, "pageInfo": {"endCursor": None, "hasNextPage": False}}
 
 
 class _Handler(BaseHTTPRequestHandler):

@@ -103,7 +103,9 @@ def test_offline_files_hold_every_measurement_the_configuration_and_the_right_ax
     assert losses == [(5, 5.0, 1 / 5), (10, 10.0, 1 / 10), (15, 15.0, 1 / 15), (20, 20.0, 1 / 20)]
     assert [row["train/steps_per_s"] for row in run.rows if "train/steps_per_s" in row] == [1.0, 1.0]
     assert [row["_step"] for row in run.rows] == list(range(8))
-    assert run.config["trial"] == folder.trial().model_dump(mode="json", exclude={"data_root"})
+    assert {"submission": "adamw", "workload": "criteo", "study": 0, "trial": 1}.items() <= run.config.items()
+    assert run.config["hyperparameters/x"] == 1.0
+    assert run.config["facts"] == folder.trial().model_dump(mode="json", exclude={"data_root"})
     assert (run.project, run.group, run.job_type) == ("perfbench", "adamw/criteo/study_0", "external")
     assert run.tags == ["adamw", "criteo", "mini", "test", "external"]
     assert run.summary["outcome"] == "reached"
@@ -154,7 +156,7 @@ def test_sync_sends_everything_once_however_often_it_is_called(service: Service,
     assert list(service.history) == [name]
     assert [row["_step"] for row in service.history[name]] == list(range(9))
     assert evaluations(service.history[name]) == [(10.0, 0.9), (20.0, 0.4), (30.0, 0.3)]
-    assert "trial" in service.upserts[0]["config"]
+    assert "facts" in service.upserts[0]["config"]
     assert_no_secret_in(tmp_path)
 
 

@@ -158,7 +158,7 @@ def _curves(board: Board, workload: str, place: tuple[str, str]) -> Any:  # noqa
         wr.LinePlot(title=f"{workload}: {metric}", x=TIME_KEY, y=[metric, f"target/{metric}"], layout=wr.Layout(w=12)),
         wr.LinePlot(title=f"{workload}: training loss", x=TIME_KEY, y=["train/loss"], layout=wr.Layout(x=12, w=12)),
     ]
-    return _grid(place, f'Config("trial.workload.name") == "{workload}"', plots)
+    return _grid(place, f'Config("workload") == "{workload}"', plots)
 
 
 def _grid(place: tuple[str, str], filters: str, panels: list[Any]) -> Any:  # noqa: ANN401 - a block of W&B's

@@ -60,7 +60,7 @@ class WandbRun:
             job_type=trial.ruleset.kind,
             name=f"{trial.submission.name} {trial.workload.name} study {trial.study} trial {trial.trial}",
             tags=_tags(trial, tracking),
-            config={"trial": trial.model_dump(mode="json", exclude={"data_root"})},
+            config=_names(trial) | {"facts": trial.model_dump(mode="json", exclude={"data_root"})},
             resume="allow",
             settings=quiet_settings(str(root), patience_s, is_offline=is_offline),
         )
@@ -112,6 +112,17 @@ class WandbRun:
             if (self._folder.path / name).exists():
                 artifact.add_file(str(self._folder.path / name))
         self._run.log_artifact(artifact)
+
+
+def _names(trial: TrialSpec) -> dict[str, Any]:
+    """Return what runs are told apart by, not nested: dashboards filter and group by it."""
+    return {
+        "submission": trial.submission.name,
+        "workload": trial.workload.name,
+        "study": trial.study,
+        "trial": trial.trial,
+        **{f"hyperparameters/{name}": value for name, value in (trial.hyperparameters or {}).items()},
+    }
 
 
 def _tags(trial: TrialSpec, tracking: WandbTracking) -> list[str]:
