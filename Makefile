@@ -89,7 +89,7 @@ arch: setup ## import contracts, and the rules that tests/architecture holds
 check: lint types arch test ## all of the above: exactly what CI does
 
 ##@ Benchmark
-.PHONY: bench-harness bench-loader bench-embedding bench-score
+.PHONY: bench-harness bench-loader bench-embedding bench-mirror bench-score
 bench-harness: environment ## time per step in the engine over a bare loop, in one run
 	@$(ONE_THREAD) $(BIN)/python benchmarks/harness.py $(ARGS)
 
@@ -99,6 +99,9 @@ bench-loader: environment ## rows per second: binary loader over parsing text
 bench-embedding: ## nn.Embedding against torchrec under torch.compile (installs torchrec)
 	@$(SET_UP) torchrec
 	@$(ONE_THREAD) $(BIN)/python benchmarks/embedding.py $(ARGS)
+
+bench-mirror: setup ## time per step with a W&B mirror beside the trial over without: ARGS="--mode hang"
+	@$(ONE_THREAD) $(BIN)/python -m benchmarks.mirror $(ARGS)
 
 bench-score: environment ## scoring the published logs and 100,000 synthetic trials
 	@$(BIN)/python benchmarks/score.py $(ARGS)

@@ -127,7 +127,13 @@ class WandbTracking(Spec):
     """Whether the trial's records are uploaded as an artifact at its end."""
 
 
-TrackingSpec = Annotated[NoTracking | WandbTracking, Field(discriminator="kind")]
+class TensorboardTracking(Spec):
+    """TensorBoard's files in the trial folder."""
+
+    kind: Literal["tensorboard"]
+
+
+TrackingSpec = Annotated[NoTracking | WandbTracking | TensorboardTracking, Field(discriminator="kind")]
 
 
 class RunSpec(Spec):

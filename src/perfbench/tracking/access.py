@@ -28,13 +28,14 @@ def check_tracking(tracking: TrackingSpec, tell: Callable[[str], None]) -> None:
     """
     if isinstance(tracking, NoTracking):
         return
-    if importlib.util.find_spec("wandb") is None:
+    package = "wandb" if isinstance(tracking, WandbTracking) else "tensorboard"
+    if importlib.util.find_spec(package) is None:
         raise LaunchError(
-            f"tracking={tracking.kind} needs the package wandb, which is not installed",
+            f"tracking={tracking.kind} needs the package {package}, which is not installed",
             where="tracking",
-            hint="pip install 'perfbench[wandb]', or use tracking=none",
+            hint=f"pip install 'perfbench[{package}]', or use tracking=none",
         )
-    if tracking.kind == "wandb":
+    if isinstance(tracking, WandbTracking) and tracking.kind == "wandb":
         _check_service(tracking, tell)
 
 

@@ -22,7 +22,7 @@ from pydantic import TypeAdapter
 from perfbench.errors import LaunchError
 from perfbench.results.store import TrialFolder
 from perfbench.spec.result import TrialResult
-from perfbench.spec.run import NoTracking, TrackingSpec
+from perfbench.spec.run import NoTracking, TensorboardTracking, TrackingSpec, WandbTracking
 from perfbench.tracking.follow import GrowingFile
 from perfbench.tracking.rows import Row, RowMaker
 
@@ -46,7 +46,7 @@ class Destination(Protocol):
         """Hand a row over."""
         ...
 
-    def finish(self, result: TrialResult | None) -> None:
+    def finish(self, result: TrialResult | None, /) -> None:
         """Say that there are no more, for now (``None``) or at all."""
         ...
 
@@ -55,10 +55,17 @@ def open_destination(
     folder: TrialFolder, tracking: TrackingSpec, *, scratch: Path, patience_s: float = _PATIENCE_S
 ) -> Destination:
     """Return what a tracking configuration names."""
-    assert not isinstance(tracking, NoTracking), "nothing to open"
-    from perfbench.tracking.wandb_run import WandbRun
+    match tracking:
+        case WandbTracking():
+            from perfbench.tracking.wandb_run import WandbRun
 
-    return WandbRun(folder, tracking, scratch=scratch, patience_s=patience_s)
+            return WandbRun(folder, tracking, scratch=scratch, patience_s=patience_s)
+        case TensorboardTracking():
+            from perfbench.tracking.tensorboard_files import TensorboardFiles
+
+            return TensorboardFiles(folder)
+        case NoTracking():
+            raise AssertionError("nothing to open")
 
 
 def mirror(folder: TrialFolder, destination: Destination, ended: threading.Event) -> int:
