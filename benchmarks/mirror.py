@@ -16,6 +16,7 @@ import os
 import signal
 import statistics
 import tempfile
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -49,6 +50,9 @@ class Alternating:
         self._is_running = True
         self.blocks: list[tuple[bool, float]] = []
         """Whether the mirror ran, and how long the block took."""
+        self._start = (0.0, 0.0)
+        self.cpu_share = 0.0
+        """Of one core, over the whole time after the first blocks."""
 
     def measured(self, measurement: Measurement) -> None:
         """Note the block that ended, then turn the mirror on or off."""
@@ -56,10 +60,13 @@ class Alternating:
         self.blocks.append((self._is_running, measurement.submission_time_s - self._last_s))
         self._last_s = measurement.submission_time_s
         self._is_running = not self._is_running or len(self.blocks) < NUM_DISCARDED
-        for process in psutil.Process().children(recursive=True):
+        processes = mirror_processes()
+        if len(self.blocks) == NUM_DISCARDED:
+            self._start = (cpu_s(processes), time.monotonic())
+        self.cpu_share = (cpu_s(processes) - self._start[0]) / max(1e-9, time.monotonic() - self._start[1])
+        for process in processes:
             with contextlib.suppress(psutil.Error):
-                if "perfbench.tracking.mirror" in process.cmdline() or "wandb-core" in process.name():
-                    process.send_signal(signal.SIGCONT if self._is_running else signal.SIGSTOP)
+                process.send_signal(signal.SIGCONT if self._is_running else signal.SIGSTOP)
 
     def resumed(self, record: Resumed) -> None:
         """Pass it on."""
@@ -72,6 +79,26 @@ class Alternating:
     def finished(self, result: TrialResult) -> None:
         """Pass it on."""
         self._recorder.finished(result)
+
+
+def mirror_processes() -> list[psutil.Process]:
+    """Return the mirror's process and W&B's service."""
+    found = []
+    for process in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.Error):
+            if "perfbench.tracking.mirror" in process.cmdline() or "wandb-core" in process.name():
+                found.append(process)
+    return found
+
+
+def cpu_s(processes: list[psutil.Process]) -> float:
+    """Return the CPU seconds that processes have used."""
+    total_s = 0.0
+    for process in processes:
+        with contextlib.suppress(psutil.Error):
+            times = process.cpu_times()
+            total_s += times.user + times.system
+    return total_s
 
 
 @contextmanager
@@ -124,6 +151,7 @@ def main() -> None:
             )
             loop.run(attempt=1, stop_requested=lambda: False)
     report(recorder.blocks, arguments.mode, arguments.steps, len(warnings))
+    print(f"the mirror's processes used {recorder.cpu_share:.2%} of one core")
 
 
 def report(blocks: list[tuple[bool, float]], mode: str, num_steps: int, num_warnings: int) -> None:
