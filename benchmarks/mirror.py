@@ -51,6 +51,7 @@ class Alternating:
         self.blocks: list[tuple[bool, float]] = []
         """Whether the mirror ran, and how long the block took."""
         self._start = (0.0, 0.0)
+        self._most_cpu_s = 0.0
         self.cpu_share = 0.0
         """Of one core, over the whole time after the first blocks."""
 
@@ -61,9 +62,10 @@ class Alternating:
         self._last_s = measurement.submission_time_s
         self._is_running = not self._is_running or len(self.blocks) < NUM_DISCARDED
         processes = mirror_processes()
+        self._most_cpu_s = max(self._most_cpu_s, cpu_s(processes))  # a process that has ended is not asked again
         if len(self.blocks) == NUM_DISCARDED:
-            self._start = (cpu_s(processes), time.monotonic())
-        self.cpu_share = (cpu_s(processes) - self._start[0]) / max(1e-9, time.monotonic() - self._start[1])
+            self._start = (self._most_cpu_s, time.monotonic())
+        self.cpu_share = (self._most_cpu_s - self._start[0]) / max(1e-9, time.monotonic() - self._start[1])
         for process in processes:
             with contextlib.suppress(psutil.Error):
                 process.send_signal(signal.SIGCONT if self._is_running else signal.SIGSTOP)

@@ -48,6 +48,8 @@ class OfflineRun:
         """Name or pattern to the name of its x axis."""
         self.run_id = self.project = self.group = self.job_type = ""
         self.tags: list[str] = []
+        self.artifacts: dict[str, list[str]] = {}
+        """Name to the files in it."""
         self.exit_code: int | None = None
         for payload in payloads(path):
             record = wandb_internal_pb2.Record()  # type: ignore[attr-defined]
@@ -77,6 +79,8 @@ class OfflineRun:
             case "metric":
                 metric = record.metric
                 self.metrics[metric.name or metric.glob_name] = metric.step_metric
+            case "artifact":
+                self.artifacts[record.artifact.name] = [entry.path for entry in record.artifact.manifest.contents]
             case "exit":
                 self.exit_code = record.exit.exit_code
 

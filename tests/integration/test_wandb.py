@@ -21,7 +21,7 @@ from tests.trial_folders import measurement, result_of, trial_spec, write_trial
 from tests.wandb_files import OfflineRun, offline_runs
 from tests.wandb_service import API_KEY, TEAM, Service, serving
 
-ONLINE, OFFLINE = WandbTracking(kind="wandb"), WandbTracking(kind="wandb_offline")
+ONLINE, OFFLINE = WandbTracking(kind="wandb"), WandbTracking(kind="wandb_offline", artifacts=True)
 LONGEST_DELAY_S = 5.0
 QUICK = ("submission=baseline", "trial=1")
 UNCOMPILED = {"TORCHDYNAMO_DISABLE": "1"}
@@ -115,6 +115,8 @@ def test_offline_files_hold_every_measurement_the_configuration_and_the_right_ax
     assert run.rows[3]["target/validation/loss"] == 0.5
     assert run.rows[3]["budget/used"] == 0.1
     assert run.run_id == folder.tracking_id()
+    ((name, files),) = run.artifacts.items()
+    assert (name, sorted(files)) == (f"trial-{run.run_id}", ["measurements.jsonl", "result.json", "run.json"])
 
 
 def test_a_resumed_trial_is_one_run_without_what_the_resume_made_void(tmp_path: Path) -> None:
