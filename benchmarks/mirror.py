@@ -66,9 +66,7 @@ class Alternating:
         if len(self.blocks) == NUM_DISCARDED:
             self._start = (self._most_cpu_s, time.monotonic())
         self.cpu_share = (self._most_cpu_s - self._start[0]) / max(1e-9, time.monotonic() - self._start[1])
-        for process in processes:
-            with contextlib.suppress(psutil.Error):
-                process.send_signal(signal.SIGCONT if self._is_running else signal.SIGSTOP)
+        signal_all(processes, signal.SIGCONT if self._is_running else signal.SIGSTOP)
 
     def resumed(self, record: Resumed) -> None:
         """Pass it on."""
@@ -91,6 +89,13 @@ def mirror_processes() -> list[psutil.Process]:
             if "perfbench.tracking.mirror" in process.cmdline() or "wandb-core" in process.name():
                 found.append(process)
     return found
+
+
+def signal_all(processes: list[psutil.Process], number: signal.Signals) -> None:
+    """Send a signal to those that are still there."""
+    for process in processes:
+        with contextlib.suppress(psutil.Error):
+            process.send_signal(number)
 
 
 def cpu_s(processes: list[psutil.Process]) -> float:
@@ -152,6 +157,7 @@ def main() -> None:
                 checkpoints=Checkpoints(folder.checkpoints, trial_identity=trial.identity(), team=Solo()),
             )
             loop.run(attempt=1, stop_requested=lambda: False)
+            signal_all(mirror_processes(), signal.SIGCONT)
     report(recorder.blocks, arguments.mode, arguments.steps, len(warnings))
     print(f"the mirror's processes used {recorder.cpu_share:.2%} of one core")
 
