@@ -7,7 +7,7 @@ SHELL := /bin/bash
 WORKLOAD ?= criteo
 SUB ?= baseline
 
-VARIABLES := WORKLOAD SUB SCALE DATA NPROC CLUSTER STUDY TRIAL SEED ARGS RUNS PYTHON
+VARIABLES := WORKLOAD SUB SCALE DATA NPROC CLUSTER STUDY TRIAL SEED ARGS RUNS NAME PYTHON
 GIVEN := $(foreach name,$(.VARIABLES),$(if $(findstring command line,$(origin $(name))),$(name)))
 UNKNOWN := $(filter-out $(VARIABLES) -% MAKE%,$(GIVEN))
 ifneq ($(strip $(UNKNOWN)),)
@@ -32,7 +32,7 @@ help: ## list the targets
 	@printf '\nVariables: WORKLOAD SUB SCALE DATA NPROC CLUSTER STUDY TRIAL SEED, and ARGS="key=value ..." for the rest.\n'
 
 ##@ Measure
-.PHONY: run sweep score report verify show doctor environment
+.PHONY: run sweep score report verify show show-batch doctor new-submission environment
 run: environment ## one trial here: make run WORKLOAD=criteo SUB=shampoo [SCALE=full] [NPROC=2] [TRIAL=3]
 	@$(PERFBENCH) run $(OVERRIDES)
 
@@ -51,8 +51,14 @@ verify: environment ## whether what is in runs/, or in RUNS=folder, can be belie
 show: environment ## the composed, typed configuration of a run
 	@$(PERFBENCH) show $(OVERRIDES)
 
+show-batch: environment ## a picture of a batch: make show-batch WORKLOAD=ogbg [ARGS="--trial FOLDER --split train"]
+	@$(PERFBENCH) show-batch '$(WORKLOAD)' $(call pass,data,DATA) $(call pass,scale,SCALE) $(call pass,seed,SEED) $(ARGS)
+
 doctor: environment ## look at this machine
 	@$(PERFBENCH) doctor $(ARGS)
+
+new-submission: environment ## folder and YAML of a new training algorithm: make new-submission NAME=mine
+	@$(PERFBENCH) new-submission $(if $(NAME),'$(NAME)',$(error give NAME=mine)) $(ARGS)
 
 environment:
 	@$(SET_UP) run
@@ -89,9 +95,21 @@ arch: setup ## import contracts, and the rules that tests/architecture holds
 check: lint types arch test ## all of the above: exactly what CI does
 
 ##@ Benchmark
-.PHONY: bench-harness bench-loader bench-embedding bench-mirror bench-score
+# Without WORKLOAD on the command line a benchmark of all workloads measures all.
+CHOSEN = $(if $(filter file,$(origin WORKLOAD)),,'$(WORKLOAD)')
+
+.PHONY: bench-harness bench-data bench-step bench-decode bench-loader bench-embedding bench-mirror bench-score mini-board
 bench-harness: environment ## time per step in the engine over a bare loop, in one run
 	@$(ONE_THREAD) $(BIN)/python benchmarks/harness.py $(ARGS)
+
+bench-data: environment ## examples per second of one core, and padding: make bench-data [WORKLOAD=ogbg]
+	@$(ONE_THREAD) $(BIN)/python -m benchmarks.loading $(CHOSEN) $(ARGS)
+
+bench-step: environment ## a compiled step over the eager and the library model's: make bench-step WORKLOAD=wmt
+	@$(ONE_THREAD) $(BIN)/python -m benchmarks.step '$(WORKLOAD)' $(call pass,data,DATA) $(call pass,scale,SCALE) $(ARGS)
+
+bench-decode: environment ## beam search with and without a cache, at full size (some minutes)
+	@$(ONE_THREAD) $(BIN)/python -m benchmarks.decode $(ARGS)
 
 bench-loader: environment ## rows per second: binary loader over parsing text
 	@$(ONE_THREAD) $(BIN)/python benchmarks/criteo_loader.py $(ARGS)
@@ -105,6 +123,9 @@ bench-mirror: setup ## time per step with a W&B mirror beside the trial over wit
 
 bench-score: environment ## scoring the published logs and 100,000 synthetic trials
 	@$(BIN)/python benchmarks/score.py $(ARGS)
+
+mini-board: environment ## which submission reaches which mini target, into docs/mini-board.md
+	@$(ONE_THREAD) $(BIN)/python benchmarks/mini_board.py $(ARGS)
 
 ##@ Slurm on this machine
 .PHONY: slurm-up slurm-down

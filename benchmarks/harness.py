@@ -14,7 +14,7 @@ import statistics
 import tempfile
 import time
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -29,12 +29,13 @@ from perfbench.compose import compose_run
 from perfbench.data.prefetch import DeviceBatches
 from perfbench.engine.checkpoint import Checkpoints
 from perfbench.engine.compiling import bind_loss
+from perfbench.engine.recorder import SilentRecorder
 from perfbench.engine.team import Solo
 from perfbench.engine.trial import TrialLoop
 from perfbench.launch.plan import plan_trial
 from perfbench.launch.preflight import ensure_data
 from perfbench.registry import build_workload, submission_builder
-from perfbench.spec.result import Measurement, Resumed, TrialResult
+from perfbench.spec.result import Measurement
 from perfbench.spec.run import TrialSpec
 
 NUM_DISCARDED = 2
@@ -120,7 +121,7 @@ class BareLoop:
         return (time.perf_counter() - started_s) / num_steps
 
 
-class Alternating:
+class Alternating(SilentRecorder):
     """A recorder that runs a block of the bare loop at every evaluation."""
 
     def __init__(self, bare_block: Callable[[], float]) -> None:
@@ -133,15 +134,6 @@ class Alternating:
         engine_s = measurement.submission_time_s - self._last_s
         self._last_s = measurement.submission_time_s
         self.pairs.append((engine_s, self._bare_block()))
-
-    def resumed(self, record: Resumed) -> None:
-        """Nothing is resumed here."""
-
-    def telemetry(self, name: str, values: Mapping[str, object]) -> None:
-        """Keep nothing."""
-
-    def finished(self, result: TrialResult) -> None:
-        """Keep nothing."""
 
 
 class counted_synchronisations:  # noqa: N801 - used like a function

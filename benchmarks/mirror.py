@@ -46,6 +46,7 @@ class Alternating:
 
     def __init__(self, folder: TrialFolder) -> None:
         self._recorder = FolderRecorder(folder)
+        self.history = self._recorder.history
         self._last_s = 0.0
         self._is_running = True
         self.blocks: list[tuple[bool, float]] = []

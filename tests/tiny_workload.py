@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
+from perfbench.api.picture import Picture, TablePanel
 from perfbench.api.workload import Batch, BatchNormMode, LossSums, LossType, ParameterRole, Shard, TrainStream
 from perfbench.data.sampling import BatchOrder, RowRange, UnitOrder, padded_part
 from perfbench.data.stream import RowStream
@@ -67,6 +68,10 @@ class TinyWorkload:
 
     def set_batch_norm(self, model: nn.Module, mode: BatchNormMode) -> None:
         """There is no batch norm."""
+
+    def picture(self, model: nn.Module, batch: Batch) -> Picture:
+        table = TablePanel(title="", columns=("target",), rows=(("1",),), shares=(1.0,))
+        return Picture(caption="rows", panels=(table,), num_columns=1)
 
     def _batch(self, ranges: Sequence[RowRange], size: int) -> Batch:
         batch = {

@@ -3,6 +3,7 @@
 1. Group choices (``workload=criteo``, ``scale=mini``) are composed by Hydra from ``configs/``. A submission that does
    not take part in the default ruleset brings its own, unless one is chosen.
 2. The workload's section for the chosen scale and data set is laid over what all scales share.
+   A submission may also be a path (``submission=/path/to/mine``): its ``submission.yaml`` is read instead.
 3. Value overrides (``seed=3``, ``workload.params.x=1``) are set; a key that does not exist is set too, so that the
    typed reading below reports every mistake at once, with its path and the nearest valid name.
 """
@@ -20,6 +21,7 @@ from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 from perfbench.errors import ConfigError, nearest_name_hint
 from perfbench.registry import repository_root, workload_families
@@ -30,6 +32,9 @@ from perfbench.spec.workload import WorkloadSpec
 
 _AXES = ("workload", "submission", "study")
 """What a sweep may take several of."""
+
+OUTSIDE_FILE = "submission.yaml"
+"""What a folder outside of the repository describes its submission in."""
 
 _NO_GROUPS = ("benchmark", "suite")
 """Folders of ``configs/`` that a run does not choose from."""
@@ -164,8 +169,9 @@ def _alternatives(
     for group, names in (("workload", workloads), ("submission", submissions)):
         for name in names:
             _check_choice(group, name)
+    outside = {name: _outside_submission(name) for name in submissions if _is_path(name)}
     corners = [f"+workload@all_workloads.{name}={name}" for name in workloads]
-    corners += [f"+submission@all_submissions.{name}={name}" for name in submissions]
+    corners += [f"+submission@all_submissions.{name}={name}" for name in submissions if name not in outside]
     values = {item.key_or_group: item.value() for item in rest if "." in item.key_or_group}
     dataset = next((str(item.value()) for item in rest if item.key_or_group == "data"), None)
     try:
@@ -177,7 +183,8 @@ def _alternatives(
             at_scale = _at_scale(config.all_workloads[name], scale=scale, dataset=dataset)
             found["workload"].append(_with_values(at_scale, "workload.", values))
         for name in submissions:
-            found["submission"].append(_with_values(config.all_submissions[name], "submission.", values))
+            chosen = outside[name] if name in outside else config.all_submissions[name]
+            found["submission"].append(_with_values(chosen, "submission.", values))
     except (HydraException, OmegaConfBaseException) as problem:
         raise ConfigError(str(problem).splitlines()[0], where="configs", hint="see `perfbench show`") from None
     return (
@@ -218,10 +225,14 @@ def _composed(overrides: Sequence[str]) -> dict[str, Any]:
 
 
 def _chosen_config(chosen: Mapping[str, str]) -> DictConfig:
-    config = hydra_compose("run", overrides=[f"{group}={choice}" for group, choice in chosen.items()])
-    if "ruleset" in chosen or config.ruleset.kind in config.submission.rulesets:
+    inside = {group: choice for group, choice in chosen.items() if not (group == "submission" and _is_path(choice))}
+    config = hydra_compose("run", overrides=[f"{group}={choice}" for group, choice in inside.items()])
+    if "submission" in chosen and "submission" not in inside:
+        config.submission = _outside_submission(chosen["submission"])
+    takes_part_in = config.submission.get("rulesets") or []  # a missing key is reported by the typed reading
+    if "ruleset" in chosen or not takes_part_in or config.ruleset.kind in takes_part_in:
         return config
-    return _chosen_config({**chosen, "ruleset": config.submission.rulesets[0]})
+    return _chosen_config({**chosen, "ruleset": takes_part_in[0]})
 
 
 def _parsed(overrides: Sequence[str]) -> list[Override]:
@@ -234,7 +245,40 @@ def _parsed(overrides: Sequence[str]) -> list[Override]:
         ) from None
 
 
+def _is_path(submission: str) -> bool:
+    return "/" in submission
+
+
+def _outside_submission(path: str) -> DictConfig:
+    """Return the facts of a submission in a folder outside of the repository, with that folder in them."""
+    folder = Path(path).expanduser().resolve()
+    file = folder / OUTSIDE_FILE
+    if not file.is_file():
+        raise ConfigError(
+            f"no file {file}",
+            where="submission",
+            hint=f"a submission's folder holds submission.py and {OUTSIDE_FILE}; `perfbench new-submission` writes one",
+        )
+    try:
+        config = OmegaConf.load(file)
+    except (OmegaConfBaseException, OSError, YAMLError) as problem:
+        raise ConfigError(str(problem).splitlines()[0], where=str(file), hint="it must be YAML") from None
+    if not isinstance(config, DictConfig):
+        raise ConfigError("holds no mapping", where=str(file), hint="begin with `name: mine`")
+    if (name := config.get("name")) in choices("submission"):
+        raise ConfigError(
+            f"this repository has a submission named {name!r} already",
+            where=str(file),
+            hint="records are kept by name: choose another",
+        )
+    OmegaConf.set_struct(config, value=False)
+    config.folder = str(folder)
+    return config
+
+
 def _check_choice(group: str, choice: str) -> None:
+    if group == "submission" and _is_path(choice):
+        return
     known = choices(group)
     if choice not in known:
         raise ConfigError(

@@ -126,6 +126,22 @@ def check_unshipped_files(spec: SubmissionSpec) -> None:
             raise SubmissionError(f"{path} is another file: its SHA-256 is {actual}", where=where, hint=hint)
 
 
+def with_stand_ins(spec: SubmissionSpec, folder: Path) -> SubmissionSpec:
+    """Return the spec with files that are not given made up by the submission itself, written into a folder.
+
+    For checks of its code: its module's ``STAND_INS`` has, by the file's name, what writes one of the same form.
+    """
+    writers = cast("Mapping[str, Callable[[Path], None]]", getattr(_submission_module(spec), "STAND_INS", {}))
+    files = dict(spec.files)
+    for name, file in spec.files.items():
+        if file.path is None and name in writers:
+            path = folder / f"{spec.name}.{name}"
+            writers[name](path)
+            made_up = {"path": str(path), "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
+            files[name] = file.model_copy(update=made_up)
+    return spec.model_copy(update={"files": files})
+
+
 def _read(spec: SubmissionSpec, type_name: str, mapping: Mapping[str, JsonValue], *, where: str) -> Spec:
     """Read what a submission is given as the type that its module has for it."""
     reader = getattr(_submission_module(spec), type_name, None)

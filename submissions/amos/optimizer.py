@@ -7,14 +7,15 @@ later form that the competition's entry used (two styles, an extra L2 term).
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import overload
+from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.optim.optimizer import Optimizer
+
+from perfbench.api.optim import GroupOptimizer, with_gradients
 
 _TINY = torch.finfo(torch.float32).tiny
 
@@ -81,7 +82,7 @@ def global_rate(most_shared: int, horizon: float) -> float:
     return math.sqrt(2 * (tau(math.sqrt(most_shared)) + math.sqrt(2) - 1) / horizon)
 
 
-class Amos(Optimizer):
+class Amos(GroupOptimizer):
     """Both styles; the group's ``lr`` is the global rate.
 
     Args:
@@ -95,7 +96,7 @@ class Amos(Optimizer):
     ) -> None:
         super().__init__([parameter for parameter, _ in parameters], {"lr": lr, "num_updates": 0})
         self._settings = settings
-        self._treatments = dict(parameters)
+        self._treatments: dict[Tensor, Treatment] = dict(parameters)
         for parameter, treatment in parameters:
             view = parameter.detach().reshape(treatment.shape)
             small = treatment.mean(torch.zeros_like(view))
@@ -106,32 +107,19 @@ class Amos(Optimizer):
                 "decay": torch.zeros_like(small),
             }
 
-    @overload
-    def step(self, closure: None = None) -> None: ...
-    @overload
-    def step(self, closure: Callable[[], float]) -> float: ...
-    @torch.no_grad()
-    def step(self, closure: Callable[[], float] | None = None) -> float | None:
+    def _update_group(self, group: dict[str, Any]) -> None:
         """Update all parameters that have a gradient, its global norm clipped to one."""
-        loss = None
-        if closure is not None:
-            with torch.enable_grad():
-                loss = closure()
-        (group,) = self.param_groups
-        parameters = [parameter for parameter in group["params"] if parameter.grad is not None]
+        parameters, gradients = with_gradients(group)
         if not parameters:
-            return loss
+            return
         group["num_updates"] += 1
-        norms = torch._foreach_norm([parameter.grad for parameter in parameters])
-        divisor = torch.linalg.vector_norm(torch.stack(norms)).clamp(min=1.0)
-        for parameter in parameters:
-            assert parameter.grad is not None, "chosen above"
+        divisor = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients))).clamp(min=1.0)
+        for parameter, whole_gradient in zip(parameters, gradients, strict=True):
             treatment = self._treatments[parameter]
-            gradient = parameter.grad.reshape(treatment.shape) / divisor
+            gradient = whole_gradient.reshape(treatment.shape) / divisor
             weights = parameter.detach().reshape(treatment.shape)
             change = self._change(treatment, self.state[parameter], gradient, weights)
             parameter.add_(change.reshape(parameter.shape))
-        return loss
 
     def _change(self, treatment: Treatment, state: dict[str, Tensor], gradient: Tensor, weights: Tensor) -> Tensor:
         settings, is_adam = self._settings, self._settings.style is Style.ADAM

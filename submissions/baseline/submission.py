@@ -2,24 +2,13 @@
 
 from __future__ import annotations
 
-from pydantic import Field
-
 from perfbench.api import GradientSubmission, TrainingContext
-from perfbench.api.optim import NAdamW
+from perfbench.api.optim import AdamPoint, NAdamW
 from perfbench.api.schedules import WarmupCosine
-from perfbench.spec.base import Spec
 
 
-class Hyperparameters(Spec):
+class Hyperparameters(AdamPoint):
     """One point of the search space, named as in the competition."""
-
-    learning_rate: float = Field(gt=0)
-    one_minus_beta1: float = Field(gt=0, le=1)
-    beta2: float = Field(ge=0, lt=1)
-    weight_decay: float = Field(ge=0)
-    warmup_factor: float = Field(ge=0, le=1)
-    label_smoothing: float = Field(ge=0, lt=1)
-    dropout_rate: float = Field(ge=0, lt=1)
 
 
 def build(context: TrainingContext, hyperparameters: Hyperparameters) -> GradientSubmission:
@@ -28,7 +17,7 @@ def build(context: TrainingContext, hyperparameters: Hyperparameters) -> Gradien
     optimizer = NAdamW(
         context.model.parameters(),
         lr=point.learning_rate,
-        betas=(1 - point.one_minus_beta1, point.beta2),
+        betas=point.betas,
         weight_decay=point.weight_decay,
     )
     schedule = WarmupCosine(

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from perfbench.api.optim import NAdamW
+from perfbench.api.optim import NAdamW, with_gradients
 
 _SMALLEST_SHARE = 1e-3
 """The kept coordinates are scaled up by at most the inverse of this."""
@@ -24,19 +24,11 @@ class CautiousNAdamW(NAdamW):
     """
 
     def _update_group(self, group: dict[str, Any]) -> None:
-        parameters = [parameter for parameter in group["params"] if parameter.grad is not None]
+        parameters, gradients = with_gradients(group)
         if not parameters:
             return
-        gradients = [parameter.grad for parameter in parameters]
-        first, second = self._moments(parameters)
-        beta1, beta2 = group["betas"]
-        group["num_updates"] += 1
-        correction1 = 1 - beta1 ** group["num_updates"]
-        correction2 = 1 - beta2 ** group["num_updates"]
-        torch._foreach_lerp_(first, gradients, 1 - beta1)
-        torch._foreach_mul_(second, beta2)
-        torch._foreach_addcmul_(second, gradients, gradients, 1 - beta2)
-        direction = torch._foreach_lerp(first, gradients, 1 - beta1)
+        direction, scale = self._filtered(group, parameters, gradients)
+        correction = 1 - group["betas"][0] ** group["num_updates"]
         mask = torch._foreach_mul(direction, gradients)
         torch._foreach_sign_(mask)
         torch._foreach_clamp_min_(mask, 0.0)
@@ -45,8 +37,5 @@ class CautiousNAdamW(NAdamW):
         torch._foreach_clamp_min_(share, _SMALLEST_SHARE)
         torch._foreach_mul_(direction, mask)
         torch._foreach_div_(direction, share)
-        scale = torch._foreach_sqrt(second)
-        torch._foreach_div_(scale, correction2**0.5)
-        torch._foreach_add_(scale, group["eps"])
         torch._foreach_mul_(parameters, 1 - group["lr"] * group["weight_decay"])
-        torch._foreach_addcdiv_(parameters, direction, scale, -group["lr"] / correction1)
+        torch._foreach_addcdiv_(parameters, direction, scale, -group["lr"] / correction)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, overload
+from typing import Any
 
 import torch
-from torch.optim.optimizer import Optimizer, ParamsT
+from torch.optim.optimizer import ParamsT
+
+from perfbench.api.optim import GroupOptimizer, with_gradients
 
 
-class DecoupledSGD(Optimizer):
+class DecoupledSGD(GroupOptimizer):
     """Heavy ball or Nesterov, no dampening, no bias correction, decoupled decay.
 
     ``torch.optim.SGD`` adds the decay to the gradient, so that it enters the momentum. Here, for gradient ``g``::
@@ -32,30 +33,11 @@ class DecoupledSGD(Optimizer):
         defaults = {"lr": lr, "momentum": momentum, "weight_decay": weight_decay, "nesterov": nesterov}
         super().__init__(params, defaults)
 
-    @overload
-    def step(self, closure: None = None) -> None: ...
-    @overload
-    def step(self, closure: Callable[[], float]) -> float: ...
-    @torch.no_grad()
-    def step(self, closure: Callable[[], float] | None = None) -> float | None:
-        """Update all parameters that have a gradient."""
-        loss = None
-        if closure is not None:
-            with torch.enable_grad():
-                loss = closure()
-        for group in self.param_groups:
-            self._update_group(group)
-        return loss
-
     def _update_group(self, group: dict[str, Any]) -> None:
-        parameters = [parameter for parameter in group["params"] if parameter.grad is not None]
+        parameters, gradients = with_gradients(group)
         if not parameters:
             return
-        gradients = [parameter.grad for parameter in parameters]
-        for parameter in parameters:
-            if not self.state[parameter]:
-                self.state[parameter]["trace"] = torch.zeros_like(parameter, memory_format=torch.preserve_format)
-        traces = [self.state[parameter]["trace"] for parameter in parameters]
+        traces = self._buffers("trace", parameters)
         torch._foreach_mul_(traces, group["momentum"])
         torch._foreach_add_(traces, gradients)
         direction = traces

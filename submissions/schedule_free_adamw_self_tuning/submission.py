@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
-
-import torch
-
 from perfbench.api import Batch, StateDict, StepReport, TrainingContext
-from perfbench.api.optim import DecayPoint, ScheduleFreeAdamW, ScheduleFreeSubmission, ScheduleFreeVariant, host_copy
+from perfbench.api.optim import (
+    EPSILON,
+    FirstEntryOptions,
+    ScheduleFreeAdamW,
+    ScheduleFreeSubmission,
+    host_copy,
+)
 from perfbench.api.schedules import WarmupConstant
-from perfbench.spec.base import Spec
 from perfbench.spec.workload import Direction
 
 LEARNING_RATE = 0.0025
@@ -17,7 +18,6 @@ BETAS = (0.9, 0.9955159689799007)
 WEIGHT_DECAY = 0.08121616522670176
 LABEL_SMOOTHING = 0.2
 WARMUP_FACTOR = 0.02 * 0.75
-EPSILON = 1e-8
 FIRST_CHECKED_PART = 0.1
 """No reset before this part of the step budget."""
 LEAST_MEASUREMENTS = 4
@@ -25,21 +25,8 @@ MARGIN = 0.01
 """In units of the target's metric: a trial that gained less than this, in all and lately, has diverged."""
 
 
-class Behaviour(StrEnum):
-    """As the competition ran it, or as the paper has it."""
-
-    AS_RUN = "as_run"
-    AS_INTENDED = "as_intended"
-
-
-class Options(Spec):
+class Options(FirstEntryOptions):
     """Behaviours as run or as intended."""
-
-    decay: Behaviour
-    """As run: proportional to the average, with the bias-corrected rate. As intended: to the gradient point, with the
-    plain rate."""
-    second_moment: Behaviour
-    """As run: bfloat16. As intended: float32."""
 
 
 class SelfTuning(ScheduleFreeSubmission):
@@ -108,19 +95,12 @@ def has_diverged(scores: list[float]) -> bool:
 
 def build(context: TrainingContext, *, options: Options) -> SelfTuning:
     """Return Schedule-Free AdamW; weight decay acts on every parameter."""
-    is_decay_as_run = options.decay is Behaviour.AS_RUN
-    is_moment_as_run = options.second_moment is Behaviour.AS_RUN
     optimizer = ScheduleFreeAdamW(
         context.model.parameters(),
         lr=LEARNING_RATE,
         betas=BETAS,
         eps=EPSILON,
         weight_decay=WEIGHT_DECAY,
-        variant=ScheduleFreeVariant(
-            decay_at=DecayPoint.AVERAGE if is_decay_as_run else DecayPoint.GRADIENT_POINT,
-            decay_is_corrected=is_decay_as_run,
-            step_power=0.75,
-            second_moment_dtype=torch.bfloat16 if is_moment_as_run else torch.float32,
-        ),
+        variant=options.variant(),
     )
     return SelfTuning(context, optimizer, warmup=int(WARMUP_FACTOR * context.step_hint))

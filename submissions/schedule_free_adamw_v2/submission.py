@@ -4,29 +4,17 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-from pydantic import Field
-
 from perfbench.api import TrainingContext
-from perfbench.api.optim import ScheduleFreeAdamW, ScheduleFreeSubmission, ScheduleFreeVariant
-from perfbench.api.schedules import WarmupConstant
+from perfbench.api.optim import ScheduleFreePoint, ScheduleFreeSubmission, ScheduleFreeVariant, tuned_schedule_free
 from perfbench.spec.base import Spec
 
-EPSILON = 1e-8
 WARMUP_HORIZON = 0.75
-"""The warm-up is this part of the point's part of the step budget."""
+"""The warm-up is the point's part of this part of the step budget."""
 STATISTICS_PERIOD = 3
 
 
-class Hyperparameters(Spec):
+class Hyperparameters(ScheduleFreePoint):
     """One point of the search space, named as in the competition."""
-
-    learning_rate: float = Field(gt=0)
-    one_minus_beta1: float = Field(gt=0, lt=1)
-    beta2: float = Field(ge=0, lt=1)
-    weight_decay: float = Field(ge=0)
-    warmup_factor: float = Field(ge=0, le=1)
-    label_smoothing: float = Field(ge=0, lt=1)
-    dropout_rate: float = Field(ge=0, lt=1)
 
 
 class StatisticsPass(StrEnum):
@@ -47,27 +35,16 @@ class Options(Spec):
 
 
 def build(context: TrainingContext, hyperparameters: Hyperparameters, *, options: Options) -> ScheduleFreeSubmission:
-    """Return Schedule-Free AdamW; weight decay acts on every parameter."""
-    point = hyperparameters
-    optimizer = ScheduleFreeAdamW(
-        context.model.parameters(),
-        lr=point.learning_rate,
-        betas=(1 - point.one_minus_beta1, point.beta2),
-        eps=EPSILON,
-        weight_decay=point.weight_decay,
-        variant=ScheduleFreeVariant(decay_is_corrected=True, uses_highest_rate=False),
-    )
-    warmup = int(point.warmup_factor * context.step_hint * WARMUP_HORIZON)
+    """Return Schedule-Free AdamW with the entry's choices."""
     has_pass = {
         StatisticsPass.AS_RUN: lambda step: step % STATISTICS_PERIOD != 0,
         StatisticsPass.ONE_OF_THREE: lambda step: step % STATISTICS_PERIOD == 0,
         StatisticsPass.NEVER: None,
     }
-    return ScheduleFreeSubmission(
+    return tuned_schedule_free(
         context,
-        optimizer,
-        schedule=WarmupConstant(peak=point.learning_rate, warmup=warmup, lowest=EPSILON),
-        label_smoothing=point.label_smoothing,
-        dropout_rate=point.dropout_rate,
+        hyperparameters,
+        ScheduleFreeVariant(decay_is_corrected=True, uses_highest_rate=False),
+        horizon=context.step_hint * WARMUP_HORIZON,
         has_statistics_pass=has_pass[options.statistics_pass],
     )

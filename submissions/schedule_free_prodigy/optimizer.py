@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import overload
+from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
-from torch.optim.optimizer import Optimizer, ParamsT
+from torch.optim.optimizer import ParamsT
+
+from perfbench.api.optim import GroupOptimizer
 
 INITIAL_DISTANCE = 1e-6
 BETAS = (0.9, 0.9955)
@@ -15,11 +17,12 @@ STEP_POWER = 0.75
 EPSILON = 1e-8
 
 
-class ScheduleFreeProdigy(Optimizer):
+class ScheduleFreeProdigy(GroupOptimizer):
     """``z`` takes steps of a length ``d`` that only grows, ``x`` averages it, ``y`` between is where the gradient is.
 
-    Between steps the parameters hold ``x``. Call ``extrapolate`` before the forward pass, ``step`` after the
-    backward pass. With ``lr`` as a multiplier of ``d`` and sums over all parameters::
+    Between steps the parameters hold ``x``. ``extrapolate``, before the forward pass, moves all of them to ``y``;
+    ``step``, after the backward pass, brings all of them to the new ``x``. With ``lr`` as a multiplier of ``d`` and
+    sums over all parameters::
 
         N = sqrt(b2) N + d^2 lr sum(g (p0 - z));  v = b2 v + (1 - b2) d^2 g^2;  s = sqrt(b2) s + d lr d g
         d' = max(d, N / sum|s|)
@@ -58,18 +61,7 @@ class ScheduleFreeProdigy(Optimizer):
         self._averages = [parameter.detach().clone() for parameter in parameters]
         torch._foreach_lerp_(parameters, self._all("iterate"), 1 - BETAS[0])
 
-    @overload
-    def step(self, closure: None = None) -> None: ...
-    @overload
-    def step(self, closure: Callable[[], float]) -> float: ...
-    @torch.no_grad()
-    def step(self, closure: Callable[[], float] | None = None) -> float | None:
-        """Update all parameters, which must be at ``y``; afterwards they hold ``x``."""
-        loss = None
-        if closure is not None:
-            with torch.enable_grad():
-                loss = closure()
-        (group,) = self.param_groups
+    def _update_group(self, group: dict[str, Any]) -> None:
         everything: list[Tensor] = group["params"]
         torch._foreach_copy_(everything, self._averages)
         self._averages = []
@@ -86,7 +78,6 @@ class ScheduleFreeProdigy(Optimizer):
             state["iterate"].sub_(parameter * (group["weight_decay"] * rate))
             state["iterate"].sub_(parameter.grad * (new * rate) / scale)
             parameter.lerp_(state["iterate"], weight / group["weight_sum"])
-        return loss
 
     def state_dict(self) -> dict[str, object]:
         """Return all buffers, each in its own dtype, and the estimate."""

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
-
 import torch
 from pydantic import Field
 from torch import nn
 
-from perfbench.api import Batch, GradientSubmission, StepReport, TrainingContext
+from perfbench.api import Batch, Behaviour, GradientSubmission, StepReport, TrainingContext
 from perfbench.api.schedules import WarmupConstant
 from perfbench.spec.base import Spec
 from submissions.schedule_free_prodigy.optimizer import ScheduleFreeProdigy
@@ -21,13 +19,6 @@ class Hyperparameters(Spec):
     """One point of the search space, named as in the competition."""
 
     weight_decay: float = Field(ge=0)
-
-
-class Behaviour(StrEnum):
-    """As the competition ran it, or as its authors meant it."""
-
-    AS_RUN = "as_run"
-    AS_INTENDED = "as_intended"
 
 
 class Options(Spec):

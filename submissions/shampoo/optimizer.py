@@ -16,9 +16,10 @@ import torch
 from torch import Tensor, nn
 from torch.optim.optimizer import Optimizer
 
+from perfbench.api import TrainingDiverged
+from perfbench.api.optim.block_exchange import BlockExchange, assign_greedily
+from perfbench.api.optim.inverse_roots import inverse_roots
 from perfbench.errors import SubmissionError
-from submissions.shampoo.assignment import BlockExchange, assign_greedily
-from submissions.shampoo.roots import inverse_roots
 from submissions.shampoo.settings import Grafting, ShampooSettings
 from submissions.shampoo.state import BlockState, OwnedBlock
 
@@ -73,6 +74,7 @@ class DistributedShampoo(Optimizer):
         views = [block for *_, block in located]
         owners = assign_greedily([view.numel() * view.element_size() for view in views], num_ranks=num_ranks)
         self._exchange = BlockExchange(views, owners, rank=rank, num_ranks=num_ranks)
+        self._numbers = {name: number for number, (name, *_) in enumerate(located)}
         self._blocks = [
             OwnedBlock(name, parameter, index, block, BlockState.start(block, settings))
             for (name, parameter, index, block), owner in zip(located, owners, strict=True)
@@ -88,7 +90,7 @@ class DistributedShampoo(Optimizer):
         """Update every parameter; all ranks call this together.
 
         Raises:
-            SubmissionError: If a factor is not finite when roots are computed, naming the block.
+            TrainingDiverged: On every rank, if a factor is not finite when roots are to be computed.
         """
         loss = None
         if closure is not None:
@@ -98,8 +100,13 @@ class DistributedShampoo(Optimizer):
         for original, copy in self._copies.values():
             copy.copy_(original)
         active = [block for block in self._blocks if block.parameter.grad is not None]
+        gradients = self._gradients(active)
+        if self.settings.is_preconditioned:
+            self._accumulate_factors(active, gradients)
+            if self.num_steps % self.settings.precondition_frequency == 0:
+                self._check_finite(active)  # all ranks, those without active blocks too
         if active:
-            self._update(active, self._gradients(active))
+            self._update(active, gradients)
         self._exchange.spread()
         for original, copy in self._copies.values():
             original.copy_(copy)
@@ -147,10 +154,8 @@ class DistributedShampoo(Optimizer):
 
     def _update(self, active: Sequence[OwnedBlock], gradients: list[Tensor]) -> None:
         settings, t = self.settings, self.num_steps
-        if settings.is_preconditioned:
-            self._accumulate_factors(active, gradients)
-            if t % settings.precondition_frequency == 0:
-                self._compute_roots(active)
+        if settings.is_preconditioned and t % settings.precondition_frequency == 0:
+            self._compute_roots(active)
         filtered = self._filtered(active, gradients)
         direction = self._grafted_direction(active, gradients, filtered)
         if settings.is_preconditioned and t >= settings.precondition_frequency:
@@ -171,20 +176,23 @@ class DistributedShampoo(Optimizer):
                 unfolded = gradient.movedim(dim, 0).reshape(gradient.shape[dim], -1)
                 factor.addmm_(unfolded, unfolded.T, beta=beta2, alpha=1 - beta2)
 
+    def _check_finite(self, active: Sequence[OwnedBlock]) -> None:
+        """Find out whether any rank has a factor that is not finite; waits for the device and for all ranks."""
+        numbers = [self._numbers[block.name] for block in active for _ in block.state.factors]
+        flags = [factor.isfinite().all() for block in active for factor in block.state.factors]
+        is_finite = torch.stack(flags).tolist() if flags else []
+        own = [number for number, is_good in zip(numbers, is_finite, strict=True) if not is_good]
+        first = self._exchange.lowest_over_ranks(min(own, default=len(self._numbers)))
+        if first < len(self._numbers):
+            name = list(self._numbers)[first]
+            raise TrainingDiverged(f"the gradient statistics of block {name} are not finite at step {self.num_steps}")
+
     def _compute_roots(self, active: Sequence[OwnedBlock]) -> None:
         """Compute the roots of all factors together; waits for the device."""
         owners = [block for block in active for _ in block.state.factors]
         correction = 1 - self.settings.beta2**self.num_steps
         factors = [factor / correction for block in active for factor in block.state.factors]
         previous = [root for block in active for root in block.state.roots]
-        is_finite = torch.stack([factor.isfinite().all() for factor in factors]).tolist()
-        if not all(is_finite):
-            name = owners[is_finite.index(False)].name
-            raise SubmissionError(
-                f"the gradient statistics of block {name} are not finite at step {self.num_steps}",
-                where="DistributedShampoo",
-                hint="the gradients have diverged: try a smaller learning rate",
-            )
         roots, num_kept = inverse_roots(
             factors,
             previous,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from submissions.shampoo.blocking import Blocking
+from perfbench.api.optim.blocking import Blocking
 
 
 class Grafting(StrEnum):

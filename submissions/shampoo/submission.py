@@ -7,9 +7,9 @@ from typing import ClassVar
 from pydantic import Field
 
 from perfbench.api import Batch, GradientSubmission, StepReport, TrainingContext
+from perfbench.api.optim.blocking import Blocking
 from perfbench.api.schedules import WarmupPeriodicCosine
 from perfbench.spec.base import Spec
-from submissions.shampoo.blocking import Blocking
 from submissions.shampoo.optimizer import DistributedShampoo
 from submissions.shampoo.settings import Grafting, ShampooSettings
 

@@ -6,24 +6,18 @@ from pydantic import Field
 from pytorch_optimizer import SOAP
 
 from perfbench.api import GradientSubmission, TrainingContext
+from perfbench.api.optim import WarmupPoint
 from perfbench.api.schedules import WarmupCosine
-from perfbench.spec.base import Spec
 
 PRECONDITION_FREQUENCY = 10
 MAX_PRECONDITION_DIMENSION = 10_000
 """Longer dimensions keep their own basis."""
 
 
-class Hyperparameters(Spec):
+class Hyperparameters(WarmupPoint):
     """One point of the search space."""
 
-    learning_rate: float = Field(gt=0)
-    one_minus_beta1: float = Field(gt=0, le=1)
     one_minus_beta2: float = Field(gt=0, le=1)
-    weight_decay: float = Field(ge=0)
-    warmup_factor: float = Field(ge=0, le=1)
-    label_smoothing: float = Field(ge=0, lt=1)
-    dropout_rate: float = Field(ge=0, lt=1)
 
 
 def build(context: TrainingContext, hyperparameters: Hyperparameters) -> GradientSubmission:

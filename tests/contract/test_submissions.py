@@ -13,12 +13,20 @@ from types import ModuleType
 import pytest
 import torch
 
+from perfbench.api.contracts.conduct import check_conduct
 from perfbench.api.contracts.finding import Finding
 from perfbench.api.contracts.rehearsal import Rehearsal
 from perfbench.api.contracts.submission import check_hyperparameters, check_points, check_source
 from perfbench.api.contracts.tiny_problems import TinyRegression
 from perfbench.compose import choices, compose_submission
-from perfbench.registry import repository_root, submission_builder, submission_names, workload_families
+from perfbench.errors import ConfigError, SubmissionError
+from perfbench.registry import (
+    repository_root,
+    submission_builder,
+    submission_names,
+    with_stand_ins,
+    workload_families,
+)
 from perfbench.spec.base import Spec
 from perfbench.spec.submission import FeasiblePoints, HyperparameterPoint, PointSpace, RangeSpace, SubmissionSpec
 from perfbench.tuning import halton
@@ -57,11 +65,10 @@ def module_of(name: str) -> ModuleType:
     return importlib.import_module(f"submissions.{name}.submission")
 
 
-def skip_without_its_files(spec: SubmissionSpec) -> None:
-    """A submission with files that cannot be shipped is held to the contract in its own tests, with stand-ins."""
-    missing = sorted(name for name, file in spec.files.items() if file.path is None)
-    if missing:
-        pytest.skip(f"{spec.name} needs {missing}, which this repository does not hold")
+@pytest.fixture(scope="module")
+def stand_ins(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where submissions write stand-ins for the files that this repository does not hold."""
+    return tmp_path_factory.mktemp("stand_ins")
 
 
 def failures(findings: list[Finding]) -> list[str]:
@@ -77,15 +84,27 @@ NAMED_POINTS = [
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_it_keeps_the_contract(name: str) -> None:
+def test_it_keeps_the_contract(name: str, stand_ins: Path) -> None:
     """Training takes seconds: the first and the last point do it; all points are read and built below."""
-    spec, points = spec_of(name), points_of(name)
-    skip_without_its_files(spec)
+    spec, points = with_stand_ins(spec_of(name), stand_ins), points_of(name)
     trained = {f"point {index + 1}": points[index] for index in sorted({0, len(points) - 1})}
 
     builders = {label: submission_builder(spec, point) for label, point in trained.items()}
 
     assert failures(check_points(builders)) == []
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_it_fits_its_memory_seldom_waits_and_looks_at_no_names(name: str, stand_ins: Path) -> None:
+    spec, points = with_stand_ins(spec_of(name), stand_ins), points_of(name)
+
+    for point in (points[0], points[-1]) if len(points) > 1 else points:
+        findings = check_conduct(
+            submission_builder(spec, point),
+            state_bytes_per_parameter=spec.state_bytes_per_parameter,
+            waits_per_step=spec.waits_per_step,
+        )
+        assert failures(findings) == []
 
 
 @pytest.mark.parametrize(("name", "point"), [named for named in NAMED_POINTS if named.values[1] is not None])
@@ -96,13 +115,25 @@ def test_it_reads_hyperparameters_strictly(name: str, point: HyperparameterPoint
 
 
 @pytest.mark.parametrize(("name", "point"), NAMED_POINTS)
-def test_it_builds_and_steps_at_every_point(name: str, point: HyperparameterPoint | None) -> None:
-    rehearsal = Rehearsal(submission_builder(spec_of(name), point), TinyRegression(), seed=0, step_hint=100)
+def test_it_builds_and_steps_at_every_point(name: str, point: HyperparameterPoint | None, stand_ins: Path) -> None:
+    spec = with_stand_ins(spec_of(name), stand_ins)
+    rehearsal = Rehearsal(submission_builder(spec, point), TinyRegression(), seed=0, step_hint=100)
 
     report = rehearsal.train(until=2)
 
     assert report is not None
     assert torch.isfinite(report.loss)
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if "external" not in spec_of(name).rulesets])
+def test_an_entry_that_only_tunes_itself_cannot_be_given_hyperparameters(name: str, stand_ins: Path) -> None:
+    spec = with_stand_ins(spec_of(name), stand_ins)
+
+    with pytest.raises(SubmissionError, match=r"takes no hyperparameters, but \['learning_rate'\] are given"):
+        submission_builder(spec, {"learning_rate": 0.1})
+    space = {"kind": "points", "points": [{"learning_rate": 0.1}]}
+    with pytest.raises(ConfigError, match="a self-tuning submission must not have a search_space"):
+        SubmissionSpec.from_mapping({**spec.model_dump(mode="json"), "search_space": space})
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import io
 import os
+import re
 import shutil
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
+from unittest import mock
 
 import pytest
 
+from perfbench.cli.main import main
 from perfbench.registry import repository_root
 from tests.integration import small_criteo
 
@@ -40,20 +45,38 @@ class TestCluster:
         return done.stdout.strip()
 
     def perfbench(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """Run the command line."""
+        """Run the command line here: torch is loaded already, which would take most of the time."""
+        out, err = io.StringIO(), io.StringIO()
+        with mock.patch.dict(os.environ, self.environment()), redirect_stdout(out), redirect_stderr(err):
+            code = main(arguments)
+        return subprocess.CompletedProcess(arguments, code, out.getvalue(), err.getvalue())
+
+    def perfbench_process(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run the command line as a person does, in a process that ends."""
         command = [sys.executable, "-m", "perfbench", *arguments]
         return subprocess.run(
             command, capture_output=True, text=True, check=False, env=self.environment(), timeout=PATIENCE_S
         )
 
-    def sweep(self, runs_root: Path, *overrides: str, retry_failed: bool = False) -> subprocess.CompletedProcess[str]:
-        """Submit a sweep of tiny trials, two ranks each; nothing is compiled, which takes most of a short trial."""
+    def sweep_arguments(self, runs_root: Path, *overrides: str) -> list[str]:
+        """Return a sweep of tiny trials, two ranks each; nothing is compiled, which takes most of a short trial."""
         is_by_time = "evaluation=wall_clock" in overrides
         defaults = [item for item in small_criteo.OVERRIDES if not (is_by_time and item.startswith("evaluation"))]
-        cluster = ("cluster=slurm_cpu", "cluster.site=loopback", "cluster.setup=['export TORCHDYNAMO_DISABLE=1']")
-        roots = (f"data_root={self.data_root}", f"runs_root={runs_root}")
-        options = ["--retry-failed"] if retry_failed else []
-        return self.perfbench("sweep", *options, *defaults, *cluster, *roots, *overrides)
+        cluster = ["cluster=slurm_cpu", "cluster.site=loopback", "cluster.setup=['export TORCHDYNAMO_DISABLE=1']"]
+        return ["sweep", *defaults, *cluster, f"data_root={self.data_root}", f"runs_root={runs_root}", *overrides]
+
+    def sweep(self, runs_root: Path, *overrides: str) -> subprocess.CompletedProcess[str]:
+        """Submit a sweep without its scoring job: these trials are evaluated by steps, so nothing can be scored."""
+        done = self.perfbench(*self.sweep_arguments(runs_root, *overrides))
+        if found := re.search(r"scores will be made by job (\d+)", done.stdout):
+            self.slurm("scancel", found[1])
+        return done
+
+    def failed_jobs(self, runs_root: Path) -> int:
+        """Return how many elements of a run folder's arrays have failed as jobs."""
+        names = [path.name for path in runs_root.glob(".slurm/arrays/*")]
+        failed = self.slurm("squeue", "--noheader", "--array", "--states=FAILED", "--format=%j").split()
+        return sum(any(name.endswith(array) for array in names) for name in failed)
 
     def names_in_queue(self) -> list[str]:
         """Return the names of all jobs that have not ended."""

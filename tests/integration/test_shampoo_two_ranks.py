@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-import torch.distributed as dist
 from torch import Tensor, nn
 from torch.multiprocessing.spawn import spawn
 
-from submissions.shampoo.blocking import Blocking
+from perfbench.api import TrainingDiverged
+from perfbench.api.optim.blocking import Blocking
 from submissions.shampoo.optimizer import DistributedShampoo
 from submissions.shampoo.settings import Grafting, ShampooSettings
+from tests.integration.process_group import join, leave
 
 SHAPES = {"table": (30, 5), "linear.weight": (12, 20), "linear.bias": (12,), "conv": (6, 3, 3, 3), "scale": ()}
 NUM_STEPS = 11
@@ -66,6 +67,28 @@ def test_more_ranks_than_blocks_leave_some_without_work(tmp_path: Path) -> None:
     assert not torch.equal(first, torch.ones(3))
 
 
+def test_one_rank_that_diverges_ends_the_training_of_all_at_the_same_step(tmp_path: Path) -> None:
+    """The overflow is in the factors of one block only: its owner tells the others."""
+    spawn(diverge_as_rank, args=(2, tmp_path), nprocs=2)
+
+    messages = {(tmp_path / f"{rank}.txt").read_text() for rank in range(2)}
+    assert messages == {"the gradient statistics of block second/0 are not finite at step 3"}
+
+
+def diverge_as_rank(rank: int, num_ranks: int, folder: Path) -> None:
+    join(rank, num_ranks, folder)
+    parameters = {name: nn.Parameter(torch.ones(16)) for name in ("first", "second")}
+    settings = replace(SETTINGS["adam graft"], blocking=Blocking(max_dimension=16))
+    optimizer = DistributedShampoo(parameters, settings, lr=0.1, rank=rank, num_ranks=num_ranks)
+    for name, parameter in parameters.items():
+        parameter.grad = torch.full((16,), 1e30 if name == "second" else 0.5)  # its square is no float32
+    with pytest.raises(TrainingDiverged) as ended:
+        for _ in range(4):
+            optimizer.step()
+    (folder / f"{rank}.txt").write_text(str(ended.value))
+    leave()
+
+
 def train_as_rank(rank: int, num_ranks: int, folder: Path) -> None:
     join(rank, num_ranks, folder)
     for name, settings in SETTINGS.items():
@@ -82,17 +105,6 @@ def train_one_block(rank: int, num_ranks: int, folder: Path) -> None:
         optimizer.step()
     torch.save(parameter.detach(), folder / f"{rank}.pt")
     leave()
-
-
-def join(rank: int, num_ranks: int, folder: Path) -> None:
-    torch.set_num_threads(1)
-    store = f"file://{folder / 'store'}"
-    dist.init_process_group("gloo", init_method=store, rank=rank, world_size=num_ranks, timeout=timedelta(seconds=60))
-
-
-def leave() -> None:
-    dist.barrier()  # gloo's threads may abort the process if another rank is gone first
-    dist.destroy_process_group()
 
 
 def train(settings: ShampooSettings, *, rank: int, num_ranks: int) -> dict[str, Any]:

@@ -15,12 +15,12 @@ import psutil
 import pytest
 
 from perfbench.results.store import TrialFolder
-from perfbench.spec.result import Crashed, FailureReason
-from tests.integration import slurm_cluster, small_criteo
+from perfbench.spec.result import Crashed, FailureReason, Outcome
+from tests.integration import failing_submission, slurm_cluster, small_criteo
 from tests.integration.slurm_cluster import TestCluster
 from tests.wandb_files import offline_runs
 
-pytestmark = [pytest.mark.slow, pytest.mark.slurm, pytest.mark.xdist_group("slurm"), pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.slow, pytest.mark.slurm, pytest.mark.xdist_group("slurm"), pytest.mark.timeout(500)]
 
 STEPS = 400
 SLOW = (f"workload.step_hint={STEPS}", "evaluation.every_steps=50", f"trace_steps=[1,50,100,{STEPS}]")
@@ -34,6 +34,21 @@ def cluster(tmp_path_factory: pytest.TempPathFactory, data_root: Path) -> Iterat
     slurm_cluster.stop(folder)
 
 
+@pytest.fixture(scope="module")
+def limited(cluster: TestCluster, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A trial that trains until its job's time limit comes, while other tests run.
+
+    Slurm looks at time limits every 30 s and announces them up to so much earlier: two minutes are the least with
+    which a busy machine gets to train at all.
+    """
+    root = tmp_path_factory.mktemp("limited")
+    limit = ("cluster.time_limit_min=2", "cluster.signal_lead_s=10")
+    code = slow_submission(root / "slow_limited", pause_s=0.6)
+    done = cluster.sweep(root / "runs", "submission=baseline", code, one_trial(), *SLOW, *limit)
+    assert done.returncode == 0, done.stderr
+    return root
+
+
 def result_path(runs_root: Path, trial: int = 1, submission: str = "baseline") -> Path:
     return runs_root / submission / "study_0" / "criteo" / f"trial_{trial}" / "result.json"
 
@@ -43,19 +58,20 @@ def lines(folder: Path, file: str, kind: str) -> list[dict[str, Any]]:
     return small_criteo.lines(path, kind) if path.exists() else []
 
 
-def slow_submission(folder: Path, *, hang_at: int = -1) -> str:
-    """Write a baseline whose steps take long until the folder has a file ``fast``; it may hang on rank 1."""
+def slow_submission(folder: Path, *, pause_s: float = 0.3) -> str:
+    """Write a baseline with long steps while its folder has no file ``fast``, and endless ones while ``stuck`` is."""
     folder.mkdir()
     (folder / "submission.py").write_text(
         "import os, time\n"
         "from submissions.baseline.submission import Hyperparameters, build as build_baseline\n"
+        f"FOLDER = {str(folder)!r}\n"
         "def build(context, hyperparameters):\n"
         "    submission = build_baseline(context, hyperparameters)\n"
         "    step = submission.update_params\n"
         "    def update_params(batch):\n"
-        f"        time.sleep(0 if os.path.exists({str(folder / 'fast')!r}) else 0.3)\n"
-        f"        if submission.num_updates == {hang_at} and os.environ['RANK'] == '1':\n"
-        "            time.sleep(10000)\n"
+        f"        time.sleep(0 if os.path.exists(f'{{FOLDER}}/fast') else {pause_s})\n"
+        "        while os.path.exists(f'{FOLDER}/stuck'):\n"
+        "            time.sleep(0.1)\n"
         "        return step(batch)\n"
         "    submission.update_params = update_params\n"
         "    return submission\n"
@@ -74,8 +90,13 @@ def one_trial() -> str:
     return f"submission.search_space.points=[{{{inner}}}]"
 
 
-def has_saved(folder: Path) -> bool:
-    return any(int(path.name[5:]) >= 20 for path in folder.glob("checkpoints/step_*[0-9]"))
+def has_saved(folder: Path, *, attempt: int = 1) -> bool:
+    """Tell whether this attempt has trained for a while and saved."""
+    resumed = [line for line in lines(folder, "measurements.jsonl", "resumed") if line["attempt"] == attempt]
+    if attempt > 1 and not resumed:
+        return False
+    first = resumed[0]["from_step"] if resumed else 0
+    return any(int(path.name[5:]) >= first + 4 for path in folder.glob("checkpoints/step_*[0-9]"))
 
 
 def workers(folder: Path) -> list[psutil.Process]:
@@ -119,6 +140,7 @@ def test_what_slurm_would_refuse_is_one_error_and_leaves_nothing(
     assert not any("baseline.criteo" in name for name in cluster.names_in_queue())
 
 
+@pytest.mark.usefixtures("limited")
 def test_a_sweep_is_split_run_scored_and_never_submitted_twice(cluster: TestCluster, tmp_path: Path) -> None:
     """Two submissions of five trials, in arrays of at most four; nobody waits for them."""
     overrides = (
@@ -127,11 +149,10 @@ def test_a_sweep_is_split_run_scored_and_never_submitted_twice(cluster: TestClus
         "workload.eval_period_s=0.5",
         "workload.targets.smoke.threshold=10.0",
     )
-    submitted = cluster.sweep(tmp_path, *overrides)
+    submitted = cluster.perfbench_process(*cluster.sweep_arguments(tmp_path, *overrides))
     assert submitted.returncode == 0, submitted.stderr
     again = cluster.sweep(tmp_path, *overrides)
     assert "nothing to submit" in again.stdout
-    assert len([name for name in cluster.names_in_queue() if "criteo" in name]) <= 10
     assert len(list(tmp_path.glob(".slurm/arrays/*/manifest.json"))) == 4
 
     cluster.wait_until((tmp_path / ".slurm" / "aggregation" / "done").exists, "the scores are made")
@@ -151,62 +172,62 @@ def test_a_sweep_is_split_run_scored_and_never_submitted_twice(cluster: TestClus
     cluster.wait_until(result_path(tmp_path, trial=3).exists, "the deleted trial is there again")
 
 
-@pytest.fixture(scope="module")
-def uninterrupted(cluster: TestCluster, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Run the trial that others interrupt, on two nodes with two ranks each: the same four ranks in any layout."""
-    root = tmp_path_factory.mktemp("whole")
-    overrides = (slow_submission(root / "slow"), "submission=baseline", one_trial(), *SLOW)
-    (root / "slow" / "fast").touch()
-    done = cluster.sweep(root / "runs", *overrides)
-    assert done.returncode == 0, done.stderr
-    cluster.wait_until(result_path(root / "runs").exists, "the uninterrupted trial ends")
-    return result_path(root / "runs").parent
-
-
-def interrupt(cluster: TestCluster, how: str, job_id: str) -> None:
-    match how:
-        case "requeue":
-            cluster.slurm("scontrol", "requeue", job_id)
-        case "SIGTERM":
-            cluster.slurm("scancel", "--signal=TERM", job_id)
-        case "time limit":
-            cluster.slurm("scancel", "--batch", "--signal=USR2", job_id)
+def job_of(cluster: TestCluster, root: Path) -> str:
+    """Return the job of the only trial of a run folder."""
+    (name,) = (path.name for path in root.glob(".slurm/arrays/*"))
+    rows = [row.split() for row in cluster.slurm("squeue", "--noheader", "--format=%i %j").splitlines()]
+    return next(job_id for job_id, title in rows if title.endswith(name))
 
 
 def test_however_it_is_interrupted_a_trial_ends_as_if_it_had_not_been(
-    cluster: TestCluster, tmp_path: Path, uninterrupted: Path
+    cluster: TestCluster, tmp_path: Path, limited: Path
 ) -> None:
-    """Requeued, told to end, out of time, cancelled and resumed: all at once, to save time."""
-    ways = ("requeue", "SIGTERM", "time limit", "cancel")
-    slow = slow_submission(tmp_path / "slow")
-    roots = {way: tmp_path / way.replace(" ", "_") for way in ways}
-    for root in roots.values():
-        done = cluster.sweep(root, "submission=baseline", slow, one_trial(), *SLOW, "tracking=wandb_offline")
-        assert done.returncode == 0, done.stderr
-    for way, root in roots.items():
-        folder = result_path(root).parent
-        cluster.wait_until(lambda folder=folder: has_saved(folder), f"a checkpoint before {way}")  # type: ignore[misc]
-        (job_id,) = (
-            line.split()[0]
-            for line in cluster.slurm("squeue", "--noheader", "--format=%i %j").splitlines()
-            if line.split()[1].endswith(next(root.glob(".slurm/arrays/*")).name)
+    """One trial has met its real time limit and is then cancelled and resumed; meanwhile another one is requeued,
+    told to end, and told while it cannot save. A third one is left in peace.
+    """
+    disturbed, whole = tmp_path / "disturbed", tmp_path / "whole"
+    slow = [slow_submission(tmp_path / name) for name in ("slow_disturbed", "never_slow")]
+    (tmp_path / "never_slow" / "fast").touch()
+    for root, code in zip((disturbed, whole), slow, strict=True):
+        done = cluster.sweep(
+            root, "submission=baseline", code, one_trial(), *SLOW, "cluster.signal_lead_s=10", "tracking=wandb_offline"
         )
-        if way == "cancel":
-            assert job_id in cluster.perfbench("cancel", str(root)).stdout
-        else:
-            interrupt(cluster, way, job_id)
-    (tmp_path / "slow" / "fast").touch()
-    root = roots["cancel"]
-    name = next(root.glob(".slurm/arrays/*")).name
-    cluster.wait_until(lambda: not any(name in one for one in cluster.names_in_queue()), "the cancelled job is gone")
-    assert "1 interrupted" in cluster.perfbench("status", str(root)).stdout
-    resumed = cluster.perfbench("resume", str(root))
-    assert resumed.returncode == 0, resumed.stderr
-    for way, root in roots.items():
-        cluster.wait_until(result_path(root).exists, f"the trial ends in spite of {way}")
-        assert_same_course(result_path(root).parent, uninterrupted)
-    for root in roots.values():
+        assert done.returncode == 0, done.stderr
+
+    folder, job_id = result_path(disturbed).parent, job_of(cluster, disturbed)
+    cluster.wait_until(lambda: has_saved(folder), "a checkpoint before the requeue")
+    cluster.slurm("scontrol", "requeue", job_id)
+    cluster.wait_until(lambda: has_saved(folder, attempt=2), "a checkpoint before SIGTERM")
+    cluster.slurm("scancel", "--signal=TERM", job_id)
+    cluster.wait_until(lambda: has_saved(folder, attempt=3), "a checkpoint before the ranks are stuck")
+    (tmp_path / "slow_disturbed" / "stuck").touch()
+    cluster.slurm("scancel", "--batch", "--signal=USR2", job_id)  # as before a time limit
+    cluster.wait_until(lambda: not workers(folder), "ranks that do not save are ended")
+    (tmp_path / "slow_disturbed" / "stuck").unlink()
+    (tmp_path / "slow_disturbed" / "fast").touch()
+
+    cancel_and_resume(cluster, limited)
+    for root in (whole, disturbed, limited / "runs"):
+        cluster.wait_until(result_path(root).exists, f"the trial of {root} ends")
+    expected = result_path(whole).parent
+    assert_same_course(result_path(disturbed).parent, expected, least_attempts=4)
+    assert_same_course(result_path(limited / "runs").parent, expected, least_attempts=3)
+    for root in (whole, disturbed):
         assert_one_offline_run(cluster, result_path(root).parent)
+    assert lost_s(disturbed) > 3  # the stuck step
+    assert lines(result_path(limited / "runs").parent, "measurements.jsonl", "resumed")[0]["lost_s"] < 0.5
+
+
+def cancel_and_resume(cluster: TestCluster, root: Path) -> None:
+    """Wait until the trial goes on after its time limit; cancel its job, then submit it again."""
+    runs = root / "runs"
+    cluster.wait_until(lambda: has_saved(result_path(runs).parent, attempt=2), "the trial goes on after its limit")
+    assert job_of(cluster, runs) in cluster.perfbench("cancel", str(runs)).stdout
+    (root / "slow_limited" / "fast").touch()
+    cluster.wait_until(lambda: not is_queued(cluster, runs), "the cancelled job is gone")
+    assert "1 interrupted" in cluster.perfbench("status", str(runs)).stdout
+    resumed = cluster.perfbench("resume", str(runs))
+    assert resumed.returncode == 0, resumed.stderr
 
 
 def assert_one_offline_run(cluster: TestCluster, folder: Path) -> None:
@@ -224,8 +245,21 @@ def has_offline_exit(folder: Path) -> bool:
     return any(run.summary.get("outcome") for run in offline_runs(folder))
 
 
-def assert_same_course(folder: Path, expected: Path) -> None:
-    """Measurements and states equal bit for bit, in at least two attempts on one clock."""
+def is_queued(cluster: TestCluster, root: Path) -> bool:
+    (name,) = (path.name for path in root.glob(".slurm/arrays/*"))
+    return any(name in one for one in cluster.names_in_queue())
+
+
+def lost_s(runs_root: Path) -> float:
+    result = TrialFolder(result_path(runs_root).parent).result()
+    assert result is not None
+    resumes = lines(result_path(runs_root).parent, "measurements.jsonl", "resumed")
+    assert result.lost_s == pytest.approx(sum(line["lost_s"] for line in resumes), abs=0.01)
+    return result.lost_s
+
+
+def assert_same_course(folder: Path, expected: Path, *, least_attempts: int) -> None:
+    """Measurements and states equal bit for bit, in several attempts on one clock."""
     counted, wanted = TrialFolder(folder).measurements(), TrialFolder(expected).measurements()
     assert [(m.step, m.metrics) for m in counted] == [(m.step, m.metrics) for m in wanted]
     assert len(wanted) == STEPS // 50
@@ -235,77 +269,138 @@ def assert_same_course(folder: Path, expected: Path) -> None:
 
     assert traces(folder) == traces(expected)
     resumes = lines(folder, "measurements.jsonl", "resumed")
-    assert resumes
+    assert len(resumes) >= least_attempts - 1
     assert resumes[0]["from_step"] > 0
     times_s = [m.submission_time_s for m in counted]
     assert times_s == sorted(times_s)
     assert resumes[0]["submission_time_s"] > 0
 
 
-def crash_of(runs_root: Path) -> Crashed:
-    result = TrialFolder(result_path(runs_root).parent).result()
+def outcome_of(runs_root: Path, trial: int = 1) -> Outcome:
+    result = TrialFolder(result_path(runs_root, trial).parent).result()
     assert result is not None
-    assert isinstance(result.outcome, Crashed)
     return result.outcome
 
 
-def test_a_killed_rank_and_a_hanging_one_end_their_trials_with_the_reason(cluster: TestCluster, tmp_path: Path) -> None:
-    killed, hung = tmp_path / "killed", tmp_path / "hung"
-    slow = slow_submission(tmp_path / "slow")
-    hangs = slow_submission(tmp_path / "hangs", hang_at=30)
-    cluster.sweep(killed, "submission=baseline", slow, one_trial(), *SLOW)
-    cluster.sweep(hung, "submission=baseline", hangs, one_trial(), *SLOW, "cluster.hang_timeout_s=20.0")
-    folder = result_path(killed).parent
-    cluster.wait_until(lambda: has_saved(folder), "a checkpoint before the kill")
-    os.kill(workers(folder)[1].pid, signal.SIGKILL)
-    killed_s = time.monotonic()
-    cluster.wait_until(result_path(killed).exists, "the trial of the killed rank ends")
+def has_crashed(runs_root: Path) -> bool:
+    return isinstance(outcome_of(runs_root), Crashed)
 
-    assert time.monotonic() - killed_s < 60
-    (tmp_path / "slow" / "fast").touch()
-    outcome = crash_of(killed)
-    assert (outcome.reason, outcome.rank) == (FailureReason.NODE, 1)
-    assert outcome.message == "ended by the system: Killed"
-    assert workers(folder) == []
-    assert "node, rank 1: ended by the system: Killed" in cluster.perfbench("status", str(killed)).stdout
-    assert "nothing to submit" in cluster.sweep(killed, "submission=baseline", slow, one_trial(), *SLOW).stdout
-    again = cluster.sweep(killed, "submission=baseline", slow, one_trial(), *SLOW, retry_failed=True)
-    assert again.returncode == 0, again.stderr
 
+WAYS = {
+    "mistake": "submission, rank 0: a mistake in the submission",
+    "memory": "oom, rank 0:",
+    "nan": "nan: validation/loss is not finite",
+    "no": "",
+}
+"""What ``status`` says of a submission that goes wrong."""
+
+
+def test_whatever_ends_a_trial_is_named_and_other_trials_go_on(cluster: TestCluster, tmp_path: Path) -> None:
+    """In the result, in ``status``, and as a failed job; five run folders at once, to save time."""
+    killed, hung, ways, without_data = (tmp_path / name for name in ("killed", "hung", "ways", "without_data"))
+    slow = ("submission=baseline", slow_submission(tmp_path / "slow_killed"), one_trial(), *SLOW)
+    assert cluster.sweep(killed, *slow).returncode == 0
+    hangs = failing_submission.write(tmp_path / "hangs", ["hang"])
+    assert cluster.sweep(hung, *hangs, "cluster.hang_timeout_s=15.0").returncode == 0
+    fails = failing_submission.write(tmp_path / "fails", list(WAYS))
+    assert cluster.sweep(ways, *fails, "cluster.gpus_per_node=1").returncode == 0
+    data = tmp_path / "data"
+    shutil.copytree(cluster.data_root, data)
+    loses_data = f"cluster.setup=['export TORCHDYNAMO_DISABLE=1', 'rm -r {data}/criteo']"
+    one_rank = ("cluster.gpus_per_node=1", "submission=baseline", one_trial())
+    assert cluster.sweep(without_data, f"data_root={data}", loses_data, *one_rank).returncode == 0
+
+    kill_a_rank(cluster, killed)
+    assert "nothing to submit" in cluster.sweep(killed, *slow).stdout
+    (tmp_path / "slow_killed" / "fast").touch()
+    assert cluster.sweep(killed, *slow, "--retry-failed").returncode == 0
+    for number in range(1, len(WAYS) + 1):
+        cluster.wait_until(result_path(ways, number).exists, f"trial {number} ends")
+    check_ways(cluster, ways)
+    cluster.wait_until(result_path(without_data).exists, "the trial without data ends")
+    cluster.wait_until(lambda: cluster.failed_jobs(without_data) == 1, "the job without data has failed")
+    assert "data, rank 0: " in cluster.perfbench("status", str(without_data)).stdout
     cluster.wait_until(result_path(hung).exists, "the hanging trial is ended")
-    assert crash_of(hung).reason is FailureReason.HANG
     stacks = sorted(result_path(hung).parent.glob("logs/stacks_attempt_1_rank_*.txt"))
     assert [path.name[-5] for path in stacks] == ["0", "1"]
-    assert "update_params" in stacks[1].read_text()
-    states = cluster.slurm("squeue", "--noheader", "--states=FAILED", "--format=%j").split()
-    assert next(hung.glob(".slurm/arrays/*")).name in " ".join(states)
+    assert "go_wrong" in stacks[1].read_text()
+    cluster.wait_until(lambda: cluster.failed_jobs(hung) == 1, "the hanging job has failed")
+    assert "hang, rank 0: no step" in cluster.perfbench("status", str(hung)).stdout
     cluster.wait_until(lambda: result_path(killed).exists() and not has_crashed(killed), "the retried trial ends")
 
 
-def has_crashed(runs_root: Path) -> bool:
-    result = TrialFolder(result_path(runs_root).parent).result()
-    return result is not None and isinstance(result.outcome, Crashed)
-
-
-def test_a_trial_on_two_nodes_survives_the_loss_of_one(cluster: TestCluster, tmp_path: Path) -> None:
-    """The daemon of the second node is killed while its ranks live on: what a cut cable looks like."""
-    slow = slow_submission(tmp_path / "slow")
-    runs_root = tmp_path / "runs"
-    overrides = ("submission=baseline", slow, one_trial(), *SLOW, "cluster.nodes=2")
-    submitted = cluster.sweep(runs_root, *overrides)
-    assert submitted.returncode == 0, submitted.stderr
+def kill_a_rank(cluster: TestCluster, runs_root: Path) -> None:
+    """Kill the second rank; all ranks end within seconds, with the reason in the result."""
     folder = result_path(runs_root).parent
-    cluster.wait_until(lambda: has_saved(folder), "a checkpoint before the node is lost")
-    assert len(workers(folder)) == 4
+    cluster.wait_until(lambda: has_saved(folder), "a checkpoint before the kill")
+    os.kill(workers(folder)[1].pid, signal.SIGKILL)
+    killed_s = time.monotonic()
+    cluster.wait_until(result_path(runs_root).exists, "the trial of the killed rank ends")
+    assert time.monotonic() - killed_s < 60
+    assert workers(folder) == []
+    outcome = outcome_of(runs_root)
+    assert isinstance(outcome, Crashed)
+    assert (outcome.reason, outcome.rank) == (FailureReason.NODE, 1)
+    assert outcome.message == "killed (SIGKILL): out of memory or killed by hand"
+    cluster.wait_until(lambda: cluster.failed_jobs(runs_root) == 1, "the job of the killed rank has failed")
+    assert "node, rank 1: killed (SIGKILL)" in cluster.perfbench("status", str(runs_root)).stdout
 
-    os.kill(int((cluster.folder / "slurmd.n2.pid").read_text()), signal.SIGKILL)
+
+def check_ways(cluster: TestCluster, runs_root: Path) -> None:
+    """Each trial of the array has ended in its own way, with its own words."""
+    outcomes = [outcome_of(runs_root, number) for number in range(1, len(WAYS) + 1)]
+    assert [outcome.kind for outcome in outcomes] == ["crashed", "crashed", "diverged", "budget_spent"]
+    reasons = [outcome.reason for outcome in outcomes if isinstance(outcome, Crashed)]
+    assert reasons == [FailureReason.SUBMISSION, FailureReason.OUT_OF_MEMORY]
+    cluster.wait_until(lambda: cluster.failed_jobs(runs_root) == 3, "three of four jobs have failed")
+    status = cluster.perfbench("status", str(runs_root)).stdout
+    assert [text for text in WAYS.values() if text not in status] == []
+
+
+def kill_daemon(cluster: TestCluster, node: str) -> None:
+    """End a node's daemon while its ranks live on: what a cut cable looks like."""
+    os.kill(int((cluster.folder / f"slurmd.{node}.pid").read_text()), signal.SIGKILL)
+
+
+def start_daemon(cluster: TestCluster, node: str) -> None:
+    cluster.slurm(str(slurm_cluster.SCRIPT), "slurmd", str(cluster.folder), node)
+
+
+def test_trials_survive_the_loss_of_any_of_their_nodes(cluster: TestCluster, tmp_path: Path) -> None:
+    """First a node where only ranks are, then the first node, where the element is that watches them."""
+    wide, narrow = tmp_path / "wide", tmp_path / "narrow"
+    slow = [slow_submission(tmp_path / name, pause_s=0.6) for name in ("slow_wide", "slow_narrow")]
+    for root, code, num_nodes in ((narrow, slow[1], 1), (wide, slow[0], 2)):
+        nodes = (
+            f"cluster.nodes={num_nodes}",
+            "cluster.gpus_per_node=1" if num_nodes == 1 else "cluster.gpus_per_node=2",
+        )
+        done = cluster.sweep(root, "submission=baseline", code, one_trial(), *SLOW, *nodes)
+        assert done.returncode == 0, done.stderr
+    wide_folder, narrow_folder = result_path(wide).parent, result_path(narrow).parent
+    for folder in (wide_folder, narrow_folder):
+        cluster.wait_until(lambda folder=folder: has_saved(folder), "a checkpoint before a node is lost")  # type: ignore[misc]
+    assert len(workers(wide_folder)) == 4
+
+    kill_daemon(cluster, "n2")
     cluster.wait_until(lambda: "down" in cluster.slurm("sinfo", "--noheader", "--format=%T"), "the node counts as down")
-    (tmp_path / "slow" / "fast").touch()
-    cluster.slurm(str(slurm_cluster.SCRIPT), "slurmd", str(cluster.folder), "n2")
-    cluster.wait_until(result_path(runs_root).exists, "the trial ends in spite of the lost node")
+    start_daemon(cluster, "n2")
+    cluster.wait_until(lambda: has_saved(wide_folder, attempt=2), "the trial goes on after its second node was lost")
+    assert len(lines(narrow_folder, "telemetry.jsonl", "started")) == 1
 
-    result = TrialFolder(folder).result()
-    assert result is not None
-    assert result.outcome.kind == "budget_spent"
-    assert result.num_attempts == 2
-    assert lines(folder, "measurements.jsonl", "resumed")[0]["from_step"] > 0
+    kill_daemon(cluster, "n1")
+    orphans = [process.pid for process in workers(narrow_folder)]
+    cluster.slurm("scontrol", "update", "NodeName=n1", "State=DOWN", "Reason=lost")  # without waiting for it to be seen
+    cluster.wait_until(lambda: has_saved(narrow_folder, attempt=2), "the trial goes on on the other node")
+    assert not any(psutil.pid_exists(pid) for pid in orphans)
+    started = lines(narrow_folder, "telemetry.jsonl", "started")
+    assert [line["nodes"] for line in started] == ["n1", "n2"]
+    start_daemon(cluster, "n1")
+    for name in ("slow_wide", "slow_narrow"):
+        (tmp_path / name / "fast").touch()
+    for root, num_attempts in ((narrow, 2), (wide, 3)):
+        cluster.wait_until(result_path(root).exists, "the trial ends in spite of lost nodes")
+        result = TrialFolder(result_path(root).parent).result()
+        assert result is not None
+        assert (result.outcome.kind, result.num_attempts) == ("budget_spent", num_attempts)
+        assert lines(result_path(root).parent, "measurements.jsonl", "resumed")[-1]["from_step"] > 0

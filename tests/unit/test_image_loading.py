@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from perfbench.api.workload import Batch, Shard
-from perfbench.data.images import packing
+from perfbench.data.images import loading, packing
 from perfbench.data.images.loading import Augmentation, ImageLoader
 from perfbench.data.images.transforms import decoded, eval_view
 from perfbench.errors import DataError
@@ -70,6 +70,19 @@ def test_processes_change_no_bit(folder: Path, processes: int) -> None:
             assert equal(list(evaluation(alone, split)), list(evaluation(pool, split)))
     finally:
         pool.close()
+
+
+def test_only_a_process_of_the_pool_may_change_its_number_of_threads() -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(before + 1)
+    try:
+        with pytest.raises(AssertionError, match="only a process of the pool"):
+            loading._start_process(None)  # type: ignore[arg-type]  # never read
+
+        assert torch.get_num_threads() == before + 1
+        assert loading._views is None
+    finally:
+        torch.set_num_threads(before)
 
 
 @pytest.mark.parametrize("num_ranks", [2, 3])

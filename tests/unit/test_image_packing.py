@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 import shutil
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from perfbench.data.images import packing
+from perfbench.data.images import packing, sources
 from perfbench.data.images.digits import SMALL
 from perfbench.data.images.packs import Index, PackReader, write_pack
 from perfbench.data.images.sources import Image, labels_of
@@ -190,6 +192,53 @@ def test_a_truncated_pack_is_named_by_verify(folders: Path, tmp_path: Path) -> N
 def test_full_scale_without_a_source_says_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"data set drawn: needs the public files\n  hint: register at image-net.org"):
         packing.prepare(request(None, tmp_path), params_of(), SMALL)
+
+
+def as_public(source: Path, destination: Path, *, trust_archives: bool = False) -> Manifest:
+    """Pack drawn archives under the name of the public data set."""
+    spec = small_images.spec_of().model_copy(update={"dataset": sources.PUBLIC_DATASET})
+    options = {"trust_archives": trust_archives}
+    return packing.prepare(replace(request(source, destination), workload=spec, options=options), params_of(), {})
+
+
+def test_other_archives_than_the_public_ones_are_refused_unless_trusted(archives: Path, tmp_path: Path) -> None:
+    with pytest.raises(
+        DataError,
+        match=r"ILSVRC2012_img_train.tar: md5 [0-9a-f]{32}, the public file has 1d675b47d978889d74fa0da5fadfb00e\n"
+        r"  hint: fetch it again; --trust-archives goes without this check",
+    ):
+        as_public(archives, tmp_path / "refused")
+
+    assert as_public(archives, tmp_path / "trusted", trust_archives=True).counts == small_images.COUNTS
+
+
+def test_the_public_archives_pass(archives: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    md5 = {name: hashlib.md5((archives / name).read_bytes()).hexdigest() for name in sources.PUBLIC_MD5}
+    monkeypatch.setattr(sources, "PUBLIC_MD5", md5)
+    reports = []
+
+    sources.check_archives(archives, lambda what, done, total: reports.append((what, done, total)))
+
+    assert reports == [(f"checking {name}", 0, 1) for name in md5]
+
+
+def test_archives_are_checked_before_the_first_pack_and_not_when_continuing(
+    archives: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checked: list[Path] = []
+    monkeypatch.setattr(packing, "check_archives", lambda source, _: checked.append(source))
+
+    def interrupted(path: Path, images: Iterable[Image]) -> Index:
+        if path.name.startswith("validation"):
+            raise KeyboardInterrupt
+        return write_pack(path, images)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(packing, "write_pack", interrupted)
+        as_public(archives, tmp_path)
+    as_public(archives, tmp_path)
+
+    assert checked == [archives]
 
 
 @pytest.mark.skipif(importlib.util.find_spec("sklearn") is None, reason="scikit-learn is not installed")

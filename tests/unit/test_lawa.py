@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import pytest
 import torch
 from torch import Tensor, nn
 
-from perfbench.api import Batch, LossType
+from perfbench.api import Batch, GradientSubmission, LossType
 from perfbench.api.contracts.rehearsal import Rehearsal
 from perfbench.api.contracts.tiny_problems import TinyProblem
 from perfbench.api.optim import SnapshotTimes
@@ -24,6 +26,7 @@ C45 = [  # evaluated weights, live weights; two steps lie between rows
     ([0.109001, -0.676360], [0.059358, -0.599027]),
     ([0.062439, -0.601991], [0.039130, -0.546684]),
 ]
+C45_RATES = [0.1, 0.096985, 0.088302, 0.075, 0.058682, 0.041318, 0.025]
 POINT = {
     "learning_rate": 0.1,
     "one_minus_beta1": 0.1,
@@ -69,8 +72,11 @@ def rehearsal_of(name: str, **point: float) -> Rehearsal:
 
 def test_the_queue_returns_and_trains_the_published_weights() -> None:
     rehearsal = rehearsal_of("lawa_queue", k=2)
-    for call, (expected, live) in enumerate(C45, start=1):
+    schedule = cast("GradientSubmission", rehearsal.submission).schedule
+    assert schedule is not None
+    for call, ((expected, live), rate) in enumerate(zip(C45, C45_RATES, strict=True), start=1):
         rehearsal.train(until=2 * call)
+        assert schedule(2 * call) == pytest.approx(rate, abs=1e-6)  # of the next update
         evaluated = rehearsal.submission.prepare_for_eval().state_dict()["0.weight"].clone()
         rehearsal.submission.resume_training()
 

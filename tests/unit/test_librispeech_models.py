@@ -32,6 +32,9 @@ TINY = {
     "librispeech_deepspeech": {"width": 16, "num_recurrent": 1, "num_feed_forward": 1},
 }
 
+NUM_SAMPLES = 24_320
+"""Of the check signal: 150 frames, 38 after subsampling."""
+
 
 class Figures(NamedTuple):
     parameters: int
@@ -86,7 +89,7 @@ def roles_of(name: str, model: nn.Module) -> dict[str, ParameterRole]:
 
 def tiny(name: str) -> nn.Module:
     sizes = TINY[compose_workload(name, scale="mini").family]
-    quiet = {"time_masks": 0, "frequency_masks": 0, "dropout_rate": 0.0, "num_pieces": 8}
+    quiet = {"time_masks": 0, "frequency_masks": 0, "dropout_rate": 0.0, "num_pieces": 8, "max_samples": NUM_SAMPLES}
     model = build(name, "mini", **sizes, **quiet)
     for number, parameter in enumerate(model.parameters()):
         flat = torch.arange(parameter.numel(), dtype=torch.float64)
@@ -96,12 +99,12 @@ def tiny(name: str) -> nn.Module:
 
 
 def check_signal() -> tuple[Tensor, Tensor]:
-    n = np.arange(24_320)
+    n = np.arange(NUM_SAMPLES)
     wave = 8000 * np.sin(2 * np.pi * 440 * n / 16000) + 4000 * np.sin(2 * np.pi * 3000 * n / 16000)
-    audio = np.zeros((2, 24_320), dtype=np.int16)
+    audio = np.zeros((2, NUM_SAMPLES), dtype=np.int16)
     audio[0] = np.round(wave)
     audio[1, :16_000] = audio[0, 1_000:17_000]
-    return torch.from_numpy(audio), torch.tensor([24_320, 16_000], dtype=torch.int32)
+    return torch.from_numpy(audio), torch.tensor([NUM_SAMPLES, 16_000], dtype=torch.int32)
 
 
 def square(logits: Tensor) -> float:
@@ -135,8 +138,8 @@ def test_logits_losses_and_gradients_are_those_of_the_reference(name: str) -> No
 def test_more_padding_changes_nothing(name: str) -> None:
     """A third, silent example and half a second of silence: logits, statistics and gradients stay as they were."""
     audio, num_samples = check_signal()[0], torch.tensor([23_000, 16_000], dtype=torch.int32)
-    more = torch.zeros(3, 24_320 + 7_680, dtype=torch.int16)
-    more[:2, :24_320] = audio
+    more = torch.zeros(3, NUM_SAMPLES + 7_680, dtype=torch.int16)
+    more[:2, :NUM_SAMPLES] = audio
     models = [tiny(name).train(), tiny(name).train()]
     if "conformer" in name:
         # longer input, longer table

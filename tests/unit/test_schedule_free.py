@@ -6,6 +6,7 @@ import copy
 from dataclasses import replace
 
 import pytest
+import schedulefree  # type: ignore[import-untyped]  # the package has no py.typed
 import torch
 
 from perfbench.api.optim import DecayPoint, ScheduleFreeAdamW, ScheduleFreeVariant
@@ -84,6 +85,23 @@ def test_each_variant_takes_the_published_steps(variant: ScheduleFreeVariant, ex
     averages, _ = trajectories(variant)
 
     torch.testing.assert_close(averages, torch.tensor(expected), atol=2e-6, rtol=0)
+
+
+def test_the_published_package_takes_the_same_steps_and_has_the_same_gradient_points() -> None:
+    """What the defaults of ours and figures C23 and C24 are about: ``schedulefree`` 1.4.1 itself."""
+    weights, gradient = vector_problem()
+    optimizer = schedulefree.AdamWScheduleFree([weights], lr=0.1, betas=(0.9, 0.99), weight_decay=0.1, warmup_steps=2)
+    averages, points = [], []
+    for _ in range(5):
+        optimizer.train()
+        weights.grad = gradient(weights.detach())
+        optimizer.step()
+        points.append(weights.detach().clone())
+        optimizer.eval()
+        averages.append(weights.detach().clone())
+
+    torch.testing.assert_close(torch.stack(averages), torch.tensor(C23_PACKAGE), atol=2e-6, rtol=0)
+    torch.testing.assert_close(torch.stack(points), torch.tensor(C24_PACKAGE_GRADIENT_POINT), atol=2e-6, rtol=0)
 
 
 def test_the_gradient_point_of_the_published_package_is_the_extrapolation_of_the_average() -> None:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.linalg import LinAlgError  # type: ignore[attr-defined]  # public, but missing from the stubs
 
-from submissions.shampoo.roots import inverse_roots
+from perfbench.api.optim.inverse_roots import inverse_roots
 
 
 def random_factor(size: int, *, seed: int = 0) -> Tensor:

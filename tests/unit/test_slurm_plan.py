@@ -10,7 +10,6 @@ import pytest
 from perfbench.cli.arrays import SubmitOptions, submit_or_show
 from perfbench.compose import compose_sweep
 from perfbench.errors import ConfigError, LaunchError
-from perfbench.launch.slurm import controller
 from perfbench.launch.slurm.arrays import gpu_hours_at_most, plan_arrays, time_limit_min
 from perfbench.launch.slurm.snapshot import snapshot_folder, take_snapshot
 from perfbench.launch.slurm.submission import check_site, texts
@@ -166,12 +165,20 @@ def test_nothing_is_written_by_a_dry_run(tmp_path: Path, monkeypatch: pytest.Mon
     assert not (tmp_path / "runs").exists()
 
 
-def test_without_slurm_a_sweep_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_slurm_a_sweep_is_refused_and_nothing_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from rich.console import Console
+
     monkeypatch.setenv("PATH", str(tmp_path))
+    requests = compose_sweep(["cluster=slurm"])
+    trials, cluster, runs_root = plan_sweep(requests), cluster_of(requests), tmp_path / "runs"
 
     with pytest.raises(LaunchError, match="no sbatch on PATH: this machine is not part of a Slurm cluster") as refused:
-        controller.require_slurm()
+        options = SubmitOptions(is_dry=False, retry_failed=False, tracking=NoTracking())
+        submit_or_show(trials, cluster, runs_root, Console(), options)
 
+    assert not runs_root.exists()
     assert "--dry-run works anywhere" in refused.value.hint
 
 

@@ -13,7 +13,15 @@ import pytest
 import torch
 from torch import nn
 
-from perfbench.api import Batch, GradientSubmission, StateDict, StepReport, TrainingComplete, TrainingContext
+from perfbench.api import (
+    Batch,
+    GradientSubmission,
+    StateDict,
+    StepReport,
+    TrainingComplete,
+    TrainingContext,
+    TrainingDiverged,
+)
 from perfbench.data.sampling import RowRange
 from perfbench.engine.checkpoint import Checkpoints
 from perfbench.engine.clock import PhaseClock
@@ -97,6 +105,35 @@ def test_divergence_ends_the_trial_at_its_next_evaluation(tmp_path: Path) -> Non
     assert isinstance(result.outcome, Diverged)
     assert len(folder.measurements()) == 1
     assert result.best_metric is None
+
+
+class Giving(Descent):
+    """Finds after three steps that its numbers are not finite; a step may take a while."""
+
+    def update_params(self, batch: Batch) -> StepReport:
+        if self.num_updates == 3:
+            time.sleep(0.05)
+            raise TrainingDiverged("the statistics of block 1.weight/0 are not finite")
+        return super().update_params(batch)
+
+
+def test_a_submission_may_find_that_it_has_diverged(tmp_path: Path) -> None:
+    result, folder = run(tmp_path, lambda context: Giving(context, lr=0.0))
+
+    assert result is not None
+    assert isinstance(result.outcome, Diverged)
+    assert (result.outcome.step, result.outcome.metric) == (3, "validation/loss")
+    assert result.outcome.what == "the statistics of block 1.weight/0 are not finite"
+    assert not folder.measurements()
+    assert [line["step"] for line in folder.telemetry("steps")] == [[1.0, 2.0, 3.0]]
+    assert folder.result() == result
+
+
+def test_a_divergence_after_the_budget_is_a_spent_budget(tmp_path: Path) -> None:
+    result, _ = run(tmp_path, lambda context: Giving(context, lr=0.0), max_submission_time_s=0.04)
+
+    assert result is not None
+    assert result.outcome.kind == "budget_spent"
 
 
 def test_when_the_time_is_spent_no_evaluation_is_given_away(tmp_path: Path) -> None:
@@ -188,6 +225,24 @@ def test_a_stopped_trial_continues_where_it_was(tmp_path: Path) -> None:
     assert continued.num_steps == uninterrupted.num_steps
     assert [m.metrics for m in folder.measurements()] == [m.metrics for m in whole.measurements()]
     assert continued.phases.scored > 0
+
+
+def test_work_that_an_interruption_lost_is_recorded(tmp_path: Path) -> None:
+    asked = itertools.chain([False] * 6, itertools.repeat(True))
+    _, folder = run(tmp_path, stop=lambda: next(asked))
+    saved_s = folder.telemetry("pulse")[-1]["submission_time_s"]
+    folder.append_telemetry("started", {"attempt": 1})
+    folder.append_telemetry("pulse", {"submission_time_s": saved_s + 2.5})
+    folder.append_telemetry("started", {"attempt": 2})
+    folder.append_telemetry("pulse", {"submission_time_s": 0.0})  # it ended before it had resumed
+    folder.append_telemetry("started", {"attempt": 3})
+
+    result, folder = run(tmp_path, attempt=3)
+
+    assert result is not None
+    assert result.lost_s == pytest.approx(2.5, abs=0.01)
+    assert folder.history().lost_s == result.lost_s
+    assert folder.measurements()[-1].submission_time_s == result.outcome.submission_time_s < 2.5  # type: ignore[union-attr]
 
 
 def test_a_changed_checkpoint_is_passed_over_for_the_one_before(tmp_path: Path) -> None:

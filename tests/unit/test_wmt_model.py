@@ -207,3 +207,33 @@ def test_steps_of_one_beam_give_the_logits_of_the_whole_sequence(variant: str) -
             logits = cast("Tensor", model(step))[:, 0]
             rows = [0, 1] if index < 3 else [1]
             assert torch.allclose(logits[rows], whole[rows, index], atol=1e-9)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_one_training_step_and_one_evaluation_at_full_size(variant: str) -> None:
+    torch.manual_seed(0)
+    model = Transformer(params(variant)).train()
+    generator = np.random.Generator(np.random.PCG64(1))
+    rows = [
+        [generator.integers(3, 32_000, size=length).tolist() for length in lengths] for lengths in ((9, 200), (64,))
+    ]
+    batch = {
+        f"{name}_{part}": tensor
+        for name in ("source", "target")
+        for part, tensor in zip(("ids", "positions", "segments"), side(rows, 256), strict=True)
+    }
+    workload = cast("WmtWorkload", None)  # the loss needs no data
+
+    sums = WmtWorkload.loss(workload, model, batch)
+    (sums.summed / sums.num_valid).backward()
+    gradients = [p.grad for p in model.parameters()]
+    torch.optim.SGD(model.parameters(), lr=0.5).step()
+    with torch.no_grad():
+        after = WmtWorkload.loss(workload, model.eval(), batch)
+
+    before_mean = float(sums.summed.detach() / sums.num_valid)
+    assert float(sums.num_valid) == 273
+    assert 10.4 < before_mean < 17, "above ln 32,000: through the one table an untrained model expects the last token"
+    assert all(gradient is not None and bool(gradient.isfinite().all()) for gradient in gradients)
+    assert float(after.summed / after.num_valid) < before_mean

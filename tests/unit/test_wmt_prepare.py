@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import tarfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from perfbench.compose import compose_workload
 from perfbench.data.preparation import Manifest, PrepareRequest
 from perfbench.errors import DataError
 from perfbench.spec.workload import WorkloadSpec
-from perfbench.workloads.wmt import invented, prepare
+from perfbench.workloads.wmt import archives, invented, prepare
 from perfbench.workloads.wmt.corpora import CORPORA, Corpus, pairs
 from perfbench.workloads.wmt.prepare import CorpusRecord, corpora_of
 from perfbench.workloads.wmt.token_store import PairStore
@@ -217,3 +218,53 @@ def test_a_wrong_number_of_pairs_is_refused(prepared: Path) -> None:
 
     with pytest.raises(DataError, match="test has 31 sentence pairs, the workload needs 3003"):
         prepare.verify(other, prepared, prepare_command="prepare")
+
+
+def packed(raw: Path, folder: Path, *, without: str = "") -> Path:
+    """Pack the raw files as they are distributed, with something else in each archive."""
+    folder.mkdir()
+    for archive in {corpus.archive for corpus in CORPORA}:
+        with tarfile.open(folder / archive, "w:gz") as file:
+            for corpus in CORPORA:
+                for name in (corpus.german, corpus.english):
+                    if corpus.archive == archive and name != without:
+                        file.add(raw / name, arcname=f"./{name}")
+                        file.add(raw / name, arcname=f"{name}.unused")
+    return folder
+
+
+def test_archives_as_distributed_give_the_same_data_as_their_files(raw: Path, prepared: Path, tmp_path: Path) -> None:
+    source = packed(raw, tmp_path / "source")
+    shutil.copy(raw / "rapid2016.de-en.de", source)  # half of a corpus is no corpus: its archive is read
+    asked = request(source, tmp_path / "out")
+
+    manifest = prepare.prepare(asked)
+
+    assert manifest.files == Manifest.read(prepared, prepare_command="prepare").files
+    assert not (tmp_path / "out" / "unpacked").exists()
+    assert prepare.required_bytes(asked) > prepare.required_bytes(request(raw, tmp_path))
+
+
+def test_what_an_interrupted_call_unpacked_is_not_unpacked_again(raw: Path, tmp_path: Path) -> None:
+    source = packed(raw, tmp_path / "source")
+    archives.unpacked(source, tmp_path / "out", lambda *_: None)
+    for corpus in CORPORA:
+        (source / corpus.archive).write_bytes(b"not read again")
+
+    folders = archives.unpacked(source, tmp_path / "out", lambda *_: None)
+
+    assert [list(pairs(folders[corpus.name], corpus)) for corpus in CORPORA] == [
+        list(pairs(raw, corpus)) for corpus in CORPORA
+    ]
+
+
+def test_a_damaged_archive_or_one_without_a_file_is_named(raw: Path, tmp_path: Path) -> None:
+    source = packed(raw, tmp_path / "short", without="dev/newstest2013.en")
+    with pytest.raises(DataError, match=r"dev\.tgz: does not hold dev/newstest2013\.en"):
+        prepare.prepare(request(source, tmp_path / "a"))
+
+    whole = packed(raw, tmp_path / "cut")
+    content = (whole / "rapid2016.tgz").read_bytes()
+    (whole / "rapid2016.tgz").write_bytes(content[: len(content) // 2])
+    with pytest.raises(DataError, match=r"rapid2016\.tgz: cannot be unpacked: .*\n.*fetch the archive again"):
+        prepare.prepare(request(whole, tmp_path / "b"))

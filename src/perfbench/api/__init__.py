@@ -1,5 +1,6 @@
 """What authors of workloads and submissions import."""
 
+from perfbench.api.behaviour import Behaviour
 from perfbench.api.gradient import GradientSubmission, Schedule
 from perfbench.api.submission import (
     BoundLoss,
@@ -8,6 +9,7 @@ from perfbench.api.submission import (
     Submission,
     TrainingComplete,
     TrainingContext,
+    TrainingDiverged,
 )
 from perfbench.api.workload import (
     Batch,
@@ -23,6 +25,7 @@ from perfbench.api.workload import (
 __all__ = [
     "Batch",
     "BatchNormMode",
+    "Behaviour",
     "BoundLoss",
     "GradientSubmission",
     "LossSums",
@@ -36,5 +39,6 @@ __all__ = [
     "TrainStream",
     "TrainingComplete",
     "TrainingContext",
+    "TrainingDiverged",
     "Workload",
 ]

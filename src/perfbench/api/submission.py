@@ -22,6 +22,14 @@ class TrainingComplete(Exception):  # noqa: N818 - a message to the engine, not 
     """Raised by ``update_params`` to end training early: one last evaluation follows."""
 
 
+class TrainingDiverged(Exception):  # noqa: N818 - an outcome, not an error
+    """Raised by ``update_params`` where gradients or statistics are no longer finite: the trial ends as diverged.
+
+    The message says what is not finite. Every rank raises it in the same step, as with ``TrainingComplete``: a rank
+    that alone knows has to tell the others first.
+    """
+
+
 class BoundLoss(Protocol):
     """The workload's loss bound to the model: compiled whole; gradients are averaged over ranks in ``backward``."""
 
@@ -49,6 +57,8 @@ class TrainingContext:
     model: nn.Module
     """The plain model (clean parameter names), on the device; also reachable through ``loss``."""
     loss: BoundLoss
+    local_loss: BoundLoss
+    """The same loss on this rank alone and not compiled: gradients are not averaged, and hooks on modules work."""
     roles: Mapping[str, ParameterRole]
     loss_type: LossType
     global_batch_size: int
@@ -95,6 +105,7 @@ class Submission(Protocol):
 
         Raises:
             TrainingComplete: To end training after one last evaluation.
+            TrainingDiverged: To end the trial as diverged: numbers are not finite any more.
         """
         ...
 

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor, nn
 
+    from perfbench.api.picture import Picture
+
 Batch = dict[str, "Tensor"]
 """Named tensors whose first dimension is the example. Shapes never change within a split (padding + weights)."""
 
@@ -173,4 +175,13 @@ class Workload(Protocol):
 
     def set_batch_norm(self, model: nn.Module, mode: BatchNormMode) -> None:
         """Let training forwards update batch-norm statistics, or freeze them; nothing without batch norm."""
+        ...
+
+    def picture(self, model: nn.Module, batch: Batch) -> Picture:
+        """Return what a few examples of a batch look like to the model, and what the model makes of them.
+
+        Args:
+            model: In evaluation mode, without gradients, on the device of the batch; compiled or not.
+            batch: Of training or of evaluation. It stays as it is.
+        """
         ...

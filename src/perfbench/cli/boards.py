@@ -96,7 +96,7 @@ def load_benchmark(name: str) -> Benchmark:
         ResultsError: If there is no such benchmark.
         ConfigError: If its file is not one.
     """
-    import yaml  # type: ignore[import-untyped] # PyYAML ships no types
+    import yaml
 
     from perfbench.errors import ConfigError, nearest_name_hint
     from perfbench.registry import repository_root

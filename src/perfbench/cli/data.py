@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from pydantic import JsonValue
 from rich.console import Console
 
 from perfbench.cli.progress import data_progress
@@ -23,6 +24,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--scale", default="mini", choices=[scale.value for scale in ScaleName])
     parser.add_argument("--dataset", help="one of the workload's data sets at this scale; its default otherwise")
     parser.add_argument("--source", type=Path, metavar="DIR", help="folder of the public files (full scale)")
+    parser.add_argument(
+        "--trust-archives", action="store_true", help="go without the md5 sums of large archives (ImageNet: minutes)"
+    )
     parser.add_argument("--data-root", type=Path, default=Path("data"), metavar="DIR")
 
 
@@ -32,7 +36,8 @@ def run(arguments: argparse.Namespace) -> int:
     workload = compose_workload(arguments.workload, scale=arguments.scale, dataset=arguments.dataset)
     folder = data_folder(arguments.data_root.resolve(), workload)
     if arguments.action == "prepare":
-        _prepare(workload, folder, arguments.source, console)
+        options: dict[str, JsonValue] = {"trust_archives": arguments.trust_archives}
+        _prepare(workload, folder, arguments.source, options, console)
     command = prepare_command(workload)
     manifest = preparer_of(workload.family).verify(workload, folder, prepare_command=command)
     with data_progress(console) as progress:
@@ -46,12 +51,16 @@ def run(arguments: argparse.Namespace) -> int:
     return int(ExitCode.DONE)
 
 
-def _prepare(workload: WorkloadSpec, folder: Path, source: Path | None, console: Console) -> None:
+def _prepare(
+    workload: WorkloadSpec, folder: Path, source: Path | None, options: dict[str, JsonValue], console: Console
+) -> None:
     if (folder / "manifest.json").exists():
         console.print(f"already prepared: {folder} (delete it to prepare again)")
         return
     with data_progress(console) as progress:
-        request = PrepareRequest(workload=workload, destination=folder, source=source, progress=progress, options={})
+        request = PrepareRequest(
+            workload=workload, destination=folder, source=source, progress=progress, options=options
+        )
         needed_bytes = preparer_of(workload.family).required_bytes(request)
         console.print(
             f"preparing {workload.family}/{workload.dataset}: at most {needed_bytes / 1e9:.2f} GB in {folder}"

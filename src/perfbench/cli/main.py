@@ -23,7 +23,9 @@ VERBS = {
     "wandb-dashboard": "make a Weights & Biases report of trial folders, or the same as a local page",
     "export": "write trial folders in the form of the AlgoPerf logs",
     "show": "print the composed, typed configuration; `show workloads`, `show submissions`",
+    "show-batch": "draw a batch as the model sees it, with its predictions",
     "check": "check a workload or submission against its contract",
+    "new-submission": "write the folder and YAML of a new training algorithm",
     "data": "prepare or verify data sets",
     "doctor": "look at this machine: versions, devices, process group, disk, clock",
 }

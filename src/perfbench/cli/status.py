@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from perfbench.launch.states import TrialStatus
 
 _MAX_ROWS = 60
+_FILE_COLUMNS = 180
+"""Where no terminal says how wide it is: reasons are for reading, in files too."""
 _COLOURS = {
     "reached": "green",
     "running": "cyan",
@@ -40,6 +43,8 @@ def run(arguments: argparse.Namespace) -> int:
     from perfbench.errors import ExitCode
 
     console = Console(soft_wrap=False)
+    if not console.is_terminal and "COLUMNS" not in os.environ:
+        console = Console(soft_wrap=False, width=_FILE_COLUMNS)
     while True:
         found = read_statuses(arguments.runs_root.resolve())
         if arguments.watch and console.is_terminal:

@@ -12,9 +12,13 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from perfbench.api.picture import ImagePanel, Picture, Verdict, spread_examples
 from perfbench.api.workload import Batch, LossSums, ParameterRole
 from perfbench.errors import WorkloadError
 from perfbench.spec.workload import Split
+
+_NUM_SHOWN = 24
+_NUM_COLUMNS = 8
 
 
 def softmax_loss(logits: Tensor, targets: Tensor, weights: Tensor, *, label_smoothing: float = 0.0) -> LossSums:
@@ -58,6 +62,46 @@ def finished_classification(split: Split, sums: Mapping[str, Tensor], *, num_exp
         "loss": float(sums["loss"]) / counted,
         "num_examples": float(counted),
     }
+
+
+def classification_picture(model: nn.Module, batch: Batch) -> Picture:
+    """Return images as the model gets them, each with its label, and the predicted one where that is another.
+
+    Args:
+        model: Maps bytes ``[b, channels, h, w]`` to logits ``[b, classes]``.
+        batch: With ``partners``, ``partner_targets`` and ``mix_weights`` where images are mixed in pairs.
+    """
+    shown = spread_examples(batch, batch["weights"], count=_NUM_SHOWN)
+    images = shown["inputs"]
+    if "mix_weights" in shown:
+        share = shown["mix_weights"].view(-1, 1, 1, 1)
+        images = (share * images + (1 - share) * shown["partners"]).round().to(torch.uint8)
+    predicted = model(images).argmax(dim=1).tolist()
+    labels = shown["targets"].tolist()
+    partners = shown["partner_targets"].tolist() if "partner_targets" in shown else labels
+    panels = [
+        _image_panel(image, {label, partner}, guess)
+        for image, label, partner, guess in zip(images.cpu(), labels, partners, predicted, strict=True)
+    ]
+    num_right = sum(panel.verdict is Verdict.RIGHT for panel in panels)
+    sides = " x ".join(str(side) for side in images.shape[2:])
+    return Picture(
+        caption=f"{len(panels)} of {len(batch['weights']):,} images of {sides}: label, and prediction where it is "
+        f"another; {num_right} right",
+        panels=tuple(panels),
+        num_columns=_NUM_COLUMNS,
+    )
+
+
+def _image_panel(image: Tensor, labels: set[int], predicted: int) -> ImagePanel:
+    is_right = predicted in labels
+    label = " + ".join(str(one) for one in sorted(labels))
+    return ImagePanel(
+        title=label if is_right else f"{label}, not {predicted}",
+        pixels=(image[0] if len(image) == 1 else image.permute(1, 2, 0)).numpy(),
+        limits=(0.0, 255.0),
+        verdict=Verdict.RIGHT if is_right else Verdict.WRONG,
+    )
 
 
 def roles_by_module(model: nn.Module) -> dict[str, ParameterRole]:

@@ -11,7 +11,7 @@ from torch import nn
 from perfbench.api.submission import Submission, TrainingContext
 from perfbench.api.workload import Workload
 from perfbench.data.prefetch import DeviceBatches
-from perfbench.engine.compiling import bind_loss
+from perfbench.engine.compiling import bind_loss, local_loss
 from perfbench.engine.evaluate import Evaluator
 from perfbench.engine.seeding import seed_generators
 from perfbench.engine.team import Team
@@ -48,6 +48,7 @@ def assemble(
     context = TrainingContext(
         model=model,
         loss=bind_loss(workload, model, team),
+        local_loss=local_loss(workload, model),
         roles=workload.parameter_roles(model),
         loss_type=workload.loss_type,
         global_batch_size=trial.global_batch_size,

@@ -93,7 +93,7 @@ class Checkpoints:
         Raises:
             ResultsError: If a checkpoint belongs to another configuration or number of ranks.
         """
-        name = self._team.share(self._newest_readable(warn) if self._team.shard.rank == 0 else None)
+        name = self._team.share(_newest_readable(self._folder, warn) if self._team.shard.rank == 0 else None)
         if name is None:
             return None
         folder = self._folder / name
@@ -116,23 +116,8 @@ class Checkpoints:
             shutil.rmtree(final)
         partial.replace(final)
         sync_folder(self._folder)
-        for outdated in self._complete_folders()[_NUM_KEPT:]:
+        for outdated in _complete_folders(self._folder)[_NUM_KEPT:]:
             shutil.rmtree(outdated)
-
-    def _complete_folders(self) -> list[Path]:
-        """Return the folders of complete checkpoints, newest first."""
-        if not self._folder.exists():
-            return []
-        found = [path for path in self._folder.iterdir() if _NAME.fullmatch(path.name)]
-        return sorted(found, key=lambda path: path.name, reverse=True)
-
-    def _newest_readable(self, warn: Callable[[str], None]) -> str | None:
-        for folder in self._complete_folders():
-            if problem := _damage(folder):
-                warn(f"checkpoint {folder.name} is damaged ({problem}): going on from the one before it")
-                continue
-            return folder.name
-        return None
 
     def _check_belongs(self, folder: Path, index: CheckpointIndex) -> None:
         if index.trial_identity != self._identity:
@@ -147,6 +132,35 @@ class Checkpoints:
                 where=str(folder),
                 hint=f"resume with {index.num_ranks} ranks, or move the trial folder away",
             )
+
+
+def read_weights(folder: Path, warn: Callable[[str], None]) -> SavedState | None:
+    """Return what rank 0 saved in a trial's newest readable checkpoint, whoever wrote it; ``None`` if there is none.
+
+    For looking at a trial, not for continuing it: other ranks' running statistics and states are left where they are.
+    """
+    name = _newest_readable(folder, warn)
+    if name is None:
+        return None
+    state = _load(folder / name / _file_name(Shard()))
+    return SavedState(step=_read_index(folder / name).step, own=state["own"], shared=state["shared"])
+
+
+def _complete_folders(folder: Path) -> list[Path]:
+    """Return the folders of complete checkpoints, newest first."""
+    if not folder.exists():
+        return []
+    found = [path for path in folder.iterdir() if _NAME.fullmatch(path.name)]
+    return sorted(found, key=lambda path: path.name, reverse=True)
+
+
+def _newest_readable(folder: Path, warn: Callable[[str], None]) -> str | None:
+    for checkpoint in _complete_folders(folder):
+        if problem := _damage(checkpoint):
+            warn(f"checkpoint {checkpoint.name} is damaged ({problem}): going on from the one before it")
+            continue
+        return checkpoint.name
+    return None
 
 
 def _load(path: Path) -> StateDict:

@@ -51,6 +51,11 @@ def bind_loss(workload: Workload, model: nn.Module, team: Team) -> BoundLoss:
     return cast("BoundLoss", parallel)
 
 
+def local_loss(workload: Workload, model: nn.Module) -> BoundLoss:
+    """Return the loss of ``model`` as it is: not compiled, and its backward concerns this rank alone."""
+    return cast("BoundLoss", ModelWithLoss(workload, model))
+
+
 def _buffers_stay_local() -> dict[str, bool]:
     """Keep batch-norm statistics per rank (they are averaged before an evaluation, not taken from rank 0).
 

@@ -5,12 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Protocol
 
-from perfbench.results.store import TrialFolder
+from perfbench.results.store import History, TrialFolder
 from perfbench.spec.result import Measurement, Resumed, TrialResult
 
 
 class Recorder(Protocol):
     """Receives records outside scored phases."""
+
+    @property
+    def history(self) -> History:
+        """What attempts before this one left."""
+        ...
 
     def resumed(self, record: Resumed) -> None:
         """Note that this attempt goes on from a checkpoint (or from the start, at step 0)."""
@@ -32,6 +37,8 @@ class Recorder(Protocol):
 class SilentRecorder:
     """Ranks other than 0 record nothing."""
 
+    history = History()
+
     def resumed(self, record: Resumed) -> None:
         """Do nothing."""
 
@@ -50,6 +57,7 @@ class FolderRecorder:
 
     def __init__(self, folder: TrialFolder) -> None:
         self._folder = folder
+        self.history = folder.history()
 
     def resumed(self, record: Resumed) -> None:
         """Append durably."""

@@ -13,7 +13,7 @@ from typing import overload
 import torch
 from torch import nn
 
-from perfbench.api.submission import StepReport, TrainingComplete
+from perfbench.api.submission import StepReport, TrainingComplete, TrainingDiverged
 from perfbench.api.workload import Workload
 from perfbench.data.prefetch import only_batches
 from perfbench.engine.assembly import Assembly, BuildSubmission, assemble
@@ -76,6 +76,8 @@ class Segment:
     is_complete: bool
     model: nn.Module | None
     """The prepared model, if an evaluation is due."""
+    divergence: str | None
+    """What the submission found not finite."""
 
 
 class TrialLoop:
@@ -124,6 +126,7 @@ class TrialLoop:
         self._trace_steps = frozenset(trial.trace_steps)
         self._step = 0
         self._submission_time_s = 0.0
+        self._lost_s = 0.0
         self._pulse = "preparing"
         self._last_report: StepReport | None = None
 
@@ -170,6 +173,8 @@ class TrialLoop:
         while True:
             segment = self._train_until_due()
             self._log_segment()
+            if segment.divergence is not None:
+                return self._diverged(segment.divergence)
             if segment.model is not None:
                 ending = self._evaluate(segment.model, is_complete=segment.is_complete)
                 if ending is not None:
@@ -184,7 +189,7 @@ class TrialLoop:
     def _train_until_due(self) -> Segment:
         """Train until something is due. The only place where steps are made; nothing here waits for the device."""
         submission, batches = self._parts.submission, self._only_batches
-        is_complete = False
+        is_complete, divergence = False, None
         with self._scored():
             while True:
                 batch = submission.data_selection(batches)
@@ -192,6 +197,9 @@ class TrialLoop:
                     report = submission.update_params(batch)
                 except TrainingComplete:
                     is_complete = True
+                    break
+                except TrainingDiverged as finding:
+                    divergence = str(finding)
                     break
                 self._step += 1
                 self._reports.keep(self._step, report)
@@ -201,11 +209,11 @@ class TrialLoop:
                 evaluate = flags.evaluate or self._timetable.evaluation_is_due_by_step(self._step)
                 if evaluate or flags.checkpoint or flags.stop or self._step in self._trace_steps:
                     break
-            if is_complete:
-                evaluate, flags = True, Flags()
+            if is_complete or divergence is not None:
+                evaluate, flags = is_complete, Flags()
             model = submission.prepare_for_eval() if evaluate else None
         self._team.settle()
-        return Segment(flags=flags, is_complete=is_complete, model=model)
+        return Segment(flags=flags, is_complete=is_complete, model=model, divergence=divergence)
 
     def _due(self) -> Flags:
         """Return what this rank finds due; the clock is rank 0's."""
@@ -249,7 +257,19 @@ class TrialLoop:
             self._recorder.measured(measurement)
             gc.collect(1)
         self._timetable.evaluated()
-        ending = judge(
+        ending = self._judge(metrics)
+        if ending is None and is_complete:
+            return Completed(step=self._step, submission_time_s=self._submission_time_s)
+        return ending
+
+    def _diverged(self, message: str) -> Ending:
+        """Return how a trial ends whose submission gave up: judged as an evaluation without a metric."""
+        ending = self._judge({})
+        assert ending is not None, "without a metric a trial has diverged"
+        return ending.model_copy(update={"message": message}) if isinstance(ending, Diverged) else ending
+
+    def _judge(self, metrics: Mapping[str, float]) -> TargetReached | BudgetSpent | Diverged | None:
+        return judge(
             step=self._step,
             submission_time_s=self._submission_time_s,
             metrics=metrics,
@@ -257,9 +277,6 @@ class TrialLoop:
             max_submission_time_s=self._trial.max_submission_time_s,
             max_steps=self._trial.max_steps,
         )
-        if ending is None and is_complete:
-            return Completed(step=self._step, submission_time_s=self._submission_time_s)
-        return ending
 
     def _log_segment(self) -> None:
         with self._clock.phase(Phase.LOGGING):
@@ -306,11 +323,15 @@ class TrialLoop:
             if saved is not None:
                 self._put(saved)
         if self._attempt > 1:
+            before = self._recorder.history
+            lost_s = max(0.0, before.reached_s - self._submission_time_s)
+            self._lost_s = before.lost_s + lost_s
             self._recorder.resumed(
                 Resumed(
                     attempt=self._attempt,
                     from_step=self._step,
                     submission_time_s=self._submission_time_s,
+                    lost_s=round(lost_s, 3),
                     wall_time_utc=_now_utc(),
                 )
             )
@@ -334,6 +355,7 @@ class TrialLoop:
             num_steps=self._step,
             num_measurements=len(self._measurements),
             phases=self._clock.times(),
+            lost_s=round(self._lost_s, 3),
             num_recompiles_after_warmup=num_compiled_graphs() - self._graphs_at_start,
             best_metric=(min(finite) if is_minimized else max(finite)) if finite else None,
         )

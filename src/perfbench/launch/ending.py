@@ -4,8 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from perfbench.errors import ExitCode
 from perfbench.results.store import Failure, TrialFolder
 from perfbench.spec.result import Crashed, FailureReason, PhaseTimes, TrialResult
+
+KILLED = "killed (SIGKILL): out of memory or killed by hand"
+"""All that can be known of a process that ended so."""
+
+
+def failure_seen(
+    attempt: int, reason: FailureReason, message: str, *, rank: int = 0, error_type: str = "Ended"
+) -> Failure:
+    """Return a failure that the launcher saw, where the rank itself could not tell."""
+    return Failure(
+        attempt=attempt,
+        rank=rank,
+        reason=reason,
+        error_type=error_type,
+        message=message,
+        exit_code=int(ExitCode.RUN_FAILED),
+        traceback="",
+    )
 
 
 def first_cause(failures: Sequence[Failure]) -> Failure | None:
@@ -34,6 +53,7 @@ def crash_result(folder: TrialFolder, failure: Failure, attempt: int) -> TrialRe
         num_steps=last.step if last else 0,
         num_measurements=len(measurements),
         phases=last.phases if last else PhaseTimes(),
+        lost_s=folder.history().lost_s,
         num_recompiles_after_warmup=0,
         best_metric=None,
     )

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import IO
 
 from perfbench.errors import ExitCode, PerfbenchError, TrialFailedError
-from perfbench.launch.ending import crash_result, first_cause
+from perfbench.launch.ending import KILLED, crash_result, failure_seen, first_cause
+from perfbench.launch.stacks import STACKS_GRACE_S, any_stacks, hang_failure
 from perfbench.registry import repository_root
 from perfbench.results.store import Failure, TrialFolder
 from perfbench.spec.result import FailureReason, TrialResult
@@ -27,7 +28,7 @@ Watch = Callable[[], None]
 """Called several times a second while ranks run."""
 
 
-def run_trial(trial: TrialSpec, folder: TrialFolder, watch: Watch) -> TrialResult:
+def run_trial(trial: TrialSpec, folder: TrialFolder, watch: Watch, *, hang_timeout_s: float) -> TrialResult:
     """Run or continue a trial; a finished one is returned as it is.
 
     Raises:
@@ -41,15 +42,17 @@ def run_trial(trial: TrialSpec, folder: TrialFolder, watch: Watch) -> TrialResul
             return done
         attempt = folder.num_attempts() + 1
         folder.append_telemetry("started", {"attempt": attempt})
-        ranks = _start_ranks(trial, folder, attempt)
+        ranks = _start_ranks(trial, folder, attempt, hang_timeout_s=hang_timeout_s)
         with _interrupts_reach(ranks):
-            exit_codes = _wait(ranks, watch)
+            exit_codes = _wait(ranks, watch, lambda: any_stacks(folder, attempt))
         if (result := folder.result()) is not None:
             return result
         raise _why(folder, attempt, exit_codes)
 
 
-def _start_ranks(trial: TrialSpec, folder: TrialFolder, attempt: int) -> list[subprocess.Popen[bytes]]:
+def _start_ranks(
+    trial: TrialSpec, folder: TrialFolder, attempt: int, *, hang_timeout_s: float
+) -> list[subprocess.Popen[bytes]]:
     rendezvous = (folder.path / f".rendezvous_{attempt}").resolve()
     rendezvous.unlink(missing_ok=True)
     threads = trial.scale.threads_per_rank or max(1, (os.cpu_count() or 1) // trial.num_ranks)
@@ -59,12 +62,14 @@ def _start_ranks(trial: TrialSpec, folder: TrialFolder, attempt: int) -> list[su
             "RANK": str(rank),
             "LOCAL_RANK": str(rank),
             "WORLD_SIZE": str(trial.num_ranks),
+            "LOCAL_WORLD_SIZE": str(trial.num_ranks),
             "PERFBENCH_RENDEZVOUS": f"file://{rendezvous}",
             "OMP_NUM_THREADS": str(threads),
             "PYTHONUNBUFFERED": "1",
         }
         environment.setdefault("GLOO_SOCKET_IFNAME", "lo")  # ranks of one machine need no other network
         command = [sys.executable, "-m", "perfbench.launch.worker", str(folder.path), "--attempt", str(attempt)]
+        command += ["--hang-timeout-s", str(hang_timeout_s)]
         with _log(folder, rank) as log:
             ranks.append(
                 subprocess.Popen(
@@ -104,8 +109,8 @@ def _interrupts_reach(ranks: list[subprocess.Popen[bytes]]) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _wait(ranks: list[subprocess.Popen[bytes]], watch: Watch) -> list[int]:
-    """Wait for all ranks; once one has ended badly, the others get a moment and are then killed."""
+def _wait(ranks: list[subprocess.Popen[bytes]], watch: Watch, hangs: Callable[[], bool]) -> list[int]:
+    """Wait for all ranks; once one has ended badly, or hangs, the others get a moment and are then killed."""
     deadline: float | None = None
     while any(rank.poll() is None for rank in ranks):
         watch()
@@ -113,6 +118,8 @@ def _wait(ranks: list[subprocess.Popen[bytes]], watch: Watch) -> list[int]:
         failed = any(rank.returncode not in (None, 0) for rank in ranks)
         if failed and deadline is None:
             deadline = time.monotonic() + _GRACE_S
+        if deadline is None and hangs():
+            deadline = time.monotonic() + STACKS_GRACE_S
         if deadline is not None and time.monotonic() > deadline:
             for rank in ranks:
                 rank.kill()
@@ -132,7 +139,8 @@ def _why(folder: TrialFolder, attempt: int, exit_codes: list[int]) -> PerfbenchE
             where=str(folder.path),
             hint="the same command continues it",
         )
-    failure = first_cause(failures) or _killed(exit_codes, attempt)
+    hung = hang_failure(folder, attempt) if any_stacks(folder, attempt) else None
+    failure = hung or first_cause(failures) or _killed(exit_codes, attempt)
     folder.write_result(crash_result(folder, failure, attempt))
     log = folder.logs / f"rank_{failure.rank}.log"
     return TrialFailedError(
@@ -145,17 +153,8 @@ def _why(folder: TrialFolder, attempt: int, exit_codes: list[int]) -> PerfbenchE
 def _killed(exit_codes: list[int], attempt: int) -> Failure:
     rank, code = next((rank, code) for rank, code in enumerate(exit_codes) if code != 0)
     name = signal.Signals(-code).name if code < 0 else f"exit code {code}"
-    reason = FailureReason.OUT_OF_MEMORY if code == -signal.SIGKILL else FailureReason.NODE
-    hint = " (the kernel ends processes this way when memory runs out)" if code == -signal.SIGKILL else ""
-    return Failure(
-        attempt=attempt,
-        rank=rank,
-        reason=reason,
-        error_type="Killed",
-        message=f"ended by {name}{hint}",
-        exit_code=int(ExitCode.RUN_FAILED),
-        traceback="",
-    )
+    message = KILLED if code == -signal.SIGKILL else f"ended by {name}"
+    return failure_seen(attempt, FailureReason.NODE, message, rank=rank, error_type="Killed")
 
 
 def trial_folder(runs_root: Path, trial: TrialSpec) -> TrialFolder:

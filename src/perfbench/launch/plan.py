@@ -30,11 +30,12 @@ def plan_study(run: RunSpec) -> list[TrialSpec]:
     num_ranks = _num_ranks(run)
     batch_size = _checked_batch_size(run, num_ranks)
     workload, rules = run.workload, run.ruleset
+    submission = run.submission.with_absolute_paths()
     cap = rules.step_cap_factor
     return [
         TrialSpec(
             workload=workload,
-            submission=run.submission,
+            submission=submission,
             ruleset=rules,
             scale=run.scale,
             evaluation=run.evaluation,

@@ -149,7 +149,7 @@ def _finished(key: TrialKey, result: TrialResult) -> TrialStatus:
             f"{outcome.reason.value}, rank {outcome.rank}: {outcome.message.splitlines()[0] if outcome.message else ''}"
         )
     else:
-        reason = f"nan: {outcome.metric}" if isinstance(outcome, Diverged) else ""
+        reason = f"nan: {outcome.what}" if isinstance(outcome, Diverged) else ""
     return TrialStatus(
         key=key,
         state=TrialState(outcome.kind),

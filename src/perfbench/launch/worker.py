@@ -26,6 +26,7 @@ from perfbench.engine.team import ProcessTeam, Solo, Team
 from perfbench.engine.trial import TrialLoop
 from perfbench.errors import ExitCode
 from perfbench.launch.failure import describe_failure
+from perfbench.launch.watch import Watch
 from perfbench.registry import build_workload, submission_builder, workload_folder
 from perfbench.registry import submission_folder as folder_of_submission
 from perfbench.results.store import TrialFolder
@@ -76,9 +77,13 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path, help="trial folder with run.json")
     parser.add_argument("--attempt", type=int, required=True)
+    parser.add_argument("--hang-timeout-s", type=float, required=True)
     arguments = parser.parse_args()
     _end_with_parent()
-    return run_rank(TrialFolder(arguments.folder), attempt=arguments.attempt, stop_requested=StopRequest())
+    folder, attempt = TrialFolder(arguments.folder), arguments.attempt
+    rank = Place.from_environment().rank
+    watch = Watch(folder, attempt=attempt, rank=rank, timeout_s=arguments.hang_timeout_s)
+    return run_rank(folder, attempt=attempt, stop_requested=StopRequest(), watched=watch.over)
 
 
 Watched = Callable[[TrialLoop], AbstractContextManager[None]]
@@ -110,13 +115,20 @@ def run_rank(
     loop: TrialLoop | None = None
     try:
         trial = folder.trial()
+        submission_folder = submission_folder or trial.submission.folder
         device = _device(trial, place)
         team = _team(place, device)
         loop = _prepared_loop(trial, folder, team, device, attempt, submission_folder)
         with watched(loop):
             result = loop.run(attempt=attempt, stop_requested=stop_requested)
     except BaseException as problem:  # noqa: BLE001 - whatever ends a rank is recorded, then told by the exit code
-        failure = describe_failure(problem, rank=place.rank, attempt=attempt, has_started=loop is not None)
+        failure = describe_failure(
+            problem,
+            rank=place.rank,
+            attempt=attempt,
+            has_started=loop is not None,
+            submission_folder=submission_folder,
+        )
         folder.write_failure(failure)
         print(failure.traceback, file=sys.stderr, flush=True)  # noqa: T201 - the rank's log
         return failure.exit_code

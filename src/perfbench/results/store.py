@@ -21,7 +21,7 @@ import secrets
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from pydantic import TypeAdapter
 
@@ -45,6 +45,15 @@ class Failure(Spec):
     message: str
     exit_code: int
     traceback: str
+
+
+class History(NamedTuple):
+    """What earlier attempts left, in seconds on the clock."""
+
+    reached_s: float = 0.0
+    """How far they came since the last resume."""
+    lost_s: float = 0.0
+    """What was lost before that."""
 
 
 class TrialFolder:
@@ -178,15 +187,27 @@ class TrialFolder:
         """Return how often the trial was started."""
         return len(self.telemetry("started"))
 
+    def history(self) -> History:
+        """Return how far the attempts came that have ended, by their pulses, and what was lost before."""
+        resumes = [record for record in self.records() if isinstance(record, Resumed)]
+        last_resumed = max((record.attempt for record in resumes), default=1)
+        attempt, reached_s = 0, 0.0
+        for line in read_lines(self.path / "telemetry.jsonl"):
+            if line.startswith('{"kind": "started"'):
+                attempt = json.loads(line)["attempt"]
+            elif attempt >= last_resumed and line.startswith('{"kind": "pulse"'):
+                reached_s = max(reached_s, json.loads(line)["submission_time_s"])
+        return History(reached_s=reached_s, lost_s=sum(record.lost_s for record in resumes))
+
     def write_environment(self, environment: Environment) -> None:
         """Record what the latest attempt runs on."""
         write_text_atomically(self.path / "environment.json", environment.to_json())
 
     def environment(self) -> Environment:
-        """Return what the latest attempt runs on.
+        """Return what the latest attempt ran on.
 
         Raises:
-            ResultsError: If it is damaged.
+            ResultsError: If the record is damaged.
         """
         path = self.path / "environment.json"
         return Environment.from_json(path.read_bytes(), where=str(path), error=ResultsError)

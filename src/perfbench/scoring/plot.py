@@ -1,4 +1,4 @@
-"""Pictures of a board, for papers and for pages without a script. The only module that knows matplotlib."""
+"""Pictures of a board, for papers and for pages without a script. Only ``cli/pictures.py`` knows matplotlib too."""
 
 from __future__ import annotations
 

@@ -15,6 +15,7 @@ from perfbench.scoring.document import finite
 from perfbench.scoring.style import line_style, profile_steps
 from perfbench.scoring.tables import cell_text, seconds_text
 from perfbench.scoring.uncertainty import Uncertainty
+from perfbench.spec.result import Completed, Crashed, Diverged
 from perfbench.spec.workload import Direction, Target
 
 _MOST_POINTS = 120
@@ -155,12 +156,13 @@ def status_of(key: TrialKey, board: Board, recorded: dict[TrialKey, RecordedTria
     trial = recorded.get(key)
     outcome = board.ends[key].outcome
     if trial is not None and trial.result is not None:
-        match trial.result.outcome.kind, trial.result.outcome:
-            case "crashed", crash:
-                message = getattr(crash, "message", "")
-                return "crashed", f"{getattr(crash, 'reason', '')}: {getattr(crash, 'error_type', '')}: {message}"
-            case "completed", _:
+        match trial.result.outcome:
+            case Crashed() as crash:
+                return "crashed", f"{crash.reason}: {crash.error_type}: {crash.message}"
+            case Completed():
                 return "completed", "the submission had nothing more to do"
+            case Diverged() as divergence if divergence.message:
+                outcome = divergence  # no evaluation shows it
     if outcome is None:
         is_open = trial is not None and trial.result is None
         return ("unfinished", "no result yet") if is_open else ("missed", "the log ends before target and budget")
@@ -168,6 +170,6 @@ def status_of(key: TrialKey, board: Board, recorded: dict[TrialKey, RecordedTria
         case "reached":
             return "reached", ""
         case "diverged":
-            return "diverged", "the target's metric was not a finite number"
+            return "diverged", getattr(outcome, "message", "") or "the target's metric was not a finite number"
         case "budget_spent":
             return "missed", f"budget of {getattr(outcome, 'resource', '')} spent"

@@ -93,6 +93,9 @@ class Resumed(Spec):
     attempt: int = Field(ge=2)
     from_step: int = Field(ge=0)
     submission_time_s: float = Field(ge=0)
+    lost_s: float = Field(default=0.0, ge=0)
+    """Seconds on the clock after that step, which are done again and counted then; read from the last pulse, so
+    up to half a second short."""
     wall_time_utc: str
 
 
@@ -117,12 +120,19 @@ class BudgetSpent(Spec):
 
 
 class Diverged(Spec):
-    """The target's metric was not a finite number."""
+    """An evaluation gave no finite number for the target's metric, or the submission found numbers not finite."""
 
     kind: Literal["diverged"] = "diverged"
     step: int
     submission_time_s: float
     metric: str
+    message: str = ""
+    """What the submission found; empty where an evaluation showed it."""
+
+    @property
+    def what(self) -> str:
+        """Return what was not finite, for people."""
+        return self.message or f"{self.metric} is not finite"
 
 
 class Completed(Spec):
@@ -170,6 +180,8 @@ class TrialResult(Spec):
     num_steps: int
     num_measurements: int
     phases: PhaseTimes
+    lost_s: float = Field(default=0.0, ge=0)
+    """Seconds on the clock that interruptions cost: done again, counted once; the sum over all resumes."""
     num_recompiles_after_warmup: int
     best_metric: float | None
     best_test_metric: float | None = None

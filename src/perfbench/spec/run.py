@@ -48,6 +48,8 @@ class LocalCluster(Spec):
     kind: Literal["local"] = "local"
     nproc_per_node: int | None = Field(default=None, ge=1)
     """Ranks; ``null`` for one per GPU, or one where there is none."""
+    hang_timeout_s: float = Field(default=1800.0, gt=0)
+    """Without a step or a change of phase for so long, ranks dump their stacks and the trial has failed."""
 
 
 class DebugCluster(Spec):

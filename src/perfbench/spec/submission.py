@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from enum import StrEnum
+from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field, JsonValue, model_validator
@@ -99,10 +100,16 @@ class SubmissionSpec(Spec):
     """Workload-agnostic. ``null`` for a submission that only tunes itself."""
     batch_sizes: dict[ScaleName, dict[str, int]] = Field(default_factory=dict)
     """Global batch size by scale, then by workload or family; the workload's reference size otherwise."""
+    state_bytes_per_parameter: float | None = Field(default=None, gt=0)
+    """Of everything in its state, on one rank, at most: declared for the small models of the conformance suite, which
+    measures it."""
+    waits_per_step: float = Field(default=0.0, ge=0)
+    """How often per step, on average, it waits for the device; the conformance suite counts."""
     options: dict[str, JsonValue] = Field(default_factory=dict)
     """Fixed choices, the same in every trial (such as a behaviour as run or as intended). The submission's own
     ``Options`` type reads them."""
     files: dict[str, UnshippedFile] = Field(default_factory=dict)
+    """By the name that its code uses."""
     folder: str | None = None
     """Where the code is, for a submission outside this repository."""
 
@@ -115,6 +122,14 @@ class SubmissionSpec(Spec):
             msg = "a self-tuning submission must not have a search_space"
             raise ValueError(msg)
         return self
+
+    def with_absolute_paths(self) -> SubmissionSpec:
+        """Return the spec with the paths of its files as seen from here: ranks may start in another folder."""
+        files = {
+            name: file.model_copy(update={"path": str(Path(file.path).expanduser().resolve())}) if file.path else file
+            for name, file in self.files.items()
+        }
+        return self.model_copy(update={"files": files})
 
     def batch_size_for(self, workload: WorkloadSpec) -> int:
         """Return the global batch size: for the workload, else for its family, else the reference size."""

@@ -20,6 +20,7 @@ from perfbench.tracking.mirror import WARNING_PREFIX, failure_text
 
 END_PATIENCE_S = 4.5
 """How long a trial's end waits for its mirror; with starting and killing it stays under 5 s."""
+_SHORT_PATIENCE_S = 2.0
 
 
 class Mirror:
@@ -58,7 +59,11 @@ class Mirror:
             if line.startswith(WARNING_PREFIX):
                 self._warn(line.removeprefix(WARNING_PREFIX))
 
-    def close(self) -> None:
+    def close_soon(self) -> None:
+        """Close before a job is requeued, which has little time: the next attempt's mirror sends what is left."""
+        self.close(patience_s=_SHORT_PATIENCE_S)
+
+    def close(self, *, patience_s: float = END_PATIENCE_S) -> None:
         """Tell the mirror that the trial has ended, and wait for it a little; then end it with all its processes."""
         if self._is_closed:
             return
@@ -67,11 +72,11 @@ class Mirror:
         with contextlib.suppress(OSError):
             self._process.stdin.close()
         try:
-            self._process.wait(END_PATIENCE_S)
+            self._process.wait(patience_s)
         except subprocess.TimeoutExpired:
             _kill(self._process)
             self.watch()
-            self._warn(failure_text(self._folder, f"no end {END_PATIENCE_S:g} s after the trial's"))
+            self._warn(failure_text(self._folder, f"no end {patience_s:g} s after the trial's"))
         self.watch()
         if self._process.returncode not in (0, None):
             self._warn(failure_text(self._folder, f"the mirror has failed, see {self._folder.logs / 'mirror.log'}"))
@@ -87,6 +92,9 @@ class NoMirror:
     """What stands in for a mirror where there is none."""
 
     def watch(self) -> None:
+        """Do nothing."""
+
+    def close_soon(self) -> None:
         """Do nothing."""
 
     def close(self) -> None:

@@ -163,6 +163,8 @@ def summary(trial: TrialSpec, result: TrialResult, folder: TrialFolder) -> Group
     if share > EVAL_SHARE_LIMIT:
         more = f"evaluation takes {share:.0%} of training and evaluation, more than {EVAL_SHARE_LIMIT:.0%}"
         table.add_row("warning", Text(more, "yellow"))
+    if result.lost_s:
+        table.add_row("lost work", f"{result.lost_s:.1f} s of the clock, done again and counted once")
     if result.num_recompiles_after_warmup:
         table.add_row("warning", Text(f"{result.num_recompiles_after_warmup} recompilation(s) on the clock", "yellow"))
     if not result.scorable:
@@ -190,7 +192,7 @@ def outcome_text(result: TrialResult, trial: TrialSpec) -> Text:
         case BudgetSpent():
             return Text(f"target not reached: {outcome.resource} budget spent at step {outcome.step:,}", "bold yellow")
         case Diverged():
-            return Text(f"diverged: {outcome.metric} is not finite at step {outcome.step:,}", "bold red")
+            return Text(f"diverged: {outcome.what} (step {outcome.step:,})", "bold red")
         case Completed():
             return Text(f"target not reached: the submission ended at step {outcome.step:,}", "bold yellow")
         case Crashed():

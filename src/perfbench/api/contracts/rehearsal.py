@@ -10,7 +10,14 @@ import torch
 from torch import Tensor, nn
 
 from perfbench.api.contracts.tiny_problems import BATCH_SIZE, TinyProblem, parameter_roles
-from perfbench.api.submission import StateDict, StepReport, Submission, TrainingComplete, TrainingContext
+from perfbench.api.submission import (
+    StateDict,
+    StepReport,
+    Submission,
+    TrainingComplete,
+    TrainingContext,
+    TrainingDiverged,
+)
 from perfbench.api.workload import Batch, BatchNormMode, LossSums, Shard
 from perfbench.spec.workload import Direction, Target
 
@@ -30,11 +37,22 @@ class Rehearsal:
         problem: What to train.
         seed: Of the initial weights, the dropout and the submission.
         step_hint: Given to the submission as the horizon of its schedules.
+        model_class_name: Of the model, where it is not to have the problem's own.
     """
 
-    def __init__(self, build: BuildSubmission, problem: TinyProblem, *, seed: int, step_hint: int) -> None:
+    def __init__(
+        self,
+        build: BuildSubmission,
+        problem: TinyProblem,
+        *,
+        seed: int,
+        step_hint: int,
+        model_class_name: str | None = None,
+    ) -> None:
         self.problem = problem
         self.model = problem.build_model(seed=seed)
+        if model_class_name is not None:
+            self.model.__class__ = type(model_class_name, (type(self.model),), {"__module__": "elsewhere"})
         self.model.train()
         self.num_batches = 0
         self.num_steps = 0
@@ -49,7 +67,7 @@ class Rehearsal:
             batch = self.submission.data_selection(self._batches())
             try:
                 report = self.submission.update_params(batch)
-            except TrainingComplete:
+            except (TrainingComplete, TrainingDiverged):
                 self.is_complete = True
                 break
             self.num_steps += 1
@@ -117,6 +135,7 @@ class Rehearsal:
         return TrainingContext(
             model=self.model,
             loss=self._loss,
+            local_loss=self._loss,
             roles=parameter_roles(self.model),
             loss_type=self.problem.loss_type,
             global_batch_size=BATCH_SIZE,

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from perfbench.api.contracts.finding import Finding
+from perfbench.api.picture import problems_of
 from perfbench.api.workload import Batch, LossSums, Shard, Workload
 from perfbench.spec.workload import Split
 
@@ -20,6 +21,8 @@ _NUM_BATCHES = 3
 _SUM_TOLERANCE = 1e-6
 _NUM_SHARDS = 2
 _DROPOUT_RATE = 0.5
+_MOVED_STD = 0.02
+"""How far parameters are moved from where they start."""
 
 Check = Callable[[Workload], str]
 """Returns what was seen; raises where the contract is broken."""
@@ -34,6 +37,7 @@ def check_workload(workload: Workload) -> list[Finding]:
         ("a stream crosses the end of an epoch", _stream_crosses_epoch),
         ("evaluation covers each split exactly, for one and two shards and any batch size", _evaluation_is_exact),
         ("padded examples change neither loss nor count", _padding_is_weightless),
+        ("batches of training and evaluation can be drawn", _batches_can_be_drawn),
     ]
     return check_model(workload) + [_finding(name, check, workload) for name, check in data_checks]
 
@@ -94,6 +98,16 @@ def _every_parameter_has_a_role(workload: Workload) -> str:
     roles = workload.parameter_roles(model)
     _require(names == set(roles), f"without a role, or unknown: {sorted(names ^ set(roles))[:3]}")
     return ", ".join(sorted({role.value for role in roles.values()}))
+
+
+def _moved_model(workload: Workload) -> nn.Module:
+    """Build a model for evaluation and move its parameters: at its start it may answer zero, whatever it is given."""
+    model = workload.build_model(seed=_SEED).eval()
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        torch.manual_seed(_SEED)
+        for parameter in model.parameters():
+            parameter.add_(_MOVED_STD * torch.randn_like(parameter))
+    return model
 
 
 def _first_batches(workload: Workload, *, seed: int, shard: Shard, skip: int = 0) -> list[Batch]:
@@ -172,7 +186,7 @@ def _sums(workload: Workload, model: nn.Module, split: Split, *, batch_size: int
 
 
 def _evaluation_is_exact(workload: Workload) -> str:
-    model = workload.build_model(seed=_SEED).eval()
+    model = _moved_model(workload)
     seen = []
     with torch.no_grad():
         for split in Split:
@@ -203,7 +217,7 @@ def _target_metric_exists(workload: Workload) -> str:
 
 
 def _padding_is_weightless(workload: Workload) -> str:
-    model = workload.build_model(seed=_SEED).eval()
+    model = _moved_model(workload)
     for split in Split:
         batches = list(
             workload.eval_batches(split, global_batch_size=workload.spec.eval_batch_size, seed=_SEED, shard=Shard())
@@ -214,6 +228,22 @@ def _padding_is_weightless(workload: Workload) -> str:
             plain, changed = (workload.eval_sums(model, batch, split=split) for batch in (padded, poisoned))
         _require(_equal(plain, changed), f"{split.value}: what stands in padded examples changes the sums")
     return ""
+
+
+def _batches_can_be_drawn(workload: Workload) -> str:
+    model = workload.build_model(seed=_SEED).eval()
+    size = workload.spec.eval_batch_size
+    evaluation = next(workload.eval_batches(Split.VALIDATION, global_batch_size=size, seed=_SEED, shard=Shard()))
+    captions = []
+    for batch in (_first_batches(workload, seed=_SEED, shard=Shard())[0], evaluation):
+        before = {name: tensor.clone() for name, tensor in batch.items()}
+        with torch.no_grad():
+            picture = workload.picture(model, batch)
+        problems = problems_of(picture)
+        _require(not problems, f"{len(problems)} problems of the picture, the first: {next(iter(problems), '')}")
+        _require(_equal(batch, before), "drawing a batch changes it")
+        captions.append(picture.caption)
+    return captions[-1]
 
 
 def _poisoned(tensor: Tensor, weights: Tensor) -> Tensor:
@@ -245,7 +275,7 @@ def _compiles_whole(workload: Workload, *, backend: str) -> str:
 
 
 def _dropout_takes_effect(workload: Workload) -> str:
-    model = workload.build_model(seed=_SEED).eval()  # only dropout trains: models may augment their input at random
+    model = _moved_model(workload)  # only dropout trains: models may augment their input at random
     batch = _first_batches(workload, seed=_SEED, shard=Shard())[0]
     dropouts = [module.train() for module in model.modules() if isinstance(module, nn.Dropout | nn.Dropout2d)]
     if not dropouts:

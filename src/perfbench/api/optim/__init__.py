@@ -1,24 +1,49 @@
 """Optimizers that several submissions share."""
 
-from perfbench.api.optim.averaging import AveragingSubmission, SnapshotTimes, WeightAverage, host_copy
+from perfbench.api.optim.averaging import (
+    AveragedOptions,
+    AveragedPoint,
+    AveragingSubmission,
+    SnapshotTimes,
+    WeightAverage,
+    averaged_nadamw,
+    host_copy,
+)
+from perfbench.api.optim.group_optimizer import GroupOptimizer, with_gradients
 from perfbench.api.optim.nadamw import FirstMoment, MomentCorrection, NAdamW
+from perfbench.api.optim.points import AdamPoint, WarmupPoint
 from perfbench.api.optim.schedule_free import (
+    EPSILON,
     DecayPoint,
+    FirstEntryOptions,
     ScheduleFreeAdamW,
+    ScheduleFreePoint,
     ScheduleFreeSubmission,
     ScheduleFreeVariant,
+    tuned_schedule_free,
 )
 
 __all__ = [
+    "EPSILON",
+    "AdamPoint",
+    "AveragedOptions",
+    "AveragedPoint",
     "AveragingSubmission",
     "DecayPoint",
+    "FirstEntryOptions",
     "FirstMoment",
+    "GroupOptimizer",
     "MomentCorrection",
     "NAdamW",
     "ScheduleFreeAdamW",
+    "ScheduleFreePoint",
     "ScheduleFreeSubmission",
     "ScheduleFreeVariant",
     "SnapshotTimes",
+    "WarmupPoint",
     "WeightAverage",
+    "averaged_nadamw",
     "host_copy",
+    "tuned_schedule_free",
+    "with_gradients",
 ]

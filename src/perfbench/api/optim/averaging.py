@@ -8,12 +8,18 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 from torch.optim.optimizer import Optimizer
 
+from perfbench.api.behaviour import Behaviour
 from perfbench.api.gradient import GradientSubmission, Schedule
+from perfbench.api.optim.nadamw import FirstMoment, MomentCorrection, NAdamW
+from perfbench.api.optim.points import AdamPoint
+from perfbench.api.schedules import CyclicCosine
 from perfbench.api.submission import StateDict, StepReport, TrainingContext
 from perfbench.api.workload import Batch
+from perfbench.spec.base import Spec
 
 
 class WeightAverage(Protocol):
@@ -132,6 +138,57 @@ class AveragingSubmission(GradientSubmission):
 
     def _weights(self) -> list[Tensor]:
         return [parameter.detach() for parameter in self.context.model.parameters()]
+
+
+class AveragedPoint(AdamPoint):
+    """A point of NAdamW that is evaluated at an average of snapshots."""
+
+    lawa_start_factor: float = Field(ge=0, le=1)
+    """When the first snapshot is taken, as a part of the step budget."""
+    lawa_interval_scaling: float = Field(gt=0, le=1)
+    """From one snapshot to the next, as a part of the step budget."""
+
+
+class AveragedOptions(Spec):
+    """Behaviours as run or as intended."""
+
+    first_moment: MomentCorrection
+    first_update: Behaviour
+    """As run: at the peak rate. As intended: at the start of the warm-up."""
+
+
+def averaged_nadamw(
+    context: TrainingContext, point: AveragedPoint, average: WeightAverage, *, options: AveragedOptions
+) -> AveragingSubmission:
+    """Return NAdamW under one warm-up and cosine, evaluated at an average; weight decay acts on every parameter.
+
+    Source: both LAWA entries of AlgoPerf v0.5 (Kaddour 2022, arXiv 2209.14981).
+    """
+    optimizer = NAdamW(
+        context.model.parameters(),
+        lr=point.learning_rate,
+        betas=point.betas,
+        weight_decay=point.weight_decay,
+        first_moment=FirstMoment(correction=options.first_moment),
+    )
+    schedule = CyclicCosine(
+        peak=point.learning_rate,
+        horizon=context.step_hint,
+        warmup=int(point.warmup_factor * context.step_hint),
+        starts_at_peak=options.first_update is Behaviour.AS_RUN,
+    )
+    times = SnapshotTimes.of_budget(
+        context.step_hint, start_factor=point.lawa_start_factor, interval_factor=point.lawa_interval_scaling
+    )
+    return AveragingSubmission(
+        context,
+        optimizer,
+        average,
+        times=times,
+        schedule=schedule,
+        label_smoothing=point.label_smoothing,
+        dropout_rate=point.dropout_rate,
+    )
 
 
 def host_copy(weights: Tensor) -> Tensor:

@@ -5,14 +5,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, overload
+from typing import Any
 
 import torch
 from torch import Tensor
-from torch.optim.optimizer import Optimizer, ParamsT
+from torch.optim.optimizer import ParamsT
+
+from perfbench.api.optim.group_optimizer import GroupOptimizer, with_gradients
 
 
 class MomentCorrection(StrEnum):
@@ -43,7 +45,7 @@ class FirstMoment:
         return 1 - beta1**num_updates if self.nesterov else 1.0
 
 
-class NAdamW(Optimizer):
+class NAdamW(GroupOptimizer):
     """Adam with Nesterov momentum and decoupled weight decay.
 
     For gradient ``g`` at update ``t`` (from 1)::
@@ -86,39 +88,29 @@ class NAdamW(Optimizer):
         self._power = power
         self._first_moment = first_moment
 
-    @overload
-    def step(self, closure: None = None) -> None: ...
-    @overload
-    def step(self, closure: Callable[[], float]) -> float: ...
-    @torch.no_grad()
-    def step(self, closure: Callable[[], float] | None = None) -> float | None:
-        """Update all parameters that have a gradient."""
-        loss = None
-        if closure is not None:
-            with torch.enable_grad():
-                loss = closure()
-        for group in self.param_groups:
-            self._update_group(group)
-        return loss
-
     def _update_group(self, group: dict[str, Any]) -> None:
-        parameters = [parameter for parameter in group["params"] if parameter.grad is not None]
+        parameters, gradients = with_gradients(group)
         if not parameters:
             return
-        gradients = [parameter.grad for parameter in parameters]
+        direction, scale = self._filtered(group, parameters, gradients)
+        correction = self._first_moment.divisor(group["betas"][0], group["num_updates"])
+        torch._foreach_mul_(parameters, 1 - group["lr"] * group["weight_decay"])
+        torch._foreach_addcdiv_(parameters, direction, scale, -group["lr"] / correction)
+
+    def _filtered(
+        self, group: dict[str, Any], parameters: list[Tensor], gradients: list[Tensor]
+    ) -> tuple[list[Tensor], list[Tensor]]:
+        """Renew both moments; return the direction, its bias uncorrected, and what it is divided by."""
         first, second = self._moments(parameters)
         beta1, beta2 = group["betas"]
         group["num_updates"] += 1
-        correction1 = self._first_moment.divisor(beta1, group["num_updates"])
-        correction2 = 1 - beta2 ** group["num_updates"]
         torch._foreach_lerp_(first, gradients, 1 - beta1)
         torch._foreach_mul_(second, beta2)
         torch._foreach_addcmul_(second, gradients, gradients, 1 - beta2)
-        direction = torch._foreach_lerp(first, gradients, 1 - beta1) if self._first_moment.nesterov else first
-        scale = self._root(second, correction2)
+        direction = list(torch._foreach_lerp(first, gradients, 1 - beta1)) if self._first_moment.nesterov else first
+        scale = self._root(second, 1 - beta2 ** group["num_updates"])
         torch._foreach_add_(scale, group["eps"])
-        torch._foreach_mul_(parameters, 1 - group["lr"] * group["weight_decay"])
-        torch._foreach_addcdiv_(parameters, direction, scale, -group["lr"] / correction1)
+        return direction, scale
 
     def _root(self, second: list[Tensor], correction: float) -> list[Tensor]:
         if self._power == 2:  # noqa: PLR2004 - the square root is the fast and ordinary case
@@ -129,13 +121,5 @@ class NAdamW(Optimizer):
             torch._foreach_pow_(scale, 1 / self._power)
         return list(scale)
 
-    def _moments(self, parameters: Iterable[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
-        first, second = [], []
-        for parameter in parameters:
-            state = self.state[parameter]
-            if not state:
-                state["first_moment"] = torch.zeros_like(parameter, memory_format=torch.preserve_format)
-                state["second_moment"] = torch.zeros_like(parameter, memory_format=torch.preserve_format)
-            first.append(state["first_moment"])
-            second.append(state["second_moment"])
-        return first, second
+    def _moments(self, parameters: Sequence[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
+        return self._buffers("first_moment", parameters), self._buffers("second_moment", parameters)

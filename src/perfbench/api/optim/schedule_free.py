@@ -9,15 +9,24 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, overload
+from typing import Any
 
 import torch
+from pydantic import Field
 from torch import Tensor
-from torch.optim.optimizer import Optimizer, ParamsT
+from torch.optim.optimizer import ParamsT
 
+from perfbench.api.behaviour import Behaviour
 from perfbench.api.gradient import GradientSubmission, Schedule
+from perfbench.api.optim.group_optimizer import GroupOptimizer, with_gradients
+from perfbench.api.optim.points import AdamPoint
+from perfbench.api.schedules import WarmupConstant
 from perfbench.api.submission import StepReport, TrainingContext
 from perfbench.api.workload import Batch, BatchNormMode
+from perfbench.spec.base import Spec
+
+EPSILON = 1e-8
+"""Of all entries: added to the root, and the lowest rate."""
 
 
 class DecayPoint(StrEnum):
@@ -43,11 +52,12 @@ class ScheduleFreeVariant:
     second_moment_dtype: torch.dtype = torch.float32
 
 
-class ScheduleFreeAdamW(Optimizer):
+class ScheduleFreeAdamW(GroupOptimizer):
     """Three sequences: ``z`` takes the steps, ``x`` averages it, ``y`` between them is where the gradient is taken.
 
-    Between steps the parameters hold ``x``. Call ``extrapolate`` before the forward pass, ``step`` after the
-    backward pass. With rate ``lr`` of update ``t`` (from 1) and ``a = lr sqrt(1 - b2^t)``::
+    Between steps the parameters hold ``x``. ``extrapolate``, before the forward pass, moves all of them to ``y``;
+    ``step``, after the backward pass, brings all of them to the new ``x``. With rate ``lr`` of update ``t`` (from 1)
+    and ``a = lr sqrt(1 - b2^t)``::
 
         y = b1 x + (1 - b1) z;  g = gradient at y
         v = b2 v + (1 - b2) g^2
@@ -89,21 +99,6 @@ class ScheduleFreeAdamW(Optimizer):
             parameters = list(group["params"])
             torch._foreach_lerp_(parameters, self._iterates(parameters), 1 - group["betas"][0])
 
-    @overload
-    def step(self, closure: None = None) -> None: ...
-    @overload
-    def step(self, closure: Callable[[], float]) -> float: ...
-    @torch.no_grad()
-    def step(self, closure: Callable[[], float] | None = None) -> float | None:
-        """Update all parameters, which must be at ``y``; afterwards they hold ``x``."""
-        loss = None
-        if closure is not None:
-            with torch.enable_grad():
-                loss = closure()
-        for group in self.param_groups:
-            self._update_group(group)
-        return loss
-
     @torch.no_grad()
     def restart_from(self, initial: Sequence[Tensor]) -> None:
         """Start again from these weights, in the order of the parameters: moments, average and counters forgotten."""
@@ -126,8 +121,7 @@ class ScheduleFreeAdamW(Optimizer):
     def _update_group(self, group: dict[str, Any]) -> None:
         variant, (beta1, beta2), rate = self.variant, group["betas"], group["lr"]
         everything = list(group["params"])
-        parameters = [parameter for parameter in everything if parameter.grad is not None]
-        gradients = [parameter.grad for parameter in parameters]
+        parameters, gradients = with_gradients(group)
         averaged = self._share_in_average(group)
         corrected_rate = rate * (1 - beta2 ** group["num_updates"]) ** 0.5
         decay_rate = -group["weight_decay"] * (corrected_rate if variant.decay_is_corrected else rate)
@@ -221,3 +215,65 @@ class ScheduleFreeSubmission(GradientSubmission):
         report = super().update_params(batch)
         self.context.set_batch_norm(BatchNormMode.UPDATE)
         return report
+
+
+class ScheduleFreePoint(AdamPoint):
+    """A point of Schedule-Free AdamW: the average must be recoverable, so the interpolation towards it is not 0."""
+
+    one_minus_beta1: float = Field(gt=0, lt=1)
+
+
+class FirstEntryOptions(Spec):
+    """What ran in AlgoPerf v0.5, with either ruleset, or what the paper has."""
+
+    decay: Behaviour
+    """As run: proportional to the average, with the bias-corrected rate. As intended: to the gradient point, with the
+    plain rate."""
+    second_moment: Behaviour
+    """As run: bfloat16. As intended: float32."""
+
+    def variant(self) -> ScheduleFreeVariant:
+        """Return the entry's choices."""
+        is_decay_as_run = self.decay is Behaviour.AS_RUN
+        is_moment_as_run = self.second_moment is Behaviour.AS_RUN
+        return ScheduleFreeVariant(
+            decay_at=DecayPoint.AVERAGE if is_decay_as_run else DecayPoint.GRADIENT_POINT,
+            decay_is_corrected=is_decay_as_run,
+            step_power=0.75,
+            second_moment_dtype=torch.bfloat16 if is_moment_as_run else torch.float32,
+        )
+
+
+def tuned_schedule_free(
+    context: TrainingContext,
+    point: ScheduleFreePoint,
+    variant: ScheduleFreeVariant,
+    *,
+    horizon: float,
+    has_statistics_pass: Callable[[int], bool] | None = None,
+) -> ScheduleFreeSubmission:
+    """Return Schedule-Free AdamW at a point; weight decay acts on every parameter.
+
+    Args:
+        context: What the engine offers.
+        point: Of the search space.
+        variant: In what the entries differ.
+        horizon: Updates of which the warm-up is a part.
+        has_statistics_pass: As for the submission.
+    """
+    optimizer = ScheduleFreeAdamW(
+        context.model.parameters(),
+        lr=point.learning_rate,
+        betas=point.betas,
+        eps=EPSILON,
+        weight_decay=point.weight_decay,
+        variant=variant,
+    )
+    return ScheduleFreeSubmission(
+        context,
+        optimizer,
+        schedule=WarmupConstant(peak=point.learning_rate, warmup=int(point.warmup_factor * horizon), lowest=EPSILON),
+        label_smoothing=point.label_smoothing,
+        dropout_rate=point.dropout_rate,
+        has_statistics_pass=has_statistics_pass,
+    )

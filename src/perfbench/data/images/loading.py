@@ -69,7 +69,7 @@ class Views:
         for place, number in zip(into, numbers, strict=True):
             try:
                 image = decoded(reader.read(number))
-            except RuntimeError as problem:
+            except (RuntimeError, ValueError) as problem:
                 raise DataError(f"cannot be decoded: {problem}", where=reader.name(number)) from None
             place.copy_(self._view(image, number, seed_and_epoch))
 
@@ -251,10 +251,10 @@ _views: Views | None = None
 def _start_process(views: Views) -> None:
     """Prepare a process of the pool; it ends with the rank, also when that is killed."""
     global _views  # noqa: PLW0603 - the only thing that a process keeps between tasks
+    parent = torch_multiprocessing.parent_process()
+    assert parent is not None, "only a process of the pool may be prepared: the number of threads is the process's own"
     torch.set_num_threads(1)
     _views = views
-    parent = torch_multiprocessing.parent_process()
-    assert parent is not None
 
     def end_with_parent() -> None:
         parent.join()

@@ -18,7 +18,7 @@ from pydantic import JsonValue
 
 from perfbench.data.images.packs import FORMAT_VERSION, index_name, write_index, write_pack
 from perfbench.data.images.params import ImageParams
-from perfbench.data.images.sources import Group, Image, groups_in
+from perfbench.data.images.sources import PUBLIC_DATASET, Group, Image, check_archives, groups_in
 from perfbench.data.preparation import FileEntry, Manifest, PrepareRequest, Progress, entry_for
 from perfbench.errors import DataError
 from perfbench.results.files import append_line, read_lines
@@ -120,6 +120,9 @@ def _pack(request: PrepareRequest, params: ImageParams, source: Path, *, origin:
     splits = groups_in(source, params.num_classes)
     total = sum(len(groups) for groups in splits.values())
     records = _finished(destination)
+    is_checked = bool(records) or bool(request.options.get("trust_archives", False))
+    if request.workload.dataset == PUBLIC_DATASET and not is_checked:  # a call that is continued has checked them
+        check_archives(source, request.progress)
     with ThreadPoolExecutor(max_workers=os.cpu_count()) as examiners:
         for split, groups in splits.items():
             for group in groups:

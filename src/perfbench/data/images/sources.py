@@ -13,6 +13,7 @@ test        ``imagenetv2-matched-frequency.tar.gz``, or ``imagenetv2-matched-fre
 
 from __future__ import annotations
 
+import hashlib
 import io
 import tarfile
 import zlib
@@ -21,17 +22,26 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO
 
+from perfbench.data.preparation import Progress
 from perfbench.errors import DataError
 
 TRAIN_TAR = "ILSVRC2012_img_train.tar"
 VALIDATION_TAR = "ILSVRC2012_img_val.tar"
 DEVKIT_TAR = "ILSVRC2012_devkit_t12.tar.gz"
 TEST_TAR = "imagenetv2-matched-frequency.tar.gz"
+PUBLIC_DATASET = "imagenet_1k"
+PUBLIC_MD5 = {
+    TRAIN_TAR: "1d675b47d978889d74fa0da5fadfb00e",
+    VALIDATION_TAR: "29b22e2961454d5413ddabcf34fc5622",
+    DEVKIT_TAR: "fa75699e90414af021442c21a62c3abf",
+}
+"""Of the public archives; none is known of ImageNet-v2's. Source: torchvision's ``datasets.ImageNet``."""
 _TEST_FOLDER = "imagenetv2-matched-frequency-format-val"
 _GROUND_TRUTH = "ILSVRC2012_validation_ground_truth.txt"
 _META = "meta.mat"
 _SUFFIXES = {".jpeg", ".jpg", ".png"}
 _GROUP_SIZE = 1000
+_BLOCK_BYTES = 1 << 24
 
 Image = tuple[str, int, bytes]
 """File name, label, encoded bytes."""
@@ -84,6 +94,29 @@ def groups_in(source: Path, num_classes: int) -> dict[str, list[Group]]:
             "or the folders train/, val/ and test/ with a folder per class",
         )
     return {split: groups for split, groups in found.items() if groups is not None}
+
+
+def check_archives(source: Path, progress: Progress) -> None:
+    """Compare the archives that are in the source folder with the public ones; reads every byte of them.
+
+    Raises:
+        DataError: Naming the first that differs.
+    """
+    for name, expected in PUBLIC_MD5.items():
+        path = source / name
+        if not path.exists():
+            continue  # class folders are used instead
+        digest, num_blocks = hashlib.md5(usedforsecurity=False), path.stat().st_size // _BLOCK_BYTES + 1
+        with path.open("rb") as file:
+            for number in range(num_blocks):
+                progress(f"checking {name}", number, num_blocks)
+                digest.update(file.read(_BLOCK_BYTES))
+        if digest.hexdigest() != expected:
+            raise DataError(
+                f"md5 {digest.hexdigest()}, the public file has {expected}",
+                where=str(path),
+                hint="fetch it again; --trust-archives goes without this check",
+            )
 
 
 def opened_tar(path: Path, mode: str = "r:*") -> tarfile.TarFile:

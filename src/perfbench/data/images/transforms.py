@@ -1,8 +1,8 @@
 """From encoded bytes to the uint8 tensor that a model is given; every random choice comes from a given generator.
 
-Decoding and resizing are torchvision's on uint8 tensors (at most one grey level from PIL). Random choices follow
-torchvision's ``RandomResizedCrop`` but draw from a generator of the single image, so that an example looks the same
-for any number of processes and ranks.
+Decoding is torchcodec's, resizing torchvision's on uint8 tensors (at most one grey level from PIL). Random choices
+follow torchvision's ``RandomResizedCrop`` but draw from a generator of the single image, so that an example looks the
+same for any number of processes and ranks.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Protocol
 import numpy as np
 import torch
 from torch import Tensor
-from torchvision.io import ImageReadMode, decode_image
+from torchcodec.decoders import decode_image  # type: ignore[attr-defined]  # exported without saying so
 from torchvision.transforms.v2 import functional
 
 from perfbench.data.images.params import PIXEL_MEAN, PIXEL_STD
@@ -56,10 +56,11 @@ def decoded(encoded: bytes) -> Tensor:
     """Decode JPEG or PNG, grey, RGB or CMYK, to uint8 ``[3, height, width]``; an EXIF orientation is ignored.
 
     Raises:
-        RuntimeError: If the bytes are no image.
+        RuntimeError: If the image is damaged.
+        ValueError: If the bytes are no image.
     """
-    image: Tensor = decode_image(torch.frombuffer(bytearray(encoded), dtype=torch.uint8), mode=ImageReadMode.RGB)
-    return image
+    # A writable copy: given bytes, torchcodec would change the filters for warnings, which all threads share.
+    return decode_image(torch.frombuffer(bytearray(encoded), dtype=torch.uint8), mode="RGB")
 
 
 def random_crop_box(height: int, width: int, area_range: tuple[float, float], draws: Draws) -> Box:

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from perfbench.api.picture import Picture, spread_examples
 from perfbench.api.workload import Batch, BatchNormMode, LossSums, LossType, ParameterRole, Shard, TrainStream
 from perfbench.data.preparation import Manifest
 from perfbench.data.sampling import BatchOrder, RowRange, UnitOrder, padded_part
@@ -17,6 +18,7 @@ from perfbench.data.speech.ctc import ctc_losses
 from perfbench.data.speech.front_end import valid_frames
 from perfbench.data.speech.layers import MaskedBatchNorm
 from perfbench.data.speech.params import SUBSAMPLING, SpeechParams
+from perfbench.data.speech.picture import NUM_SHOWN, spectrograms
 from perfbench.data.speech.preparation import shards_of, words_of
 from perfbench.data.speech.storage import SplitReader
 from perfbench.data.speech.tokenizer import Tokenizer
@@ -118,10 +120,7 @@ class SpeechWorkload(ABC):
         """
         logits = model(batch["audio"], batch["num_samples"])
         losses, num_labels = self._losses(logits, batch)
-        counted = batch["weights"] > 0
-        ids = greedy_ids(logits, self._num_frames(batch))
-        hypotheses = self.tokenizer.decode(without_blanks(ids[counted]))
-        references = self.tokenizer.decode(without_blanks(self._masked_labels(batch)[counted]))
+        hypotheses, references = self._texts(logits, batch)
         standard, published = word_errors(hypotheses, references), published_word_errors(hypotheses, references)
         counts = {
             "errors": standard.errors,
@@ -133,7 +132,7 @@ class SpeechWorkload(ABC):
             "loss": losses.sum(dtype=torch.float64),
             "num_labels": num_labels.sum(dtype=torch.float64),
             "num_examples": batch["weights"].sum(dtype=torch.float64),
-            **{name: torch.tensor(value, dtype=torch.float64, device=ids.device) for name, value in counts.items()},
+            **{name: torch.tensor(value, dtype=torch.float64, device=losses.device) for name, value in counts.items()},
         }
 
     def finish_metrics(self, split: Split, sums: Mapping[str, Tensor]) -> dict[str, float]:
@@ -167,6 +166,19 @@ class SpeechWorkload(ABC):
         for module in model.modules():
             if isinstance(module, MaskedBatchNorm):
                 module.is_frozen = mode is BatchNormMode.FREEZE
+
+    def picture(self, model: nn.Module, batch: Batch) -> Picture:
+        """Return spectrograms with what was said and what the model decodes."""
+        shown = spread_examples(batch, batch["weights"], count=NUM_SHOWN)
+        hypotheses, references = self._texts(model(shown["audio"], shown["num_samples"]), shown)
+        return spectrograms(batch, shown, hypotheses, references)
+
+    def _texts(self, logits: Tensor, batch: Batch) -> tuple[list[str], list[str]]:
+        """Return the decoded texts and the transcripts of the examples that are no padding."""
+        counted = batch["weights"] > 0
+        ids = greedy_ids(logits, self._num_frames(batch))
+        hypotheses = self.tokenizer.decode(without_blanks(ids[counted]))
+        return hypotheses, self.tokenizer.decode(without_blanks(self._masked_labels(batch)[counted]))
 
     def _losses(self, logits: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
         """Return losses and label counts ``[b]``, zero where padded."""

@@ -1,7 +1,7 @@
 """A small language spoken in pairs of tones: deterministic, made in seconds, and a real problem in time and frequency.
 
 Every letter is the sum of two sines, one of six low and one of five high frequencies; a lexicon of pseudo-words with
-Zipf-like frequencies makes sentences of one to four words; speakers differ in pitch, rate and noise, and no speaker
+Zipf-like frequencies makes sentences of one to three words; speakers differ in pitch, rate and noise, and no speaker
 of the training subsets is in another split. Written in the public layout, so that the conversion is the same as at full
 scale. Everything follows from one seed, each subset from its own generator.
 """
@@ -36,7 +36,7 @@ _CONSONANTS, _VOWELS = "BCDFGHJKLMNPQRSTVWXYZ", "AEIOU"
 _NUM_WORDS = 24
 _NUM_POSSESSIVES = 2
 _ZIPF = 0.7
-_MAX_WORDS = 4
+_MAX_WORDS = 3
 _LONG_EVERY, _LONG_WORDS = 150, 16
 """Now and then a sentence is too long for the workload: the filter has something to leave out."""
 _PER_SPEAKER = 20

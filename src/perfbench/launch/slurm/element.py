@@ -19,18 +19,20 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from perfbench.errors import ExitCode, LaunchError
-from perfbench.launch.ending import crash_result, first_cause
+from perfbench.launch.ending import crash_result, failure_seen, first_cause
 from perfbench.launch.slurm import controller
 from perfbench.launch.slurm.lease import Lease
 from perfbench.launch.slurm.manifest import ArrayManifest
+from perfbench.launch.slurm.sbatch import signal_lead_s
 from perfbench.launch.slurm.step_errors import failure_of_step, was_killed_first
-from perfbench.results.store import Failure, TrialFolder
+from perfbench.launch.stacks import STACKS_GRACE_S, WATCH_PERIOD_S, any_stacks, hang_failure
+from perfbench.results.store import TrialFolder
 from perfbench.spec.result import Crashed, Diverged, FailureReason
 from perfbench.tracking.beside import mirrored
 
 _POLL_S = 0.5
-_STACKS_GRACE_S = 10.0
-"""How long the other ranks of a hanging trial get to dump their stacks too."""
+_END_S = 20.0
+"""How much of the time between signal and limit is kept for ending ranks and requeueing, at most half of it."""
 
 
 class SignalFlag:
@@ -54,6 +56,8 @@ class StepEnd:
     stderr: str
     """What ``srun`` said."""
     hung: bool = False
+    overdue: bool = False
+    """The ranks did not save in time and were ended: what they did since the last checkpoint is lost."""
 
 
 def run_element(manifest_path: str, index: int) -> None:
@@ -84,7 +88,7 @@ def _run_attempt(manifest: ArrayManifest, folder: TrialFolder, lease: Lease, fla
     folder.append_telemetry("started", {"attempt": attempt, **place})
     if attempt > manifest.cluster.max_attempts:
         reason = f"{attempt - 1} attempts have brought no result (cluster.max_attempts)"
-        folder.write_result(crash_result(folder, _failure(attempt, FailureReason.NODE, reason), attempt))
+        folder.write_result(crash_result(folder, failure_seen(attempt, FailureReason.NODE, reason), attempt))
         return
     command = _command(manifest, folder, attempt, holder)
     with mirrored(folder, manifest.tracking, _tell) as mirror:
@@ -92,7 +96,7 @@ def _run_attempt(manifest: ArrayManifest, folder: TrialFolder, lease: Lease, fla
         if lease.is_lost():
             raise SystemExit(int(ExitCode.RUN_FAILED))
         if folder.result() is None:
-            _conclude(folder, end, attempt, job_id, is_ending=flag.is_set, before_requeue=mirror.close)
+            _conclude(folder, end, attempt, job_id, is_ending=flag.is_set, before_requeue=mirror.close_soon)
         elif not manifest.cluster.keep_checkpoints:
             shutil.rmtree(folder.checkpoints, ignore_errors=True)
 
@@ -144,25 +148,36 @@ def _run_step(
     """Run the ranks to their end; hand a signal on to them once, and end them all if one hangs."""
     errors = folder.logs / f"srun_attempt_{attempt}.log"
     hung_since_s: float | None = None
-    is_told = False
+    told_since_s: float | None = None
+    saving_s = _saving_s(manifest)
+    is_overdue = False
     with errors.open("wb") as file:
         step = subprocess.Popen(
             command, env=_environment(manifest, folder), stdin=subprocess.DEVNULL, stdout=file, stderr=file
         )
         while step.poll() is None:
             time.sleep(_POLL_S)
-            if flag.is_set and not is_told:
-                is_told = True
+            now_s = time.monotonic()
+            if lease.is_lost():
+                step.kill()  # the ranks see it too; the job's steps now belong to a later attempt
+                time.sleep(2 * WATCH_PERIOD_S)
+                continue
+            if flag.is_set and told_since_s is None:
+                told_since_s = now_s
                 step.send_signal(signal.SIGUSR2)  # srun hands it on to every rank
-            if hung_since_s is None and _any_stacks(folder, attempt):
-                hung_since_s = time.monotonic()
-            if (hung_since_s is not None and time.monotonic() > hung_since_s + _STACKS_GRACE_S) or lease.is_lost():
+            if hung_since_s is None and any_stacks(folder, attempt):
+                hung_since_s = now_s
+            is_overdue = told_since_s is not None and now_s > told_since_s + saving_s
+            if is_overdue or (hung_since_s is not None and now_s > hung_since_s + STACKS_GRACE_S):
                 _kill_step(step)
-    return StepEnd(step.wait(), errors.read_text(errors="replace"), hung=hung_since_s is not None)
+    output = errors.read_text(errors="replace")
+    return StepEnd(step.wait(), output, hung=hung_since_s is not None, overdue=is_overdue)
 
 
-def _any_stacks(folder: TrialFolder, attempt: int) -> bool:
-    return any(path.stat().st_size for path in folder.logs.glob(f"stacks_attempt_{attempt}_rank_*.txt"))
+def _saving_s(manifest: ArrayManifest) -> float:
+    """Return how long ranks may take to save and end once they are told to."""
+    lead_s = float(signal_lead_s(manifest))
+    return max(lead_s / 2, lead_s - _END_S)
 
 
 def _kill_step(step: subprocess.Popen[bytes]) -> None:
@@ -191,15 +206,15 @@ def _conclude(
         return  # Slurm requeues or cancels the job, and decides what comes next
     failures = folder.failures(attempt=attempt)
     if end.hung:
-        reason = f"no step and no change of phase in time; stacks of all ranks are in {folder.logs}"
-        failure = _failure(attempt, FailureReason.HANG, reason)
-    elif not failures and (end.exit_code == 0 or is_ending):
+        failure = hang_failure(folder, attempt)
+    elif end.overdue or (not failures and (end.exit_code == 0 or is_ending)):
         before_requeue()
         try:
             controller.requeue(job_id)
         except LaunchError as problem:
-            print(f"not requeued: {problem}", flush=True)  # noqa: T201 - the job's log
-            raise SystemExit(int(ExitCode.RUN_FAILED)) from None
+            if controller.job_state(job_id) == "running":  # else Slurm was so fast that it ended its own command
+                print(f"not requeued: {problem}", flush=True)  # noqa: T201 - the job's log
+                raise SystemExit(int(ExitCode.RUN_FAILED)) from None
         time.sleep(60)  # Slurm ends this job within seconds; what came after would be a second end
         return
     else:
@@ -208,13 +223,6 @@ def _conclude(
         is_echo = cause is None or cause.reason is FailureReason.NODE or was_killed_first(end.stderr)
         failure = killed if cause is None or is_echo else cause
     folder.write_result(crash_result(folder, failure, attempt))
-
-
-def _failure(attempt: int, reason: FailureReason, message: str) -> Failure:
-    code = int(ExitCode.RUN_FAILED)
-    return Failure(
-        attempt=attempt, rank=0, reason=reason, error_type="Ended", message=message, exit_code=code, traceback=""
-    )
 
 
 def _exit_code(folder: TrialFolder) -> int:

@@ -23,10 +23,9 @@ _AGGREGATION_MIN = 60
 def element_parameters(manifest: ArrayManifest) -> dict[str, Any]:
     """Return submitit's parameters for an array of trials."""
     cluster = manifest.cluster
-    limit_s = manifest.time_limit_min * 60
     options = {
         "requeue": True,
-        "signal": f"B:USR2@{min(cluster.signal_lead_s, limit_s - 1)}",
+        "signal": f"B:USR2@{signal_lead_s(manifest)}",
         **cluster.sbatch_options,
     }
     parameters = _shared_parameters(cluster, manifest.snapshot) | {
@@ -43,6 +42,11 @@ def element_parameters(manifest: ArrayManifest) -> dict[str, Any]:
         "additional_parameters": options,
     }
     return {name: value for name, value in parameters.items() if value is not None or name == "wckey"}
+
+
+def signal_lead_s(manifest: ArrayManifest) -> int:
+    """Return how long before the time limit a job is told that it comes."""
+    return min(manifest.cluster.signal_lead_s, manifest.time_limit_min * 60 - 1)
 
 
 def aggregation_parameters(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from perfbench.errors import ExitCode
+from perfbench.launch.ending import KILLED, failure_seen
 from perfbench.results.store import Failure
 from perfbench.spec.result import FailureReason
 
@@ -28,19 +28,13 @@ def failure_of_step(stderr: str, exit_code: int, attempt: int) -> Failure:
     """Return the failure that ``srun``'s words describe.
 
     >>> failure_of_step("srun: error: n1: task 1: Killed", 137, 1).message
-    'ended by the system: Killed'
+    'killed (SIGKILL): out of memory or killed by hand'
     >>> failure_of_step("slurmstepd: error: Detected 1 oom_kill event in StepId=7.0", 137, 1).reason.value
     'oom'
     """
     found = _TASK.search(stderr)
     what = found[2] if found else f"srun ended with exit code {exit_code}"
-    is_memory = _OUT_OF_MEMORY.search(stderr) is not None
-    return Failure(
-        attempt=attempt,
-        rank=int(found[1]) if found else 0,
-        reason=FailureReason.OUT_OF_MEMORY if is_memory else FailureReason.NODE,
-        error_type="Killed",
-        message=f"ended by the system: {'out of memory' if is_memory else what}",
-        exit_code=int(ExitCode.RUN_FAILED),
-        traceback="",
-    )
+    reason, message = FailureReason.NODE, KILLED if what == "Killed" else f"ended by the system: {what}"
+    if _OUT_OF_MEMORY.search(stderr):
+        reason, message = FailureReason.OUT_OF_MEMORY, "ended by the system: out of memory"
+    return failure_seen(attempt, reason, message, rank=int(found[1]) if found else 0, error_type="Killed")

@@ -11,6 +11,7 @@ from pydantic import TypeAdapter
 from torch import Tensor, nn
 from torch.nn import functional
 
+from perfbench.api.picture import Picture
 from perfbench.api.workload import Batch, BatchNormMode, LossSums, LossType, ParameterRole, Shard, TrainStream
 from perfbench.data.preparation import Manifest
 from perfbench.data.sampling import BatchOrder, RowRange, UnitOrder, padded_part
@@ -19,6 +20,7 @@ from perfbench.errors import WorkloadError
 from perfbench.spec.workload import Split, WorkloadSpec
 from perfbench.workloads.criteo.model import ClickModel
 from perfbench.workloads.criteo.params import NUM_CATEGORICALS, NUM_INTEGERS, Params
+from perfbench.workloads.criteo.picture import click_table
 from perfbench.workloads.criteo.shards import Mapped, ShardReader
 
 _TRAIN = "train"
@@ -112,6 +114,10 @@ class CriteoWorkload:
 
     def set_batch_norm(self, model: nn.Module, mode: BatchNormMode) -> None:
         """Do nothing: there is no batch norm."""
+
+    def picture(self, model: nn.Module, batch: Batch) -> Picture:
+        """Return examples as a table, with the predicted probabilities."""
+        return click_table(model, batch)
 
     def _is_published_dropout(self, model: nn.Module, module: nn.Dropout) -> bool:
         """Tell whether this is the dropout before the output, the only one that the published model has."""

@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from perfbench.api.workload import Batch
+
 WINDOW = 7
 _K1, _K2 = 0.01, 0.03
 
@@ -37,3 +39,16 @@ def structural_similarity(first: Tensor, second: Tensor, data_range: Tensor) -> 
     likeness = (2 * mean_x * mean_y + c1) * (2 * covariance + c2)
     per_window = likeness / ((mean_x * mean_x + mean_y * mean_y + c1) * (var_x + var_y + c2))
     return per_window.mean(dim=(1, 2)).clamp(-1, 1)
+
+
+def similarity_in_raw_unit(predicted: Tensor, batch: Batch) -> Tensor:
+    """Return the similarity of predictions and targets ``[b]`` after both are put back into the raw data's unit.
+
+    Args:
+        predicted: Standardised images ``[b, n, n]``.
+        batch: Of the workload.
+    """
+    mean, std = (batch[name].double()[:, None, None] for name in ("mean", "std"))
+    return structural_similarity(
+        predicted.double() * std + mean, batch["targets"].double() * std + mean, batch["maximum"]
+    )

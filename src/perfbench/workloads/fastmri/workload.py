@@ -9,6 +9,7 @@ import torch
 from pydantic import TypeAdapter
 from torch import Tensor, nn
 
+from perfbench.api.picture import Picture
 from perfbench.api.workload import Batch, BatchNormMode, LossSums, LossType, ParameterRole, Shard, TrainStream
 from perfbench.data.preparation import Manifest
 from perfbench.data.sampling import BatchOrder, RowRange, UnitOrder, padded_part
@@ -19,7 +20,8 @@ from perfbench.workloads.fastmri.examples import ExampleLoader
 from perfbench.workloads.fastmri.masks import EVALUATION_KEY
 from perfbench.workloads.fastmri.model import UNet
 from perfbench.workloads.fastmri.params import Params
-from perfbench.workloads.fastmri.ssim import structural_similarity
+from perfbench.workloads.fastmri.picture import reconstructions
+from perfbench.workloads.fastmri.ssim import similarity_in_raw_unit
 from perfbench.workloads.fastmri.volumes import SliceReader, VolumeFacts
 
 _TRAIN = "train"
@@ -96,10 +98,7 @@ class FastMriWorkload:
         Prediction and target are put back into the raw data's unit first; the target is the clipped one, as published.
         """
         predicted = model(batch["inputs"])
-        mean, std = (batch[name].double()[:, None, None] for name in ("mean", "std"))
-        similarity = structural_similarity(
-            predicted.double() * std + mean, batch["targets"].double() * std + mean, batch["maximum"]
-        )
+        similarity = similarity_in_raw_unit(predicted, batch)
         weights = batch["weights"].double()
         return {
             "ssim": (similarity * weights).sum(),
@@ -130,6 +129,10 @@ class FastMriWorkload:
 
     def set_batch_norm(self, model: nn.Module, mode: BatchNormMode) -> None:
         """Do nothing: there is no batch norm."""
+
+    def picture(self, model: nn.Module, batch: Batch) -> Picture:
+        """Return slices as input, prediction, target and error, with their similarities."""
+        return reconstructions(model, batch)
 
     def _order(self, seed: int) -> UnitOrder:
         return UnitOrder.of_blocks([self._loaders[_TRAIN].num_examples], block_rows=1, seed=seed)

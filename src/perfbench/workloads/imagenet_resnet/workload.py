@@ -1,26 +1,14 @@
-"""The workload: data, model, loss and metric joined."""
+"""The workload: the family's model on photographs."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-import torch
-from torch import Tensor, nn
-
-from perfbench.api.workload import Batch, BatchNormMode, LossSums, LossType, ParameterRole, Shard, TrainStream
-from perfbench.data.classification import (
-    classification_sums,
-    finished_classification,
-    roles_by_module,
-    softmax_loss,
-)
-from perfbench.data.images.loading import Augmentation, ImageLoader
-from perfbench.spec.workload import Split, WorkloadSpec
+from perfbench.data.images.loading import Augmentation
+from perfbench.data.images.task import ImageWorkload
+from perfbench.spec.workload import WorkloadSpec
 from perfbench.workloads.imagenet_resnet.model import ImageModel
 from perfbench.workloads.imagenet_resnet.params import Params
-
-_MOMENTUM = 0.1
 
 
 def build(spec: WorkloadSpec, data_folder: Path) -> ResnetWorkload:
@@ -28,57 +16,13 @@ def build(spec: WorkloadSpec, data_folder: Path) -> ResnetWorkload:
     return ResnetWorkload(spec, data_folder)
 
 
-class ResnetWorkload:
-    """Name what a photograph shows; the metric is accuracy. Batches: :class:`ImageLoader`, without mixup."""
-
-    loss_type = LossType.SOFTMAX_CROSS_ENTROPY
+class ResnetWorkload(ImageWorkload):
+    """Name what a photograph shows with a residual network; there is no dropout."""
 
     def __init__(self, spec: WorkloadSpec, data_folder: Path) -> None:
-        self.spec = spec
         self.params = Params.from_mapping(spec.params, where="workload.params")
-        command = f"perfbench data prepare {spec.family}"
-        self._loader = ImageLoader(data_folder, self.params, Augmentation(), prepare_command=command)
+        super().__init__(spec, self.params, Augmentation(), data_folder)
 
-    def build_model(self, *, seed: int) -> ImageModel:
-        """Build the initialised model; the global generator is left as it was."""
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            return ImageModel(self.params)
-
-    def parameter_roles(self, model: nn.Module) -> dict[str, ParameterRole]:
-        """Return roles by the class of the module that holds the parameter."""
-        return roles_by_module(model)
-
-    def loss(self, model: nn.Module, batch: Batch, *, label_smoothing: float = 0.0) -> LossSums:
-        """Return the summed cross-entropy."""
-        logits = model(batch["inputs"])
-        return softmax_loss(logits, batch["targets"], batch["weights"], label_smoothing=label_smoothing)
-
-    def train_batches(self, *, global_batch_size: int, seed: int, shard: Shard) -> TrainStream:
-        """Open this rank's stream over shuffled images."""
-        return self._loader.train_batches(global_batch_size=global_batch_size, seed=seed, shard=shard)
-
-    def eval_batches(self, split: Split, *, global_batch_size: int, seed: int, shard: Shard) -> Iterator[Batch]:
-        """Yield this rank's part of a split, padded to equal shapes."""
-        return self._loader.eval_batches(split, global_batch_size=global_batch_size, seed=seed, shard=shard)
-
-    def eval_sums(self, model: nn.Module, batch: Batch, *, split: Split) -> dict[str, Tensor]:  # noqa: ARG002
-        """Return right predictions, summed loss and count."""
-        return classification_sums(model(batch["inputs"]), batch)
-
-    def finish_metrics(self, split: Split, sums: Mapping[str, Tensor]) -> dict[str, float]:
-        """Return accuracy and loss.
-
-        Raises:
-            WorkloadError: If not every example was counted exactly once.
-        """
-        return finished_classification(split, sums, num_expected=self._loader.num_examples(split))
-
-    def set_dropout(self, model: nn.Module, rate: float) -> None:
-        """Do nothing: there is no dropout."""
-
-    def set_batch_norm(self, model: nn.Module, mode: BatchNormMode) -> None:
-        """Freeze running statistics (momentum 0), or update them; training always normalises with its batch's."""
-        for module in model.modules():
-            if isinstance(module, nn.BatchNorm2d):
-                module.momentum = _MOMENTUM if mode is BatchNormMode.UPDATE else 0.0
+    def make_model(self) -> ImageModel:
+        """Return the initialised model."""
+        return ImageModel(self.params)

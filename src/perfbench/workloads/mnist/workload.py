@@ -10,8 +10,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from perfbench.api.picture import Picture
 from perfbench.api.workload import Batch, BatchNormMode, LossSums, LossType, ParameterRole, Shard, TrainStream
 from perfbench.data.classification import (
+    classification_picture,
     classification_sums,
     finished_classification,
     roles_by_module,
@@ -98,6 +100,10 @@ class MnistWorkload:
 
     def set_batch_norm(self, model: nn.Module, mode: BatchNormMode) -> None:
         """Do nothing: there is no batch norm."""
+
+    def picture(self, model: nn.Module, batch: Batch) -> Picture:
+        """Return images with their labels and wrong predictions."""
+        return classification_picture(model, batch)
 
     def _shuffled(self, seed: int) -> UnitOrder:
         return UnitOrder(np.ones(self._counts[_TRAIN], dtype=np.int64).tolist(), seed=seed)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from perfbench.api.picture import Picture
 from perfbench.api.workload import Batch, BatchNormMode, LossSums, LossType, ParameterRole, Shard, TrainStream
 from perfbench.data.stream import RowStream
 from perfbench.errors import WorkloadError
@@ -19,6 +20,7 @@ from perfbench.workloads.ogbg.model import Encoder, GraphNetwork
 from perfbench.workloads.ogbg.order import PackedIds, Packer, TrainOrder, eval_train_ids
 from perfbench.workloads.ogbg.packing import Budget, IntArray, Packs, fill
 from perfbench.workloads.ogbg.params import Params, Scoring
+from perfbench.workloads.ogbg.picture import molecules
 from perfbench.workloads.ogbg.store import MoleculeStore
 
 _CODE_OF_ZERO = 2
@@ -153,6 +155,10 @@ class OgbgWorkload:
 
     def set_batch_norm(self, model: nn.Module, mode: BatchNormMode) -> None:
         """Do nothing: there is no batch norm."""
+
+    def picture(self, model: nn.Module, batch: Batch) -> Picture:
+        """Return drawn graphs with their sizes and how many labels are predicted."""
+        return molecules(_logits(model, batch), batch)
 
     def _packer(self, global_batch_size: int, shard: Shard) -> Packer:
         if self.params.num_packs % shard.num_ranks:

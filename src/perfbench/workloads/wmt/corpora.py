@@ -29,6 +29,8 @@ class Corpus:
     german: str
     """Path inside the source folder."""
     english: str
+    archive: str
+    """The file that it is distributed in."""
 
     @property
     def is_sgml(self) -> bool:
@@ -37,33 +39,32 @@ class Corpus:
 
 
 CORPORA = (
-    Corpus("europarl-v7", "train", "training/europarl-v7.de-en.de", "training/europarl-v7.de-en.en"),
-    Corpus("commoncrawl", "train", "commoncrawl.de-en.de", "commoncrawl.de-en.en"),
     Corpus(
-        "news-commentary-v12", "train", "training/news-commentary-v12.de-en.de", "training/news-commentary-v12.de-en.en"
+        "europarl-v7",
+        "train",
+        "training/europarl-v7.de-en.de",
+        "training/europarl-v7.de-en.en",
+        "training-parallel-europarl-v7.tgz",
     ),
-    Corpus("rapid2016", "train", "rapid2016.de-en.de", "rapid2016.de-en.en"),
-    Corpus("newstest2013", "validation", "dev/newstest2013.de", "dev/newstest2013.en"),
-    Corpus("newstest2014", "test", "dev/newstest2014-deen-src.de.sgm", "dev/newstest2014-deen-ref.en.sgm"),
+    Corpus(
+        "commoncrawl",
+        "train",
+        "commoncrawl.de-en.de",
+        "commoncrawl.de-en.en",
+        "training-parallel-commoncrawl.tgz",
+    ),
+    Corpus(
+        "news-commentary-v12",
+        "train",
+        "training/news-commentary-v12.de-en.de",
+        "training/news-commentary-v12.de-en.en",
+        "training-parallel-nc-v12.tgz",
+    ),
+    Corpus("rapid2016", "train", "rapid2016.de-en.de", "rapid2016.de-en.en", "rapid2016.tgz"),
+    Corpus("newstest2013", "validation", "dev/newstest2013.de", "dev/newstest2013.en", "dev.tgz"),
+    Corpus("newstest2014", "test", "dev/newstest2014-deen-src.de.sgm", "dev/newstest2014-deen-ref.en.sgm", "dev.tgz"),
 )
 """In the published order; WMT17 de-en for training, as distributed."""
-
-
-def check_files(folder: Path) -> int:
-    """Check that every file is there; return their bytes together.
-
-    Raises:
-        DataError: Naming all missing files.
-    """
-    paths = [folder / name for corpus in CORPORA for name in (corpus.german, corpus.english)]
-    missing = [str(path.relative_to(folder)) for path in paths if not path.is_file()]
-    if missing:
-        raise DataError(
-            f"{len(missing)} of {len(paths)} files are missing: {', '.join(missing)}",
-            where=str(folder),
-            hint="unpack the archives that the workload's README lists into this folder",
-        )
-    return sum(path.stat().st_size for path in paths)
 
 
 def pairs(folder: Path, corpus: Corpus) -> Iterator[Pair]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -16,8 +16,8 @@ from perfbench.errors import DataError
 from perfbench.results.files import append_line, read_lines, write_text_atomically
 from perfbench.spec.base import Spec
 from perfbench.spec.workload import WorkloadSpec
-from perfbench.workloads.wmt import invented
-from perfbench.workloads.wmt.corpora import CORPORA, Corpus, check_files, pairs
+from perfbench.workloads.wmt import archives, invented
+from perfbench.workloads.wmt.corpora import CORPORA, Corpus, pairs
 from perfbench.workloads.wmt.params import Params
 from perfbench.workloads.wmt.token_store import FORMAT_VERSION, SIDES, PairStore, file_names, write_side
 from perfbench.workloads.wmt.tokenizer import FILE_NAME, SAMPLE_SEED, Tokenizer, sampled_pairs, train
@@ -25,6 +25,7 @@ from perfbench.workloads.wmt.tokenizer import FILE_NAME, SAMPLE_SEED, Tokenizer,
 REFERENCES = "references.txt"
 """Ending of the file with a corpus's published target text, one sentence per line."""
 _PROGRESS = "corpora.jsonl"
+_UNPACKED = "unpacked"
 _BLOCK_PAIRS = 8_192
 
 
@@ -39,10 +40,10 @@ class CorpusRecord(Spec):
 
 
 def required_bytes(request: PrepareRequest) -> int:
-    """Return how much disk the arrays (and generated text files) need at most: two bytes a token, eight a sentence."""
+    """Return how much disk the arrays (and text files) need at most: two bytes a token, eight a sentence."""
     if request.source is None:
         return invented.REQUIRED_BYTES
-    return check_files(request.source)
+    return archives.required_bytes(request.source)
 
 
 def prepare(request: PrepareRequest) -> Manifest:
@@ -58,7 +59,7 @@ def prepare(request: PrepareRequest) -> Manifest:
         raise DataError(
             "needs the public files",
             where=f"data set {request.workload.dataset}",
-            hint="fetch the WMT17 de-en archives that the workload's README lists, unpack them, and give --source DIR",
+            hint="fetch the WMT17 de-en archives that the workload's README lists, and give --source DIR",
         )
     raw = request.destination / "raw"
     shutil.rmtree(raw, ignore_errors=True)
@@ -114,15 +115,15 @@ def _vocabulary_settings(params: Params) -> dict[str, JsonValue]:
 def _convert(request: PrepareRequest, source: Path, params: Params, *, origin: dict[str, JsonValue]) -> Manifest:
     destination = request.destination
     destination.mkdir(parents=True, exist_ok=True)
-    check_files(source)
+    folders = archives.unpacked(source, destination / _UNPACKED, request.progress)
     if not (destination / FILE_NAME).exists():
-        _train_tokenizer(request, source, params)
+        _train_tokenizer(request, folders, params)
     tokenizer = Tokenizer(destination / FILE_NAME)
     records = _finished(destination)
     for number, corpus in enumerate(CORPORA):
         request.progress("tokenising", number, len(CORPORA))
         if corpus.name not in records:
-            record = _tokenize(source, corpus, tokenizer, destination, row_length=params.row_length)
+            record = _tokenize(folders[corpus.name], corpus, tokenizer, destination, row_length=params.row_length)
             append_line(destination / _PROGRESS, record.to_json(indent=None))
             records[corpus.name] = record
     request.progress("tokenising", len(CORPORA), len(CORPORA))
@@ -145,18 +146,19 @@ def _convert(request: PrepareRequest, source: Path, params: Params, *, origin: d
     )
     manifest.write(destination)
     (destination / _PROGRESS).unlink()
+    shutil.rmtree(destination / _UNPACKED, ignore_errors=True)
     return manifest
 
 
-def _train_tokenizer(request: PrepareRequest, source: Path, params: Params) -> None:
+def _train_tokenizer(request: PrepareRequest, folders: Mapping[str, Path], params: Params) -> None:
     """Train the vocabulary on a uniform sample of training pairs, which takes two passes over the text."""
     request.progress("reading", 0, 2)
-    sizes = np.fromiter((_num_bytes(german, english) for german, english in _train_pairs(source)), dtype=np.int32)
+    sizes = np.fromiter((_num_bytes(german, english) for german, english in _train_pairs(folders)), dtype=np.int32)
     if not len(sizes):
-        raise DataError("has no training pair", where=str(source), hint="fetch the files again")
+        raise DataError("has no training pair", where=str(request.source), hint="fetch the files again")
     request.progress("reading", 1, 2)
     chosen = sampled_pairs(sizes, sample_bytes=params.tokenizer_sample_bytes)
-    texts = _chosen_texts(source, chosen)
+    texts = _chosen_texts(folders, chosen)
     train(texts, request.destination / FILE_NAME, vocab_size=params.vocab_size)
     request.progress("reading", 2, 2)
 
@@ -165,15 +167,15 @@ def _num_bytes(german: str, english: str) -> int:
     return len(german.encode()) + len(english.encode()) + 2
 
 
-def _train_pairs(source: Path) -> Iterator[tuple[str, str]]:
+def _train_pairs(folders: Mapping[str, Path]) -> Iterator[tuple[str, str]]:
     for corpus in CORPORA:
         if corpus.split == "train":
-            yield from pairs(source, corpus)
+            yield from pairs(folders[corpus.name], corpus)
 
 
-def _chosen_texts(source: Path, chosen: NDArray[np.int64]) -> Iterator[str]:
+def _chosen_texts(folders: Mapping[str, Path], chosen: NDArray[np.int64]) -> Iterator[str]:
     wanted = set(chosen.tolist())
-    for number, pair in enumerate(_train_pairs(source)):
+    for number, pair in enumerate(_train_pairs(folders)):
         if number in wanted:
             yield from pair
 

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from perfbench.api.picture import Picture
 from perfbench.api.workload import Batch, BatchNormMode, LossSums, LossType, ParameterRole, Shard, TrainStream
 from perfbench.data.preparation import Manifest
 from perfbench.errors import WorkloadError
@@ -27,6 +28,7 @@ from perfbench.workloads.wmt.data import (
 )
 from perfbench.workloads.wmt.model import KeysValues, Pairs, Side, Step, Transformer
 from perfbench.workloads.wmt.params import EOS_ID, Params
+from perfbench.workloads.wmt.picture import sentence_table
 from perfbench.workloads.wmt.prepare import corpora_of
 from perfbench.workloads.wmt.token_store import PairStore
 from perfbench.workloads.wmt.tokenizer import FILE_NAME, Tokenizer
@@ -172,6 +174,10 @@ class WmtWorkload:
 
     def set_batch_norm(self, model: nn.Module, mode: BatchNormMode) -> None:
         """Do nothing: there is no batch norm."""
+
+    def picture(self, model: nn.Module, batch: Batch) -> Picture:
+        """Return sentence pairs with the model's translations."""
+        return sentence_table(batch, self.tokenizer, lambda rows: self.translations(model, rows))
 
     def _deal_rows(self, seed: int) -> TrainingRows:
         return TrainingRows(self._stores["train"], self.params, seed=seed)

@@ -71,6 +71,14 @@ class BlockExchange:
         if self._others:
             torch._foreach_copy_(self._others, self._other_slots)
 
+    def lowest_over_ranks(self, number: int) -> int:
+        """Return the lowest of all ranks' numbers; waits for the device."""
+        if self._num_ranks == 1:
+            return number
+        lowest = torch.tensor(number, device=self._buffer.device)
+        dist.all_reduce(lowest, op=dist.ReduceOp.MIN)
+        return int(lowest)
+
 
 def _slots(part: Tensor, blocks: Sequence[Tensor]) -> list[Tensor]:
     """Return views of ``part``, one per block, one after another."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -20,8 +21,25 @@ _Decomposition = tuple[Tensor, Tensor]
 """Eigenvalues, ascending, and eigenvectors in columns."""
 
 
+@dataclass(frozen=True, slots=True)
+class Ridge:
+    """What is added to every eigenvalue.
+
+    Args:
+        absolute: The same for every matrix.
+        relative: As a part of the matrix's largest eigenvalue.
+    """
+
+    absolute: float
+    relative: float = 0.0
+
+    def under(self, largest: Tensor) -> Tensor | float:
+        """Return the ridge of a matrix with this largest eigenvalue (a scalar)."""
+        return self.absolute + self.relative * largest if self.relative else self.absolute
+
+
 def inverse_roots(
-    factors: Sequence[Tensor], previous: Sequence[Tensor], *, exponents: Sequence[int], epsilon: float
+    factors: Sequence[Tensor], previous: Sequence[Tensor], *, exponents: Sequence[int], epsilon: float | Ridge
 ) -> tuple[list[Tensor], int]:
     """Return ``(factor + shift + epsilon)^(-1/exponent)`` of each matrix, and how many could not be computed.
 
@@ -34,22 +52,23 @@ def inverse_roots(
         factors: Finite matrices, each of shape ``[d, d]`` with its own ``d``.
         previous: Their present roots.
         exponents: The ``r`` of each root, positive.
-        epsilon: Added to every eigenvalue.
+        epsilon: Added to every eigenvalue; a number is absolute.
 
     Source: Shi et al. (2023), "A Distributed Data-Parallel PyTorch Implementation of the Distributed Shampoo
     Optimizer", section 3; behaviour measured on the AlgoPerf v0.5 entry.
     """
+    ridge = epsilon if isinstance(epsilon, Ridge) else Ridge(epsilon)
     results: list[Tensor | None] = [None] * len(factors)
     is_diagonal = _read([_is_diagonal(factor) for factor in factors])
     for index, factor in enumerate(factors):
         if is_diagonal[index]:
-            powers = (factor.diagonal().clamp(min=0) + epsilon).pow(-1.0 / exponents[index])
-            results[index] = torch.diag(powers)
+            values = factor.diagonal().clamp(min=0)
+            results[index] = torch.diag((values + ridge.under(values.max())).pow(-1.0 / exponents[index]))
     for members in _batches(factors, [index for index, known in enumerate(is_diagonal) if not known]):
         decompositions = _decompose([factors[index] for index in members])
         for index, decomposition in zip(members, decompositions, strict=True):
-            results[index] = _root_of(decomposition, exponents[index], epsilon=epsilon)
-    return _finite_or_previous(results, factors, previous, exponents=exponents, epsilon=epsilon)
+            results[index] = _root_of(decomposition, exponents[index], ridge=ridge)
+    return _finite_or_previous(results, factors, previous, exponents=exponents, ridge=ridge)
 
 
 def _is_diagonal(factor: Tensor) -> Tensor:
@@ -89,11 +108,11 @@ def _decompose(factors: Sequence[Tensor]) -> list[_Decomposition | None]:
     return list(zip(values, vectors, strict=True))
 
 
-def _root_of(decomposition: _Decomposition | None, exponent: int, *, epsilon: float) -> Tensor | None:
+def _root_of(decomposition: _Decomposition | None, exponent: int, *, ridge: Ridge) -> Tensor | None:
     if decomposition is None:
         return None
     values, vectors = decomposition
-    powers = (values - values[0].clamp(max=0) + epsilon).pow(-1.0 / exponent)
+    powers = (values - values[0].clamp(max=0) + ridge.under(values[-1])).pow(-1.0 / exponent)
     # Copied out of the batch: matrix products, too, depend on alignment in their last bits.
     vectors = vectors.clone(memory_format=torch.contiguous_format)
     root: Tensor = (vectors * powers) @ vectors.T
@@ -106,7 +125,7 @@ def _finite_or_previous(
     previous: Sequence[Tensor],
     *,
     exponents: Sequence[int],
-    epsilon: float,
+    ridge: Ridge,
 ) -> tuple[list[Tensor], int]:
     """Replace what is missing or not finite by a second try in float64, else by the previous root."""
     known = [(index, result) for index, result in enumerate(results) if result is not None]
@@ -116,7 +135,7 @@ def _finite_or_previous(
     for index, factor in enumerate(factors):
         root = good.get(index)
         if root is None:
-            root = _root_in_float64(factor, exponents[index], epsilon=epsilon)
+            root = _root_in_float64(factor, exponents[index], ridge=ridge)
         if root is None:
             root = previous[index]
             num_kept += 1
@@ -124,8 +143,8 @@ def _finite_or_previous(
     return chosen, num_kept
 
 
-def _root_in_float64(factor: Tensor, exponent: int, *, epsilon: float) -> Tensor | None:
-    root = _root_of(_decompose([factor.double()])[0], exponent, epsilon=epsilon)
+def _root_in_float64(factor: Tensor, exponent: int, *, ridge: Ridge) -> Tensor | None:
+    root = _root_of(_decompose([factor.double()])[0], exponent, ridge=ridge)
     if root is None:
         return None
     root = root.to(factor.dtype)

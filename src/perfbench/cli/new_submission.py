@@ -1,0 +1,75 @@
+"""``perfbench new-submission NAME``: a folder and a YAML that keep the contract from the first minute."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from pathlib import Path
+from string import Template
+
+from rich.console import Console
+
+from perfbench.compose import OUTSIDE_FILE, choices, config_folder
+from perfbench.errors import ConfigError, ExitCode
+from perfbench.registry import repository_root, submission_names
+from perfbench.results.files import write_text_atomically
+
+_NAME = re.compile(r"[a-z][a-z0-9_]*")
+_OPTIMIZER = "AdamW"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the verb's arguments."""
+    parser.add_argument("name", help="lower case, as it will stand in commands and records")
+    parser.add_argument(
+        "--folder", type=Path, help="write everything into FOLDER/NAME, outside of the repository, instead"
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Write the files, overwriting nothing, and say what to do next."""
+    name: str = arguments.name
+    _check_name(name)
+    outside: Path | None = None if arguments.folder is None else arguments.folder.expanduser().resolve() / name
+    code = outside or repository_root() / "submissions" / name
+    facts = outside / OUTSIDE_FILE if outside else config_folder() / "submission" / f"{name}.yaml"
+    for path in (code, facts):
+        if path.exists():
+            raise ConfigError("exists already, and nothing is overwritten", where=str(path), hint="choose another name")
+    choice = str(outside) if outside else name
+    values = {"name": name, "optimizer": _OPTIMIZER, "command": f"perfbench run submission={choice}"}
+    targets = {code / "submission.py": "submission.py", code / "README.md": "README.md", facts: "submission.yaml"}
+    try:
+        code.mkdir(parents=True)
+        write_text_atomically(code / "__init__.py", f'"""Submission: {name}."""\n')
+        for path, template in targets.items():
+            write_text_atomically(path, Template(_template(template)).substitute(values))
+    except OSError as problem:
+        raise ConfigError(f"cannot be written: {problem.strerror}", where=str(problem.filename)) from None
+    _report(Console(soft_wrap=True), [*targets], choice)
+    return int(ExitCode.DONE)
+
+
+def _check_name(name: str) -> None:
+    if not _NAME.fullmatch(name):
+        raise ConfigError(
+            f"{name!r} cannot be a submission's name",
+            where="NAME",
+            hint="lower-case letters, digits and underscores, beginning with a letter",
+        )
+    if name in submission_names() or name in choices("submission"):
+        raise ConfigError(f"there is a submission named {name!r} already", where="NAME", hint="choose another")
+
+
+def _template(name: str) -> str:
+    return (Path(__file__).parent / "templates" / "new_submission" / f"{name}.txt").read_text(encoding="utf-8")
+
+
+def _report(console: Console, written: list[Path], choice: str) -> None:
+    for path in written:
+        console.print(f"wrote {path}")
+    console.print(
+        f"\nnext: put your optimizer into {written[0].name}, then\n"
+        f"  perfbench check submission {choice}\n"
+        f"  perfbench run submission={choice}"
+    )

@@ -1,0 +1,9 @@
+"""Prepare and verify the images: ``perfbench.data.images`` does it, for every family on the same photographs."""
+
+from __future__ import annotations
+
+from perfbench.data.images.preparer import ImagePreparer
+from perfbench.workloads.imagenet_vit.params import Params
+
+_PREPARER = ImagePreparer(Params)
+required_bytes, prepare, verify = _PREPARER.required_bytes, _PREPARER.prepare, _PREPARER.verify

@@ -1,0 +1,1 @@
+"""CASPR, adaptive variant."""

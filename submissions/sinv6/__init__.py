@@ -1,0 +1,1 @@
+"""sinv6: a learned learning rate."""

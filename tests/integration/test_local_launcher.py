@@ -1,0 +1,62 @@
+"""Ranks of this machine that hang or are killed: the trial ends, and its result says why."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from perfbench.results.store import TrialFolder
+from perfbench.spec.result import Crashed, FailureReason
+from tests.integration import failing_submission, small_criteo
+
+pytestmark = pytest.mark.slow
+
+
+def crash(folder: TrialFolder) -> Crashed:
+    result = folder.result()
+    assert result is not None
+    assert isinstance(result.outcome, Crashed)
+    return result.outcome
+
+
+def test_a_hang_is_ended_with_the_stacks_of_all_ranks(
+    data_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TORCHDYNAMO_DISABLE", "1")
+    overrides = failing_submission.write(tmp_path / "hangs_here", ["hang"])
+    ended = small_criteo.run(
+        data_root, tmp_path / "runs", *overrides, "cluster.nproc_per_node=2", "cluster.hang_timeout_s=10.0"
+    )
+
+    assert ended.returncode == 1
+    assert "the trial crashed on rank 0 (hang): no step and no change of phase in time" in ended.stderr
+    folder = TrialFolder(small_criteo.trial_folder(tmp_path / "runs", "baseline"))
+    assert crash(folder).reason is FailureReason.HANG
+    stacks = sorted(folder.logs.glob("stacks_attempt_1_rank_*.txt"))
+    assert [path.name[-5] for path in stacks] == ["0", "1"]
+    assert "go_wrong" in stacks[1].read_text()
+
+
+def test_a_killed_rank_is_not_taken_for_one_without_memory(
+    data_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TORCHDYNAMO_DISABLE", "1")
+    overrides = failing_submission.write(tmp_path / "is_killed_here", ["kill"])
+    ended = small_criteo.run(data_root, tmp_path / "runs", *overrides)
+
+    assert ended.returncode == 1
+    assert "crashed on rank 0 (node): killed (SIGKILL): out of memory or killed by hand" in ended.stderr
+    folder = TrialFolder(small_criteo.trial_folder(tmp_path / "runs", "baseline"))
+    assert crash(folder).reason is FailureReason.NODE
+
+
+def test_a_diverged_trial_is_a_result_and_no_failed_run(
+    data_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TORCHDYNAMO_DISABLE", "1")
+    overrides = failing_submission.write(tmp_path / "diverges_here", ["nan"])
+    ended = small_criteo.run(data_root, tmp_path / "runs", *overrides)
+
+    assert ended.returncode == 0, ended.stderr
+    assert "diverged: validation/loss is not finite" in ended.stdout

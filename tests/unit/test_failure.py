@@ -1,0 +1,49 @@
+"""A failed rank names its reason from the exception itself."""
+
+from __future__ import annotations
+
+import runpy
+from pathlib import Path
+
+import pytest
+import torch
+
+from perfbench.errors import DataError
+from perfbench.launch.failure import describe_failure
+from perfbench.spec.result import FailureReason
+
+
+def reason(problem: BaseException, submission_folder: Path | None = None) -> FailureReason:
+    folder = None if submission_folder is None else str(submission_folder)
+    return describe_failure(problem, rank=0, attempt=1, has_started=True, submission_folder=folder).reason
+
+
+@pytest.mark.parametrize(
+    ("problem", "expected"),
+    [
+        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 9.00 GiB."), FailureReason.OUT_OF_MEMORY),
+        (MemoryError(), FailureReason.OUT_OF_MEMORY),
+        (DataError("truncated"), FailureReason.DATA),
+        (RuntimeError("Connection closed by peer [127.0.0.1]:1234"), FailureReason.NODE),
+        (RuntimeError("something else"), FailureReason.ENGINE),
+    ],
+)
+def test_an_exception_has_a_reason(problem: BaseException, expected: FailureReason) -> None:
+    assert reason(problem) is expected
+
+
+def test_memory_that_the_processor_does_not_have_is_out_of_memory() -> None:
+    with pytest.raises(RuntimeError) as failed:
+        torch.empty(10**15)
+
+    assert reason(failed.value) is FailureReason.OUT_OF_MEMORY
+
+
+def test_a_mistake_in_a_submission_from_elsewhere_is_the_submission_s(tmp_path: Path) -> None:
+    (tmp_path / "submission.py").write_text("def build():\n    raise ValueError('a mistake')\n")
+    build = runpy.run_path(str(tmp_path / "submission.py"))["build"]
+    with pytest.raises(ValueError, match="a mistake") as failed:
+        build()
+
+    assert reason(failed.value, tmp_path) is FailureReason.SUBMISSION
+    assert reason(failed.value) is FailureReason.ENGINE
