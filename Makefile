@@ -98,7 +98,7 @@ check: lint types arch test ## all of the above: exactly what CI does
 # Without WORKLOAD on the command line a benchmark of all workloads measures all.
 CHOSEN = $(if $(filter file,$(origin WORKLOAD)),,'$(WORKLOAD)')
 
-.PHONY: bench-harness bench-data bench-step bench-decode bench-loader bench-embedding bench-score bench-shampoo mini-board
+.PHONY: bench-harness bench-data bench-step bench-decode bench-loader bench-embedding bench-mirror bench-score bench-shampoo mini-board
 bench-harness: environment ## time per step in the engine over a bare loop, in one run
 	@$(ONE_THREAD) $(BIN)/python benchmarks/harness.py $(ARGS)
 
@@ -117,6 +117,9 @@ bench-loader: environment ## rows per second: binary loader over parsing text
 bench-embedding: ## nn.Embedding against torchrec under torch.compile (installs torchrec)
 	@$(SET_UP) torchrec
 	@$(ONE_THREAD) $(BIN)/python benchmarks/embedding.py $(ARGS)
+
+bench-mirror: setup ## time per step with a W&B mirror beside the trial over without: ARGS="--mode hang"
+	@$(ONE_THREAD) $(BIN)/python -m benchmarks.mirror $(ARGS)
 
 bench-score: environment ## scoring the published logs and 100,000 synthetic trials
 	@$(BIN)/python benchmarks/score.py $(ARGS)

@@ -77,6 +77,7 @@ def planned(arguments: argparse.Namespace) -> TrialSpec:
             *(f"workload={arguments.workload}", "submission=baseline", "trial=3", "evaluation=every_steps"),
             *(f"evaluation.every_steps={arguments.steps}", "ruleset.evaluated_splits=[validation]"),
             *("scale.checkpoint_period_s=1e9", "workload.targets.smoke.threshold=-1.0"),
+            "workload.max_submission_time_s=1000000.0",
             f"workload.step_hint={arguments.steps * arguments.blocks}",
         ]
     )

@@ -122,7 +122,7 @@ def write_trial(
         folder.append(record)
     measured = [record for record in records if isinstance(record, Measurement)]
     if is_finished:
-        folder.write_result(_result(spec, measured, outcome))
+        folder.write_result(result_of(spec, measured, outcome))
     return folder
 
 
@@ -145,7 +145,8 @@ def write_reaching_trial(
     return write_trial(runs, spec, records)
 
 
-def _result(spec: TrialSpec, measured: Sequence[Measurement], outcome: Outcome | None) -> TrialResult:
+def result_of(spec: TrialSpec, measured: Sequence[Measurement], outcome: Outcome | None = None) -> TrialResult:
+    """Return the result of a trial with these measurements."""
     last = measured[-1] if measured else measurement(step=0, time_s=0.0, loss=1.0)
     is_reached = last.submission_time_s <= BUDGET_S and last.metrics["validation/loss"] <= TARGET
     if outcome is None and is_reached:

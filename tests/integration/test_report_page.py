@@ -129,7 +129,7 @@ def test_the_console_stays_empty_and_every_figure_is_drawn(page: Path, browser: 
     assert browser.run(count.format(".curves svg")) == 2
     assert browser.run(count.format(".curves path.curve")) == 2 * 3 * 3 + 2
     assert browser.run(count.format(".pairs rect.box")) == 9
-    assert browser.run(count.format(".accounting rect.box")) == 6 * 6
+    assert browser.run(count.format(".accounting rect.box")) == 7 * 6
     assert browser.run("return document.documentElement.scrollWidth <= window.innerWidth")
     assert browser.run("return [...document.querySelectorAll('path.curve')].every((one) => !/NaN/.test(one.outerHTML))")
 
@@ -184,3 +184,22 @@ def test_the_trial_table_filters_by_words(page: Path, browser: Browser) -> None:
         "input.value = 'adamw crashed'; input.dispatchEvent(new Event('input'))"
     )
     assert browser.run(rows) == 1
+
+
+def test_a_trial_of_ten_thousand_evaluations_is_a_small_page_that_opens(tmp_path: Path, browser: Browser) -> None:
+    folder = write_trial(tmp_path / "runs", trial_spec(), [], is_finished=False)
+    times_s = [90.0 * number / 10_000 for number in range(1, 10_001)]
+    records = [
+        measurement(step=step, time_s=time_s, loss=1.0).to_json(indent=None) for step, time_s in enumerate(times_s)
+    ]
+    (folder.path / "measurements.jsonl").write_text("\n".join(records) + "\n")
+    parser = argparse.ArgumentParser()
+    report.add_arguments(parser)
+
+    assert report.run(parser.parse_args([str(tmp_path / "runs"), "--out", str(tmp_path), "--no-pictures"])) == 0
+
+    page = tmp_path / "index.html"
+    assert page.stat().st_size < 200_000
+    browser.open(page)
+    assert browser.console() == []
+    assert browser.run("return document.querySelectorAll('.curves path.curve').length") == 1

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 
 import pytest
 
@@ -96,3 +97,31 @@ def test_replacing_the_time_functions_later_changes_nothing(monkeypatch: pytest.
         sum(range(100_000))
 
     assert clock.times().scored > 0
+
+
+def test_waiting_for_batches_is_a_part_of_the_scored_phase_and_of_the_wall_time() -> None:
+    clock = PhaseClock()
+    clock.carry(PhaseTimes(scored=1.0, data_wait=0.25))
+
+    def slow() -> Iterator[int]:
+        for number in range(3):
+            time.sleep(0.02)
+            yield number
+
+    with clock.phase(Phase.SCORED):
+        for _ in clock.data_wait.timed(slow()):
+            time.sleep(0.01)
+
+    times = clock.times()
+    assert 0.31 <= times.data_wait <= times.scored - 1.0 - 0.03 + 0.25
+    assert sum(times.accounts().values()) == pytest.approx(times.wall_s(), abs=1e-9)
+    assert times.accounts()["data wait"] == times.data_wait
+    assert times.accounts()["scored"] == pytest.approx(times.scored - times.data_wait)
+
+
+def test_records_from_before_data_wait_was_noted_can_be_read() -> None:
+    old = '{"compile": 1.0, "scored": 3.0, "eval": 1.0, "checkpoint": 0.0, "logging": 0.0, "idle": 0.5}'
+
+    times = PhaseTimes.from_json(old)
+
+    assert (times.wall_s(), times.data_wait, times.eval_share()) == (5.5, 0.0, 0.25)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from perfbench.cli.arrays import submit_or_show
+from perfbench.cli.arrays import SubmitOptions, submit_or_show
 from perfbench.compose import compose_sweep
 from perfbench.errors import ConfigError, LaunchError
 from perfbench.launch.slurm.arrays import gpu_hours_at_most, plan_arrays, time_limit_min
@@ -17,7 +17,7 @@ from perfbench.launch.states import JobOfTrial, TrialState, statuses
 from perfbench.launch.sweep import look_up, plan_sweep, to_submit
 from perfbench.results.store import TrialFolder
 from perfbench.spec.result import BudgetSpent, Crashed, FailureReason, Outcome, PhaseTimes, TrialResult
-from perfbench.spec.run import RunSpec, SlurmCluster, TrialSpec
+from perfbench.spec.run import NoTracking, RunSpec, SlurmCluster, TrialSpec
 
 SWEEP = ("workload=criteo,criteo_resnet", "submission=baseline,adamw", "study=0,1", "cluster=slurm")
 NUM_SUBMISSIONS, NUM_WORKLOADS, NUM_STUDIES = 17, 14, 5
@@ -157,9 +157,8 @@ def test_nothing_is_written_by_a_dry_run(tmp_path: Path, monkeypatch: pytest.Mon
     requests = compose_sweep(["cluster=slurm"])
     console = Console(record=True, width=160)
 
-    code = submit_or_show(
-        plan_sweep(requests), cluster_of(requests), tmp_path / "runs", console, dry=True, retry_failed=False
-    )
+    options = SubmitOptions(is_dry=True, retry_failed=False, tracking=NoTracking())
+    code = submit_or_show(plan_sweep(requests), cluster_of(requests), tmp_path / "runs", console, options)
 
     assert code == 0
     assert "#SBATCH --array=0-4%5" in console.export_text()
@@ -176,7 +175,8 @@ def test_without_slurm_a_sweep_is_refused_and_nothing_is_written(
     trials, cluster, runs_root = plan_sweep(requests), cluster_of(requests), tmp_path / "runs"
 
     with pytest.raises(LaunchError, match="no sbatch on PATH: this machine is not part of a Slurm cluster") as refused:
-        submit_or_show(trials, cluster, runs_root, Console(), dry=False, retry_failed=False)
+        options = SubmitOptions(is_dry=False, retry_failed=False, tracking=NoTracking())
+        submit_or_show(trials, cluster, runs_root, Console(), options)
 
     assert not runs_root.exists()
     assert "--dry-run works anywhere" in refused.value.hint
@@ -262,7 +262,8 @@ def test_a_plan_of_the_whole_competition_is_immediate(tmp_path: Path, monkeypatc
     requests = compose_sweep(["cluster=slurm", "submission=shampoo"])
     trials = plan_sweep(competition(requests))
 
-    submit_or_show(trials, cluster_of(requests), tmp_path / "runs", console, dry=True, retry_failed=False)
+    options = SubmitOptions(is_dry=True, retry_failed=False, tracking=NoTracking())
+    submit_or_show(trials, cluster_of(requests), tmp_path / "runs", console, options)
 
     assert spent_s(started_s) < LIMIT_S
     assert len(trials) == 5950

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import itertools
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from perfbench.api import (
     TrainingContext,
     TrainingDiverged,
 )
+from perfbench.data.sampling import RowRange
 from perfbench.engine.checkpoint import Checkpoints
 from perfbench.engine.clock import PhaseClock
 from perfbench.engine.recorder import FolderRecorder
@@ -339,6 +340,40 @@ def reachable_attributes(start: object) -> list[object]:
         found[id(item)] = item
         waiting += [child for child in gc.get_referents(item) if not isinstance(child, Mapping) or len(child) < 1000]
     return list(found.values())
+
+
+def test_every_second_is_on_an_account(tmp_path: Path) -> None:
+    """Against a clock outside of the loop, which starts before it and stops after it."""
+
+    class Slow(Descent):
+        def update_params(self, batch: Batch) -> StepReport:
+            time.sleep(0.05)
+            return super().update_params(batch)
+
+    started_s = time.perf_counter()
+    result, _ = run(tmp_path, lambda context: Slow(context, lr=0.0), max_steps=40)
+    wall_s = time.perf_counter() - started_s
+
+    assert result is not None
+    assert result.phases.wall_s() == pytest.approx(wall_s, rel=0.01)
+    assert sum(result.phases.accounts().values()) == pytest.approx(result.phases.wall_s())
+    assert 0 < result.phases.data_wait < 0.1 * result.phases.scored
+
+
+def test_waiting_for_a_slow_data_set_is_told_apart_from_computing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_batch = TinyWorkload._batch
+
+    def slow_batch(workload: TinyWorkload, ranges: Sequence[RowRange], size: int) -> Batch:
+        time.sleep(0.02)
+        return make_batch(workload, ranges, size)
+
+    monkeypatch.setattr(TinyWorkload, "_batch", slow_batch)
+    result, _ = run(tmp_path, lambda context: Descent(context, lr=0.0), max_steps=30)
+
+    assert result is not None
+    assert 0.4 < result.phases.data_wait / result.phases.scored < 1
 
 
 def test_measurements_can_be_read_and_not_changed(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
@@ -22,9 +23,19 @@ from perfbench.launch.slurm.disk import disk_bytes_at_most
 from perfbench.launch.slurm.queue import array_jobs, jobs_by_trial
 from perfbench.launch.slurm.submission import submit, texts
 from perfbench.launch.sweep import SweptTrial, look_up, to_submit
-from perfbench.spec.run import SlurmCluster, TrialSpec
+from perfbench.spec.run import SlurmCluster, TrackingSpec, TrialSpec
 
 _MAX_TEXTS = 4
+
+
+@dataclass(frozen=True, slots=True)
+class SubmitOptions:
+    """What besides the trials decides about a submission."""
+
+    is_dry: bool
+    """Only show the plan and the job scripts."""
+    retry_failed: bool
+    tracking: TrackingSpec
 
 
 def submit_or_show(
@@ -32,32 +43,30 @@ def submit_or_show(
     cluster: SlurmCluster,
     runs_root: Path,
     console: Console,
-    *,
-    dry: bool,
-    retry_failed: bool,
+    options: SubmitOptions,
 ) -> int:
-    """Show the plan; then print the job scripts (``dry``), or submit what nothing takes care of.
+    """Show the plan; then print the job scripts (``is_dry``), or submit what nothing takes care of.
 
     Raises:
         LaunchError: If there is no Slurm, or it refuses something.
     """
-    if not dry:
+    if not options.is_dry:
         controller.require_slurm()
-    has_slurm = not dry or controller.is_reachable()  # a plan can be made anywhere
+    has_slurm = not options.is_dry or controller.is_reachable()  # a plan can be made anywhere
     queue = controller.queued_jobs() if has_slurm else []
     max_array_size = controller.max_array_size() if has_slurm else DEFAULT_MAX_ARRAY_SIZE
     swept = look_up(trials, runs_root, jobs_by_trial(runs_root, queue))
-    wanted = to_submit(swept, retry_failed=retry_failed)
+    wanted = to_submit(swept, retry_failed=options.retry_failed)
     arrays = plan_arrays(wanted, cluster, max_array_size=max_array_size)
     console.print(_states_line(swept), highlight=False)
     if not arrays:
         console.print("nothing to submit")
         return int(ExitCode.DONE)
     _print_plan(arrays, cluster, runs_root, console)
-    if dry:
+    if options.is_dry:
         _print_texts(arrays, cluster, runs_root, console)
         return int(ExitCode.DONE)
-    done = submit(arrays, cluster, runs_root, after=array_jobs(runs_root, queue))
+    done = submit(arrays, cluster, runs_root, after=array_jobs(runs_root, queue), tracking=options.tracking)
     console.print(f"submitted: {', '.join(done.job_ids)}; scores will be made by job {done.aggregation_job_id}")
     console.print(f"watch it: perfbench status {runs_root} --watch   (nothing has to stay open here)")
     return int(ExitCode.DONE)

@@ -19,6 +19,8 @@ VERBS = {
     "score": "turn trial folders into a leaderboard",
     "report": "write a leaderboard as one self-contained page, with its figures",
     "verify": "look for what makes trial folders incomparable or incomplete",
+    "sync": "send trial folders to Weights & Biases, as often as you like: nothing is sent twice",
+    "wandb-dashboard": "make a Weights & Biases report of trial folders, or the same as a local page",
     "export": "write trial folders in the form of the AlgoPerf logs",
     "show": "print the composed, typed configuration; `show workloads`, `show submissions`",
     "show-batch": "draw a batch as the model sees it, with its predictions",

@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING
 from perfbench.cli.score import add_input_arguments
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
+    from perfbench.cli.boards import ReadBoards
     from perfbench.results.trials import RecordedTrial
     from perfbench.scoring.report import ReportedBoard
 
@@ -25,22 +28,34 @@ def run(arguments: argparse.Namespace) -> int:
     from rich.console import Console
 
     from perfbench.cli.boards import input_paths, print_complaints, read_boards
-    from perfbench.errors import ExitCode, ScoringError
-    from perfbench.results.files import atomic_file
-    from perfbench.scoring.report import ReportedBoard, report_page
-    from perfbench.scoring.uncertainty import bootstrap
+    from perfbench.errors import ExitCode
 
     console = Console(soft_wrap=True)
     paths = input_paths(arguments.paths)
     read = read_boards(paths, benchmark=arguments.benchmark, as_published=arguments.as_published)
-    boards = [ReportedBoard(board, bootstrap(board), logs) for board, logs in zip(read.boards, read.logs, strict=True)]
     print_complaints(console, read.complaints)
     folder = arguments.out or (paths[0] if paths[0].is_dir() else paths[0].parent) / "report"
+    write_report(console, read, folder, with_pictures=not arguments.no_pictures)
+    return int(ExitCode.DONE)
+
+
+def write_report(console: Console, read: ReadBoards, folder: Path, *, with_pictures: bool) -> None:
+    """Write the page of all boards, with its figures as pictures if wanted, and say where it is.
+
+    Raises:
+        ScoringError: If the folder cannot be written.
+    """
+    from perfbench.errors import ScoringError
+    from perfbench.results.files import atomic_file
+    from perfbench.scoring.report import ReportedBoard, report_page
+    from perfbench.scoring.uncertainty import bootstrap
+
+    boards = [ReportedBoard(board, bootstrap(board), logs) for board, logs in zip(read.boards, read.logs, strict=True)]
     contents = {"index.html": report_page(boards, read.recorded, read.complaints).encode()}
-    if not arguments.no_pictures:
+    if with_pictures:
         contents |= _pictures(boards, read.recorded)
     try:
-        (folder / "figures").mkdir(parents=True, exist_ok=True)
+        (folder / "figures" if with_pictures else folder).mkdir(parents=True, exist_ok=True)
         for name, content in contents.items():
             with atomic_file(folder / name) as file:
                 file.write(content)
@@ -53,10 +68,10 @@ def run(arguments: argparse.Namespace) -> int:
     console.print(
         f"report of {read.num_trials} trials: [bold]{folder / 'index.html'}[/] ({kilobytes:,.0f} KB){pictures}"
     )
-    return int(ExitCode.DONE)
 
 
 def _pictures(boards: list[ReportedBoard], recorded: tuple[RecordedTrial, ...]) -> dict[str, bytes]:
+    from perfbench.scoring.accounting import time_accounting
     from perfbench.scoring.files import slug
     from perfbench.scoring.plot import (
         accounting_figure,
@@ -66,7 +81,7 @@ def _pictures(boards: list[ReportedBoard], recorded: tuple[RecordedTrial, ...]) 
         heat_figure,
         profile_figure,
     )
-    from perfbench.scoring.report_data import curves, time_accounting
+    from perfbench.scoring.report_data import curves
 
     made = {}
     for one in boards:

@@ -17,28 +17,28 @@ def run(arguments: argparse.Namespace) -> int:
     """Submit what is unfinished and not queued; trials go on from their checkpoints."""
     from rich.console import Console
 
-    from perfbench.cli.arrays import submit_or_show
+    from perfbench.cli.arrays import SubmitOptions, submit_or_show
     from perfbench.errors import ExitCode, ResultsError
     from perfbench.launch.slurm.manifest import manifests
     from perfbench.launch.sweep import read_trials_back
-    from perfbench.spec.run import SlurmCluster
+    from perfbench.spec.run import SlurmCluster, TrackingSpec
 
     console = Console(soft_wrap=True)
     runs_root = arguments.runs_root.resolve()
-    latest: dict[str, SlurmCluster] = {}
+    latest: dict[str, tuple[SlurmCluster, TrackingSpec]] = {}
     for manifest in manifests(runs_root):
-        latest |= dict.fromkeys(manifest.trial_folders, manifest.cluster)
+        latest |= dict.fromkeys(manifest.trial_folders, (manifest.cluster, manifest.tracking))
     if not latest:
         raise ResultsError(
             "nothing was ever submitted from this folder",
             where=str(runs_root),
             hint="`perfbench sweep ... cluster=slurm` submits",
         )
-    for cluster in {cluster.digest(): cluster for cluster in latest.values()}.values():
-        folders = [runs_root / name for name, used in latest.items() if used == cluster]
+    ways = {cluster.digest() + tracking.digest(): (cluster, tracking) for cluster, tracking in latest.values()}
+    for cluster, tracking in ways.values():
+        folders = [runs_root / name for name, used in latest.items() if used == (cluster, tracking)]
         trials = read_trials_back(runs_root, [folder for folder in folders if (folder / "run.json").exists()])
         if trials:
-            submit_or_show(
-                trials, cluster, runs_root, console, dry=arguments.dry_run, retry_failed=arguments.retry_failed
-            )
+            options = SubmitOptions(arguments.dry_run, arguments.retry_failed, tracking)
+            submit_or_show(trials, cluster, runs_root, console, options)
     return int(ExitCode.DONE)

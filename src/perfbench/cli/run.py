@@ -7,13 +7,14 @@ from pathlib import Path
 
 from rich.console import Console
 
+from perfbench.cli.output import add_output_options, console_and_view
 from perfbench.cli.progress import data_progress
 from perfbench.compose import compose_run
 from perfbench.errors import ExitCode
 from perfbench.launch.execute import execute_trial
 from perfbench.launch.plan import plan_trial
 from perfbench.launch.preflight import check_trial
-from perfbench.tracking.console import summary
+from perfbench.tracking.access import check_tracking
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -25,20 +26,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--require-target", action="store_true", help="exit with 1 if the trial ends without reaching its target"
     )
+    add_output_options(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the trial, or continue it, and print its summary."""
-    console = Console(soft_wrap=True)
+    console, view = console_and_view(arguments, lines=False)
     request = compose_run(arguments.overrides)
     trial = plan_trial(request)
     runs_root = Path(request.runs_root)
     with data_progress(console) as progress:
         check_trial(trial, runs_root, progress)
     if arguments.dry:
-        console.print_json(trial.to_json())
+        Console(soft_wrap=True).print_json(trial.to_json())
         return int(ExitCode.DONE)
-    result, folder = execute_trial(trial, request.cluster, runs_root, console)
-    console.print(summary(trial, result, folder))
+    check_tracking(request.tracking, view.warn)
+    result, folder = execute_trial(trial, request.cluster, request.tracking, runs_root, view)
+    view.finished(trial, result, folder)
     missed = arguments.require_target and result.outcome.kind != "reached"
     return int(ExitCode.RUN_FAILED if missed else ExitCode.DONE)

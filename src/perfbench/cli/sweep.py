@@ -9,7 +9,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from perfbench.cli.arrays import submit_or_show
+from perfbench.cli.arrays import SubmitOptions, submit_or_show
+from perfbench.cli.output import add_output_options, console_and_view
 from perfbench.cli.progress import data_progress
 from perfbench.compose import compose_sweep
 from perfbench.errors import ExitCode, TrialFailedError
@@ -18,6 +19,8 @@ from perfbench.launch.preflight import check_trial
 from perfbench.launch.sweep import plan_sweep
 from perfbench.spec.result import TrialResult
 from perfbench.spec.run import RunSpec, SlurmCluster, TrialSpec
+from perfbench.tracking.access import check_tracking
+from perfbench.tracking.views import View
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -30,23 +33,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--dry-run", "--dry", action="store_true", help="show the plan, and on Slurm the job script")
     parser.add_argument("--retry-failed", action="store_true", help="on Slurm: also what has crashed")
+    add_output_options(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Run or submit what is not yet done."""
-    console = Console(soft_wrap=True)
+    console, view = console_and_view(arguments, lines=True)
     requests = compose_sweep(arguments.overrides)
     trials = plan_sweep(requests)
     cluster, runs_root = requests[0].cluster, Path(requests[0].runs_root)
+    tracking = requests[0].tracking
     if not arguments.dry_run:
         _check(trials, runs_root, console)
+        check_tracking(tracking, view.warn)
     if isinstance(cluster, SlurmCluster):
-        return submit_or_show(
-            trials, cluster, runs_root.resolve(), console, dry=arguments.dry_run, retry_failed=arguments.retry_failed
-        )
+        options = SubmitOptions(arguments.dry_run, arguments.retry_failed, tracking)
+        return submit_or_show(trials, cluster, runs_root.resolve(), Console(soft_wrap=True), options)
     for request in requests:
         console.print(_plan_table(_of(request, trials)))
-    return int(ExitCode.DONE) if arguments.dry_run else _run_here(requests, trials, console)
+    return int(ExitCode.DONE) if arguments.dry_run else _run_here(requests, trials, console, view)
 
 
 def _check(trials: Sequence[TrialSpec], runs_root: Path, console: Console) -> None:
@@ -61,17 +66,18 @@ def _of(request: RunSpec, trials: Sequence[TrialSpec]) -> list[TrialSpec]:
     return [trial for trial in trials if (trial.submission.name, trial.workload.name, trial.study) == wanted]
 
 
-def _run_here(requests: Sequence[RunSpec], trials: Sequence[TrialSpec], console: Console) -> int:
+def _run_here(requests: Sequence[RunSpec], trials: Sequence[TrialSpec], console: Console, view: View) -> int:
     """Run one trial after another; a crashed one does not stop the others."""
     first = requests[0]
     runs_root = Path(first.runs_root)
     results: list[TrialResult | None] = []
     for trial in trials:
-        console.rule(trial.label())
         try:
-            results.append(execute_trial(trial, first.cluster, runs_root, console)[0])
+            result, folder = execute_trial(trial, first.cluster, first.tracking, runs_root, view)
+            view.finished(trial, result, folder)
+            results.append(result)
         except TrialFailedError as problem:
-            console.print(f"[red]{problem}[/]")
+            view.failed(trial, problem)
             results.append(None)
             if "interrupted" in problem.what:
                 break

@@ -9,15 +9,44 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TypeVar
 
 from perfbench.spec.result import Phase, PhaseTimes
 
 _perf_counter_ns = time.perf_counter_ns
 _NS_PER_S = 1_000_000_000
+Item = TypeVar("Item")
 
 
 def _no_fence() -> None:
     """Do nothing: on a CPU, work is done when the call returns."""
+
+
+class DataWait:
+    """How long the host has waited for training batches: a part of the scored phase, on no account of its own."""
+
+    def __init__(self) -> None:
+        self._spent_ns = 0
+        self._now_ns = _perf_counter_ns
+
+    def timed(self, batches: Iterator[Item]) -> Iterator[Item]:
+        """Yield the batches; costs two readings of the host's clock each, and never waits for the device."""
+        while True:
+            asked_ns = self._now_ns()
+            try:
+                batch = next(batches)
+            except StopIteration:
+                return
+            self._spent_ns += self._now_ns() - asked_ns
+            yield batch
+
+    def carry(self, seconds: float) -> None:
+        """Add what earlier attempts waited."""
+        self._spent_ns += round(seconds * _NS_PER_S)
+
+    def spent_s(self) -> float:
+        """Return the seconds so far."""
+        return self._spent_ns / _NS_PER_S
 
 
 class PhaseClock:
@@ -44,6 +73,8 @@ class PhaseClock:
         self._now_ns = now_ns
         self._spent_ns: dict[Phase, int] = {phase: round(getattr(carried, phase.value) * _NS_PER_S) for phase in Phase}
         self._phase = Phase.IDLE
+        self.data_wait = DataWait()
+        self.data_wait.carry(carried.data_wait)
         self._started_ns = self._since_ns = now_ns()
         self._carried_ns = sum(self._spent_ns.values())
 
@@ -68,11 +99,12 @@ class PhaseClock:
         return float(self._now_ns()) / _NS_PER_S
 
     def carry(self, times: PhaseTimes) -> None:
-        """Add the phase times that a checkpoint brings from earlier attempts; only before the first of them ran."""
+        """Add times from before this clock started: an earlier attempt's, or the process's start (idle)."""
         for phase in Phase:
             carried_ns = round(getattr(times, phase.value) * _NS_PER_S)
             self._spent_ns[phase] += carried_ns
             self._carried_ns += carried_ns
+        self.data_wait.carry(times.data_wait)
 
     def times(self) -> PhaseTimes:
         """Return the seconds of every phase, after checking that they add up to the wall time.
@@ -83,7 +115,8 @@ class PhaseClock:
         self._switch(self._phase)
         wall_ns = self._since_ns - self._started_ns + self._carried_ns
         assert sum(self._spent_ns.values()) == wall_ns, f"phases {self._spent_ns} do not add up to {wall_ns} ns"
-        return PhaseTimes(**{phase.value: spent / _NS_PER_S for phase, spent in self._spent_ns.items()})
+        seconds = {phase.value: spent / _NS_PER_S for phase, spent in self._spent_ns.items()}
+        return PhaseTimes(**seconds, data_wait=self.data_wait.spent_s())
 
     def _switch(self, phase: Phase) -> None:
         now_ns = self._now_ns()

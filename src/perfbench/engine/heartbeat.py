@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 
 
 class Heartbeat:
-    """Emits a reading twice a second from a thread that never touches the device.
+    """Emits a reading every so often (twice a second) from a thread that never touches the device.
 
     Args:
         read: Returns plain numbers that the loop keeps up to date; must not wait.

@@ -42,6 +42,12 @@ def probe_environment(
     )
 
 
+def process_age_s() -> float:
+    """Return the seconds since this process was started (resolution: 10 ms)."""
+    now = datetime.datetime.now(tz=datetime.UTC).timestamp()
+    return max(0.0, now - psutil.Process().create_time())
+
+
 def digest_of_sources(folder: Path) -> str:
     """Return a digest of all Python and YAML files of a folder, names included."""
     digest = hashlib.blake2b(digest_size=8)

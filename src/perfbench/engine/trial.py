@@ -23,6 +23,7 @@ from perfbench.engine.compiling import num_compiled_graphs
 from perfbench.engine.heartbeat import Heartbeat
 from perfbench.engine.pace import KeptReports, RunAheadLimit
 from perfbench.engine.recorder import Recorder
+from perfbench.engine.resources import Resources
 from perfbench.engine.resume import put_saved, saved_parts
 from perfbench.engine.schedule import Timetable
 from perfbench.engine.team import Flags, Team
@@ -35,6 +36,7 @@ from perfbench.spec.result import (
     Diverged,
     Measurement,
     Phase,
+    PhaseTimes,
     Resumed,
     TargetReached,
     TrialResult,
@@ -117,9 +119,10 @@ class TrialLoop:
             device=device,
             measurements=MeasurementsView(self._measurements),
         )
-        self._only_batches = only_batches(self._parts.batches)
+        self._only_batches = only_batches(self._clock.data_wait.timed(self._parts.batches))
         self._reports = KeptReports()
         self._run_ahead = RunAheadLimit(device)
+        self._resources = Resources(device)
         self._trace_steps = frozenset(trial.trace_steps)
         self._step = 0
         self._submission_time_s = 0.0
@@ -136,9 +139,16 @@ class TrialLoop:
         """
         self._attempt = attempt
         self._stop_requested = stop_requested
-        with Heartbeat(self._read_pulse, lambda reading: self._recorder.telemetry("pulse", reading)):
+        pulse = Heartbeat(self._read_pulse, lambda reading: self._recorder.telemetry("pulse", reading))
+        resources = Heartbeat(
+            self._read_resources, lambda reading: self._recorder.telemetry("resources", reading), period_s=10.0
+        )
+        with pulse, resources:
             self._restore()
             self._compile()
+            gc.collect()
+            gc.freeze()
+            gc.disable()  # collected between segments instead: a pause inside a step would be scored
             self._timetable = Timetable(
                 self._clock,
                 self._trial.evaluation,
@@ -146,9 +156,6 @@ class TrialLoop:
                 checkpoint_period_s=self._trial.scale.checkpoint_period_s,
                 max_steps=self._trial.max_steps,
             )
-            gc.collect()
-            gc.freeze()
-            gc.disable()  # collected between segments instead: a pause inside a step would be scored
             try:
                 ending = self._train_to_end()
             finally:
@@ -157,6 +164,10 @@ class TrialLoop:
                 self._parts.batches.close()
                 self._pulse = "ended"
         return self._result(ending) if ending is not None else None
+
+    def count_start_up(self, seconds: float) -> None:
+        """Count what the process did before there was a loop as idle: every second is on an account."""
+        self._clock.carry(PhaseTimes(idle=seconds))
 
     def _train_to_end(self) -> Ending | None:
         while True:
@@ -271,7 +282,12 @@ class TrialLoop:
         with self._clock.phase(Phase.LOGGING):
             values = self._reports.read(self._team)
             if values:
-                self._recorder.telemetry("steps", values)
+                end = {
+                    "at_step": self._step,
+                    "submission_time_s": round(self._submission_time_s, 6),
+                    "data_wait_s": round(self._clock.data_wait.spent_s(), 6),
+                }
+                self._recorder.telemetry("steps", {**values, **end})
             if self._step in self._trace_steps and self._last_report is not None:
                 digests = trace_step(
                     self._parts.model, self._parts.submission, self._parts.batches, self._last_report.loss
@@ -361,6 +377,11 @@ class TrialLoop:
             "submission_time_s": round(self._submission_time_s + running_s, 3),
             "next_evaluation_s": timetable.seconds_to_next_evaluation() if timetable else None,
         }
+
+    def _read_resources(self) -> Mapping[str, object]:
+        pulse = self._read_pulse()
+        place = {name: pulse[name] for name in ("at_step", "submission_time_s")}
+        return place | self._resources.read()
 
     def _fence(self) -> None:
         if self._device.type == "cuda":

@@ -1,21 +1,20 @@
-"""Running a planned trial where the request says, shown to a person."""
+"""Running a planned trial where the request says, shown to a person and mirrored where they asked for it."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from rich.console import Console
-
 from perfbench.errors import LaunchError
 from perfbench.launch.local import run_trial
 from perfbench.results.store import TrialFolder
 from perfbench.spec.result import TrialResult
-from perfbench.spec.run import Cluster, DebugCluster, LocalCluster, SlurmCluster, TrialSpec
-from perfbench.tracking.console import TrialView
+from perfbench.spec.run import Cluster, DebugCluster, LocalCluster, SlurmCluster, TrackingSpec, TrialSpec
+from perfbench.tracking.beside import mirrored
+from perfbench.tracking.views import View
 
 
 def execute_trial(
-    trial: TrialSpec, cluster: Cluster, runs_root: Path, console: Console
+    trial: TrialSpec, cluster: Cluster, tracking: TrackingSpec, runs_root: Path, view: View
 ) -> tuple[TrialResult, TrialFolder]:
     """Run or continue a trial and show it; a finished one is returned as it is.
 
@@ -23,14 +22,21 @@ def execute_trial(
         PerfbenchError: If it is refused, crashes or is interrupted.
     """
     folder = TrialFolder.of(runs_root.resolve(), trial)
-    match cluster:
-        case LocalCluster(hang_timeout_s=hang_timeout_s):
-            view = TrialView(trial, folder, console)
-            with view.open():
-                return run_trial(trial, folder, view.watch, hang_timeout_s=hang_timeout_s), folder
-        case DebugCluster():
-            from perfbench.launch.debug import run_here
+    if isinstance(cluster, SlurmCluster):
+        raise LaunchError("a single trial does not run on Slurm", where="cluster", hint="use `perfbench sweep`")
+    folder.claim(trial)
+    if (done := folder.finished()) is not None:
+        return done, folder
+    with view.showing(trial, folder) as watch, mirrored(folder, tracking, view.warn) as mirror:
 
-            return run_here(trial, folder), folder
-        case SlurmCluster():
-            raise LaunchError("a single trial does not run on Slurm", where="cluster", hint="use `perfbench sweep`")
+        def watch_both() -> None:
+            watch()
+            mirror.watch()
+
+        match cluster:
+            case LocalCluster(hang_timeout_s=hang_timeout_s):
+                return run_trial(trial, folder, watch_both, hang_timeout_s=hang_timeout_s), folder
+            case DebugCluster():
+                from perfbench.launch.debug import run_here
+
+                return run_here(trial, folder), folder

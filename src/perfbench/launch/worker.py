@@ -20,7 +20,7 @@ import torch
 import torch.distributed as dist
 
 from perfbench.engine.checkpoint import Checkpoints
-from perfbench.engine.probe import probe_environment
+from perfbench.engine.probe import probe_environment, process_age_s
 from perfbench.engine.recorder import FolderRecorder, Recorder, SilentRecorder
 from perfbench.engine.team import ProcessTeam, Solo, Team
 from perfbench.engine.trial import TrialLoop
@@ -162,7 +162,8 @@ def _prepared_loop(
         )
     recorder: Recorder = FolderRecorder(folder) if is_first else SilentRecorder()
     checkpoints = Checkpoints(folder.checkpoints, trial_identity=trial.identity(), team=team)
-    return TrialLoop(
+    start_up_s = process_age_s()
+    loop = TrialLoop(
         trial,
         workload,
         build_submission,
@@ -171,6 +172,8 @@ def _prepared_loop(
         recorder=recorder,
         checkpoints=checkpoints,
     )
+    loop.count_start_up(start_up_s)
+    return loop
 
 
 def _device(trial: TrialSpec, place: Place) -> torch.device:

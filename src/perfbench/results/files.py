@@ -68,11 +68,17 @@ def append_line(path: Path, line: str, *, durable: bool = True) -> None:
 
 def read_lines(path: Path) -> list[str]:
     """Return the complete, non-empty lines of ``path``; a torn last line is left out. Empty if missing."""
+    return list(iterate_lines(path))
+
+
+def iterate_lines(path: Path) -> Iterator[str]:
+    """Yield the complete, non-empty lines of ``path`` one at a time: a file may have millions of them."""
     if not path.exists():
-        return []
-    text = path.read_bytes().decode(errors="replace")
-    complete, _, _torn = text.rpartition("\n")
-    return [line for line in complete.split("\n") if line.strip()]
+        return
+    with path.open("rb") as file:
+        for line in file:
+            if line.endswith(b"\n") and line.strip():
+                yield line[:-1].decode(errors="replace")
 
 
 def digest_of_file(path: Path) -> str:

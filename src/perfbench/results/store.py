@@ -8,6 +8,7 @@ Layout (docs/results-format.md)::
         measurements.jsonl   append-only: the only input of scoring
         telemetry.jsonl      append-only: read by no score
         result.json          written once at the end
+        tracking.json        the trial's name on dashboards, if it was ever mirrored
         failure_rank_<r>.json, logs/, checkpoints/
 """
 
@@ -16,6 +17,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import secrets
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,7 +26,7 @@ from typing import Any, NamedTuple
 from pydantic import TypeAdapter
 
 from perfbench.errors import LaunchError, ResultsError
-from perfbench.results.files import append_line, read_lines, write_text_atomically
+from perfbench.results.files import append_line, iterate_lines, read_lines, write_text_atomically
 from perfbench.spec.base import Spec
 from perfbench.spec.environment import Environment
 from perfbench.spec.result import Crashed, FailureReason, Measurement, MeasurementRecord, Resumed, TrialResult
@@ -146,10 +148,15 @@ class TrialFolder:
             raise ResultsError("the trial has a result already", where=str(path))
         write_text_atomically(path, result.to_json())
 
+    def finished(self) -> TrialResult | None:
+        """Return the result of a trial that will not go on; ``None`` without one, or if it is a crash."""
+        result = self.result()
+        return None if result is None or isinstance(result.outcome, Crashed) else result
+
     def reopen_after_crash(self) -> None:
         """Set the result of a crashed attempt aside, so that the trial can go on; other results stay."""
         result = self.result()
-        if result is not None and isinstance(result.outcome, Crashed):
+        if result is not None and self.finished() is None:
             kept = self.path / f"result.attempt_{result.num_attempts}.json"
             (self.path / "result.json").replace(kept)
 
@@ -172,7 +179,7 @@ class TrialFolder:
 
     def telemetry(self, kind: str) -> list[dict[str, Any]]:
         """Return the telemetry lines of one kind."""
-        lines = read_lines(self.path / "telemetry.jsonl")
+        lines = iterate_lines(self.path / "telemetry.jsonl")
         marker = f'{{"kind": "{kind}"'
         return [json.loads(line) for line in lines if line.startswith(marker)]
 
@@ -204,6 +211,13 @@ class TrialFolder:
         """
         path = self.path / "environment.json"
         return Environment.from_json(path.read_bytes(), where=str(path), error=ResultsError)
+
+    def tracking_id(self) -> str:
+        """Return the name by which dashboards know this trial: made up once, and kept when the trial is requeued."""
+        path = self.path / "tracking.json"
+        if not path.exists():
+            write_text_atomically(path, json.dumps({"schema_version": 1, "run_id": secrets.token_hex(6)}))
+        return str(json.loads(path.read_text())["run_id"])
 
     def write_failure(self, failure: Failure) -> None:
         """Record why a rank failed."""

@@ -5,16 +5,23 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 
 from perfbench.results.trials import Complaint, RecordedTrial, TrialLog
+from perfbench.scoring.accounting import eval_share_table, eval_shares, too_much_evaluation
 from perfbench.scoring.board import Board
 from perfbench.scoring.report_data import page_data, status_of
 from perfbench.scoring.sensitivity import sensitivity, sensitivity_table
-from perfbench.scoring.tables import Table, comparison_table, score_table, seconds_text, time_table
+from perfbench.scoring.tables import (
+    Table,
+    comparison_table,
+    score_table,
+    seconds_text,
+    time_table,
+)
 from perfbench.scoring.uncertainty import Interval, Uncertainty
 
 _PARTS = Path(__file__).parent / "page"
@@ -28,7 +35,8 @@ _FIGURES = (
      "counts, or the closest one where none reached the target. Dots mark the target reached."),
     ("pairs", "Who scores higher", "Share of bootstrap samples over studies in which the row scores higher than the "
      "column. Dark: almost certain; near 0.5 the studies do not tell."),
-    ("accounting", "Time accounting", "Where the wall time of the trials went. Only scored time counts."),
+    ("accounting", "Time accounting", "Where the wall time of the trials went. Only scored time counts; "
+     "waiting for data is a part of it."),
 )  # fmt: skip
 
 
@@ -100,6 +108,9 @@ def _section(index: int, one: ReportedBoard, recorded: Sequence[RecordedTrial]) 
     tables = [time_table(board, one.uncertainty)]
     if len(board.submissions) > 1:
         tables += [comparison_table(board), sensitivity_table(board, sensitivity(board, one.logs))]
+    shares = eval_shares(board, recorded)
+    if shares:
+        tables.append(eval_share_table(shares))
     folded = "".join(f"<details><summary>{escape(table.title)}</summary>{_table(table)}</details>" for table in tables)
     hidden = "".join(
         f'<div class="{name}" hidden></div>' for name, *_ in _FIGURES if f'class="{name} scroll"' not in figures
@@ -109,7 +120,7 @@ def _section(index: int, one: ReportedBoard, recorded: Sequence[RecordedTrial]) 
 {_warnings(board)}
 {_leaderboard(board, one.uncertainty)}
 <div class="key-of-submissions"></div>
-{figures}{hidden}
+{figures}{_evaluation_warning(shares)}{hidden}
 <h3>Tables</h3>
 {folded}
 {_trials(index, board, recorded)}
@@ -154,6 +165,11 @@ def _warnings(board: Board) -> str:
         return '<p class="soft">Complete: every submission ran every trial of every study.</p>'
     listed = "".join(f"<li>{escape(warning)}</li>" for warning in board.warnings)
     return f'<div class="warnings"><strong>Partial results</strong><ul>{listed}</ul></div>'
+
+
+def _evaluation_warning(shares: Mapping[str, float]) -> str:
+    warning = too_much_evaluation(shares)
+    return f'<div class="warnings">{escape(warning)}</div>' if warning else ""
 
 
 def _table(table: Table, *, identifier: str = "") -> str:

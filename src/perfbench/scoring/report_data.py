@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 
 from perfbench.results.trials import Floats, RecordedTrial, TrialKey, TrialLog
+from perfbench.scoring.accounting import time_accounting
 from perfbench.scoring.board import Board, Cell
 from perfbench.scoring.document import finite
 from perfbench.scoring.style import line_style, profile_steps
 from perfbench.scoring.tables import cell_text, seconds_text
 from perfbench.scoring.uncertainty import Uncertainty
-from perfbench.spec.result import Completed, Crashed, Diverged, Phase
+from perfbench.spec.result import Completed, Crashed, Diverged
 from perfbench.spec.workload import Direction, Target
 
 _MOST_POINTS = 120
@@ -148,25 +149,6 @@ def thinned(length: int, always: int | None) -> list[int]:
 
 def _rounded(values: Floats) -> list[float | None]:
     return [float(f"{value:.5g}") if math.isfinite(value) else None for value in values.tolist()]
-
-
-def time_accounting(board: Board, recorded: Sequence[RecordedTrial]) -> list[dict[str, Any]]:
-    """Return mean seconds per phase, by submission and workload, over the board's finished trials."""
-    keys = set(board.ends)
-    phases: dict[tuple[str, str], list[list[float]]] = {}
-    for trial in recorded:
-        if trial.result is not None and trial.key in keys:
-            seconds = [getattr(trial.result.phases, phase) for phase in Phase]
-            phases.setdefault((trial.key.submission, trial.key.workload), []).append(seconds)
-    return [
-        {
-            "submission": submission,
-            "workload": workload,
-            "trials": len(rows),
-            "seconds": dict(zip([phase.value for phase in Phase], np.mean(rows, axis=0).tolist(), strict=True)),
-        }
-        for (submission, workload), rows in sorted(phases.items())
-    ]
 
 
 def status_of(key: TrialKey, board: Board, recorded: dict[TrialKey, RecordedTrial]) -> tuple[str, str]:

@@ -9,6 +9,7 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#0
 _DASHES: tuple[tuple[float, ...], ...] = ((), (5.0, 2.0), (1.0, 1.5), (6.0, 2.0, 1.0, 2.0))
 PHASE_COLOURS = {
     "scored": "#0072B2",
+    "data wait": "#D55E00",
     "eval": "#E69F00",
     "compile": "#CC79A7",
     "checkpoint": "#009E73",

@@ -22,8 +22,15 @@ class Phase(StrEnum):
     IDLE = "idle"
 
 
+EVAL_SHARE_LIMIT = 0.2
+"""More evaluation than this, as a share of training and evaluation, is worth a warning.
+
+Source: AlgoPerf's documentation (docs/DOCUMENTATION.md) promises "between 10% and 20%"; users saw 75 % (issue 858).
+"""
+
+
 class PhaseTimes(Spec):
-    """Seconds in each phase; together they are the wall time."""
+    """Seconds in each phase; together they are the wall time. Data wait is no phase: it lies inside the scored one."""
 
     compile: float = Field(default=0.0, ge=0)
     scored: float = Field(default=0.0, ge=0)
@@ -31,10 +38,35 @@ class PhaseTimes(Spec):
     checkpoint: float = Field(default=0.0, ge=0)
     logging: float = Field(default=0.0, ge=0)
     idle: float = Field(default=0.0, ge=0)
+    data_wait: float = Field(default=0.0, ge=0)
+    """Seconds of ``scored`` in which the host waited for training batches; 0 in records of schema version 1."""
 
     def wall_s(self) -> float:
         """Return the sum of all phases in seconds."""
         return math.fsum(getattr(self, phase.value) for phase in Phase)
+
+    def accounts(self) -> dict[str, float]:
+        """Return seconds by account, the wait for data taken out of the scored phase; they add up to the wall time.
+
+        >>> PhaseTimes(scored=3.0, eval=1.0, data_wait=0.5).accounts()["scored"]
+        2.5
+        """
+        seconds: dict[str, float] = {}
+        for phase in Phase:
+            seconds[phase.value] = getattr(self, phase.value)
+            if phase is Phase.SCORED:
+                seconds["scored"] = max(0.0, self.scored - self.data_wait)
+                seconds["data wait"] = min(self.scored, self.data_wait)
+        return seconds
+
+    def eval_share(self) -> float:
+        """Return evaluation as a share of training and evaluation; 0 before either.
+
+        >>> PhaseTimes(scored=30.0, eval=10.0).eval_share()
+        0.25
+        """
+        both_s = self.scored + self.eval
+        return self.eval / both_s if both_s else 0.0
 
 
 class Measurement(Spec):
@@ -139,7 +171,8 @@ Outcome = Annotated[TargetReached | BudgetSpent | Diverged | Completed | Crashed
 class TrialResult(Spec):
     """The end of a trial. Stored as ``result.json``, written once, atomically."""
 
-    schema_version: Literal[1] = 1
+    schema_version: Literal[1, 2] = 2
+    """Version 2 added ``phases.data_wait``."""
     trial_identity: str
     outcome: Outcome
     scorable: bool

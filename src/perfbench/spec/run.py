@@ -109,10 +109,33 @@ class SlurmCluster(Spec):
 Cluster = Annotated[LocalCluster | DebugCluster | SlurmCluster, Field(discriminator="kind")]
 
 
-class TrackingSpec(Spec):
-    """Where a run is mirrored besides its own folder, which is the truth."""
+class NoTracking(Spec):
+    """A run is mirrored nowhere: its own folder is the truth anyway."""
 
     kind: Literal["none"] = "none"
+
+
+class WandbTracking(Spec):
+    """A Weights & Biases run per trial. Who you are is no part of it: W&B's login or ``WANDB_API_KEY`` says that."""
+
+    kind: Literal["wandb", "wandb_offline"]
+    """``wandb_offline`` writes W&B's files into the trial folder and needs no network."""
+    project: str = Field(default="perfbench", min_length=1, max_length=128, pattern=r"^[^/\\#?%:]+$")
+    entity: str | None = Field(default=None, min_length=1)
+    """A user or team; ``null`` for your default one."""
+    tags: tuple[str, ...] = ()
+    """Besides workload, submission, scale, ruleset and data set."""
+    artifacts: bool = False
+    """Whether the trial's records are uploaded as an artifact at its end."""
+
+
+class TensorboardTracking(Spec):
+    """TensorBoard's files in the trial folder."""
+
+    kind: Literal["tensorboard"]
+
+
+TrackingSpec = Annotated[NoTracking | WandbTracking | TensorboardTracking, Field(discriminator="kind")]
 
 
 class RunSpec(Spec):

@@ -8,13 +8,24 @@ from contextlib import contextmanager
 
 from rich.console import Console, Group
 from rich.live import Live
+from rich.markup import escape
 from rich.panel import Panel
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
 from perfbench.results.store import TrialFolder
-from perfbench.spec.result import BudgetSpent, Completed, Crashed, Diverged, Measurement, TargetReached, TrialResult
+from perfbench.spec.result import (
+    EVAL_SHARE_LIMIT,
+    BudgetSpent,
+    Completed,
+    Crashed,
+    Diverged,
+    Measurement,
+    PhaseTimes,
+    TargetReached,
+    TrialResult,
+)
 from perfbench.spec.run import TrialSpec
 from perfbench.tracking.follow import Follower, Progress
 
@@ -30,8 +41,6 @@ class TrialView:
         self._console = console
         self._follower = Follower(folder)
         self._live: Live | None = None
-        self._num_shown = 0
-        self._num_warnings = 0
         self._last_line_s = 0.0
 
     @contextmanager
@@ -46,17 +55,19 @@ class TrialView:
     def watch(self) -> None:
         """Look at the trial's records and show what changed."""
         progress = self._follower.look()
-        for warning in progress.warnings[self._num_warnings :]:
-            self._console.print(f"[yellow]warning[/] {warning}")
-        self._num_warnings = len(progress.warnings)
-        for measurement in progress.measurements[self._num_shown :]:
+        for warning in progress.new_warnings:
+            self.warn(warning)
+        for measurement in progress.new_measurements:
             self._console.print(self._measurement_line(measurement))
-        self._num_shown = len(progress.measurements)
         if self._live is not None:
             self._live.update(self._panel(progress))
         elif time.monotonic() - self._last_line_s > _PLAIN_PERIOD_S:
             self._last_line_s = time.monotonic()
             self._console.print(self._plain_line(progress))
+
+    def warn(self, text: str) -> None:
+        """Show a warning."""
+        self._console.print(f"[yellow]warning[/] {escape(text)}")
 
     def _measurement_line(self, measurement: Measurement) -> str:
         target = self._trial.target
@@ -86,17 +97,31 @@ class TrialView:
             done = f"{progress.step:,} of {trial.max_steps:,}"
             table.add_row("steps", _bar(progress.step / trial.max_steps, done))
         table.add_row("speed", _speed(progress, trial))
+        if trial.num_ranks > 1:
+            share = trial.global_batch_size // trial.num_ranks
+            table.add_row("ranks", f"{trial.num_ranks}, each with {share:,} of {trial.global_batch_size:,} examples")
+        if used := resources_text(progress):
+            table.add_row("rank 0" if trial.num_ranks > 1 else "uses", used)
         table.add_row("metric", self._metric_text(progress))
         table.add_row("now", _now(progress))
         return Panel(table, title=trial.label(), title_align="left", border_style="cyan", expand=False)
 
     def _metric_text(self, progress: Progress) -> Text:
         target = self._trial.target
-        if not progress.measurements:
+        if progress.measurement is None:
             return Text(f"{target.metric}: not yet evaluated (target {target.threshold:g})", style="dim")
-        value = progress.measurements[-1].metrics.get(target.metric, float("nan"))
-        style = "green" if target.is_reached_by(progress.measurements[-1].metrics) else "default"
+        value = progress.measurement.metrics.get(target.metric, float("nan"))
+        style = "green" if target.is_reached_by(progress.measurement.metrics) else "default"
         return Text(f"{target.metric} {value:.5f}, target {target.threshold:g}", style=style)
+
+
+def resources_text(progress: Progress) -> str:
+    """Return what the device, or else the host, is used for; empty before it is known."""
+    used = progress.resources
+    if "gpu_memory_bytes" in used:
+        share = f", {used['gpu_use']:.0%} busy" if "gpu_use" in used else ""
+        return f"{used['gpu_memory_most_bytes'] / 2**30:.1f} GiB of GPU memory at most{share}"
+    return f"{used['host_memory_bytes'] / 2**30:.1f} GiB of memory" if "host_memory_bytes" in used else ""
 
 
 def _bar(fraction: float, text: str) -> Table:
@@ -127,18 +152,17 @@ def summary(trial: TrialSpec, result: TrialResult, folder: TrialFolder) -> Group
     table = Table.grid(padding=(0, 2))
     table.add_column(style="dim", justify="right")
     table.add_column()
-    table.add_row("outcome", _outcome_text(result, trial))
+    table.add_row("outcome", outcome_text(result, trial))
     if result.best_metric is not None:
         table.add_row("best", f"{trial.target.metric} {result.best_metric:.5f} (target {trial.target.threshold:g})")
     table.add_row(
         "steps", f"{result.num_steps:,}, {result.num_measurements} evaluations, {result.num_attempts} attempt(s)"
     )
-    phases = result.phases
-    wall_s = phases.wall_s()
-    accounted = ", ".join(
-        f"{name} {seconds:.1f} s" for name, seconds in phases.model_dump().items() if seconds >= _SHOWN_FROM_S
-    )
-    table.add_row("wall time", f"{wall_s:.1f} s: {accounted}")
+    table.add_row("wall time", _accounted(result.phases))
+    share = result.phases.eval_share()
+    if share > EVAL_SHARE_LIMIT:
+        more = f"evaluation takes {share:.0%} of training and evaluation, more than {EVAL_SHARE_LIMIT:.0%}"
+        table.add_row("warning", Text(more, "yellow"))
     if result.lost_s:
         table.add_row("lost work", f"{result.lost_s:.1f} s of the clock, done again and counted once")
     if result.num_recompiles_after_warmup:
@@ -149,7 +173,17 @@ def summary(trial: TrialSpec, result: TrialResult, folder: TrialFolder) -> Group
     return Group(Text(trial.label(), style="bold"), table)
 
 
-def _outcome_text(result: TrialResult, trial: TrialSpec) -> Text:
+def _accounted(phases: PhaseTimes) -> str:
+    """Return the wall time and what it went into; waiting for data is shown as a part of the scored phase."""
+    shown = {name: s for name, s in phases.model_dump(exclude={"data_wait"}).items() if s >= _SHOWN_FROM_S}
+    parts = [f"{name} {seconds:.1f} s" for name, seconds in shown.items()]
+    if "scored" in shown and phases.data_wait >= _SHOWN_FROM_S:
+        parts[list(shown).index("scored")] += f" ({phases.data_wait:.1f} s of it waiting for data)"
+    return f"{phases.wall_s():.1f} s: {', '.join(parts)}"
+
+
+def outcome_text(result: TrialResult, trial: TrialSpec) -> Text:
+    """Return how a trial ended, in a few words."""
     outcome = result.outcome
     match outcome:
         case TargetReached():

@@ -2,32 +2,48 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from perfbench.errors import PerfbenchError
 from perfbench.results.store import TrialFolder
 from perfbench.spec.result import Measurement
 
+_BLOCK_BYTES = 1 << 20
+
 
 class GrowingFile:
-    """Yields the complete lines that were added since the last look."""
+    """Yields the complete lines that were added since the last look.
 
-    def __init__(self, path: Path) -> None:
+    Args:
+        path: May not exist yet.
+        from_start: Whether what is there already counts as added.
+    """
+
+    def __init__(self, path: Path, *, from_start: bool = False) -> None:
         self._path = path
-        self._offset = path.stat().st_size if path.exists() else 0
+        self._offset = path.stat().st_size if path.exists() and not from_start else 0
 
-    def new_lines(self) -> list[str]:
-        """Return complete lines added since the last call."""
+    def new_lines(self, *, max_bytes: int = _BLOCK_BYTES) -> list[str]:
+        """Return complete lines added since the last call, about ``max_bytes`` of them; empty at the end."""
         if not self._path.exists():
             return []
         with self._path.open("rb") as file:
             file.seek(self._offset)
-            block = file.read()
-        complete = block.rfind(b"\n") + 1
+            block = file.read(max_bytes)
+            while (complete := block.rfind(b"\n") + 1) == 0 and (more := file.read(max_bytes)):
+                block += more  # one line is longer than a block
         self._offset += complete
         return block[:complete].decode(errors="replace").splitlines()
+
+    def all_new_lines(self) -> Iterator[str]:
+        """Yield complete lines until there is no further one."""
+        while lines := self.new_lines():
+            yield from lines
 
 
 @dataclass(slots=True)
@@ -40,33 +56,39 @@ class Progress:
     next_evaluation_s: float | None = None
     steps_per_s: float | None = None
     loss: float | None = None
-    measurements: list[Measurement] = field(default_factory=list)
-    warnings: list[str] = field(default_factory=list)
+    resources: dict[str, float] = field(default_factory=dict)
+    measurement: Measurement | None = None
+    """The newest."""
+    new_measurements: list[Measurement] = field(default_factory=list)
+    """Since the last look."""
+    new_warnings: list[str] = field(default_factory=list)
+    """Since the last look."""
 
 
 class Follower:
-    """Keeps a :class:`Progress` up to date from a trial's folder."""
+    """Keeps a :class:`Progress` up to date from a trial's folder; what it holds does not grow with the trial."""
 
     def __init__(self, folder: TrialFolder) -> None:
-        self._folder = folder
         self._telemetry = GrowingFile(folder.path / "telemetry.jsonl")
-        self._num_records_bytes = -1
+        self._records = GrowingFile(folder.path / "measurements.jsonl", from_start=True)
         self._rate_origin: tuple[int, float] | None = None
         self.progress = Progress()
 
     def look(self) -> Progress:
         """Read what was added and return the updated progress."""
-        for line in self._telemetry.new_lines():
+        progress = self.progress
+        progress.new_measurements, progress.new_warnings = [], []
+        for line in self._telemetry.all_new_lines():
             try:
                 self._take(json.loads(line))
-            except json.JSONDecodeError:
+            except (ValueError, KeyError, TypeError):
                 continue  # telemetry is no record: a damaged line costs nothing
-        path = self._folder.path / "measurements.jsonl"
-        size_bytes = path.stat().st_size if path.exists() else 0
-        if size_bytes != self._num_records_bytes:
-            self._num_records_bytes = size_bytes
-            self.progress.measurements = self._folder.measurements()
-        return self.progress
+        for line in self._records.all_new_lines():
+            with contextlib.suppress(PerfbenchError):  # a resume, or a damaged record: scoring complains about it
+                progress.new_measurements.append(Measurement.from_json(line))
+        if progress.new_measurements:
+            progress.measurement = progress.new_measurements[-1]
+        return progress
 
     def _take(self, line: dict[str, Any]) -> None:
         match line.get("kind"):
@@ -75,7 +97,9 @@ class Follower:
             case "steps":
                 self.progress.loss = line["loss"][-1]
             case "warning":
-                self.progress.warnings.append(line["text"])
+                self.progress.new_warnings.append(line["text"])
+            case "resources":
+                self.progress.resources = {k: v for k, v in line.items() if k not in ("kind", "at_step")}
 
     def _take_pulse(self, line: dict[str, Any]) -> None:
         progress = self.progress

@@ -14,6 +14,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,6 +28,7 @@ from perfbench.launch.slurm.step_errors import failure_of_step, was_killed_first
 from perfbench.launch.stacks import STACKS_GRACE_S, WATCH_PERIOD_S, any_stacks, hang_failure
 from perfbench.results.store import TrialFolder
 from perfbench.spec.result import Crashed, Diverged, FailureReason
+from perfbench.tracking.beside import mirrored
 
 _POLL_S = 0.5
 _END_S = 20.0
@@ -88,14 +90,19 @@ def _run_attempt(manifest: ArrayManifest, folder: TrialFolder, lease: Lease, fla
         reason = f"{attempt - 1} attempts have brought no result (cluster.max_attempts)"
         folder.write_result(crash_result(folder, failure_seen(attempt, FailureReason.NODE, reason), attempt))
         return
-    end = _run_step(manifest, folder, lease, flag, _command(manifest, folder, attempt, holder), attempt)
-    if lease.is_lost():
-        raise SystemExit(int(ExitCode.RUN_FAILED))
-    if folder.result() is not None:
-        if not manifest.cluster.keep_checkpoints:
+    command = _command(manifest, folder, attempt, holder)
+    with mirrored(folder, manifest.tracking, _tell) as mirror:
+        end = _run_step(manifest, folder, lease, flag, command, attempt)
+        if lease.is_lost():
+            raise SystemExit(int(ExitCode.RUN_FAILED))
+        if folder.result() is None:
+            _conclude(folder, end, attempt, job_id, is_ending=flag.is_set, before_requeue=mirror.close_soon)
+        elif not manifest.cluster.keep_checkpoints:
             shutil.rmtree(folder.checkpoints, ignore_errors=True)
-        return
-    _conclude(folder, end, attempt, job_id, is_ending=flag.is_set)
+
+
+def _tell(warning: str) -> None:
+    print(f"warning: {warning}", flush=True)  # noqa: T201 - the job's log
 
 
 def _command(manifest: ArrayManifest, folder: TrialFolder, attempt: int, holder: str) -> list[str]:
@@ -184,7 +191,15 @@ def _kill_step(step: subprocess.Popen[bytes]) -> None:
         step.kill()
 
 
-def _conclude(folder: TrialFolder, end: StepEnd, attempt: int, job_id: str, *, is_ending: bool) -> None:
+def _conclude(
+    folder: TrialFolder,
+    end: StepEnd,
+    attempt: int,
+    job_id: str,
+    *,
+    is_ending: bool,
+    before_requeue: Callable[[], None],
+) -> None:
     """Without a result: requeue what was told to stop, record what failed, leave alone what Slurm takes back."""
     state = controller.job_state(job_id)
     if state != "running":
@@ -193,6 +208,7 @@ def _conclude(folder: TrialFolder, end: StepEnd, attempt: int, job_id: str, *, i
     if end.hung:
         failure = hang_failure(folder, attempt)
     elif end.overdue or (not failures and (end.exit_code == 0 or is_ending)):
+        before_requeue()
         try:
             controller.requeue(job_id)
         except LaunchError as problem:

@@ -15,7 +15,7 @@ from typing import Literal
 from perfbench.errors import ResultsError
 from perfbench.results.files import write_text_atomically
 from perfbench.spec.base import Spec
-from perfbench.spec.run import SlurmCluster
+from perfbench.spec.run import NoTracking, SlurmCluster, TrackingSpec
 
 _FILE_NAME = "manifest.json"
 
@@ -27,6 +27,7 @@ class ArrayManifest(Spec):
     array_id: str
     title: str
     cluster: SlurmCluster
+    tracking: TrackingSpec = NoTracking()
     runs_root: str
     snapshot: str
     """Folder of the code that its jobs run."""

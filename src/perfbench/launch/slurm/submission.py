@@ -28,7 +28,7 @@ from perfbench.launch.slurm.sbatch import (
 from perfbench.launch.slurm.snapshot import outside_submission, snapshot_folder, take_snapshot
 from perfbench.registry import repository_root
 from perfbench.results.store import TrialFolder
-from perfbench.spec.run import SlurmCluster
+from perfbench.spec.run import NoTracking, SlurmCluster, TrackingSpec
 
 _NUM_TRIES = 3
 _PAUSE_S = 5.0
@@ -45,7 +45,13 @@ class Submitted:
 
 
 def manifests_for(
-    arrays: Sequence[ArrayPlan], cluster: SlurmCluster, runs_root: Path, *, snapshot: Path, outside: str | None
+    arrays: Sequence[ArrayPlan],
+    cluster: SlurmCluster,
+    runs_root: Path,
+    *,
+    snapshot: Path,
+    outside: str | None,
+    tracking: TrackingSpec,
 ) -> list[ArrayManifest]:
     """Return the manifests that the arrays would have; nothing is written."""
     return [
@@ -53,6 +59,7 @@ def manifests_for(
             array_id=new_array_id(),
             title=array.title,
             cluster=cluster,
+            tracking=tracking,
             runs_root=str(runs_root),
             snapshot=str(snapshot),
             submission_folder=outside_submission(snapshot, outside),
@@ -69,11 +76,18 @@ def texts(arrays: Sequence[ArrayPlan], cluster: SlurmCluster, runs_root: Path) -
     """Return what ``sbatch`` would get for each array, for a dry run."""
     outside = _outside_folder(arrays)
     snapshot = snapshot_folder(runs_root, submission_folder=outside)
-    manifests = manifests_for(arrays, cluster, runs_root, snapshot=snapshot, outside=outside)
+    manifests = manifests_for(arrays, cluster, runs_root, snapshot=snapshot, outside=outside, tracking=NoTracking())
     return [array_text(manifest) for manifest in manifests]
 
 
-def submit(arrays: Sequence[ArrayPlan], cluster: SlurmCluster, runs_root: Path, *, after: Sequence[str]) -> Submitted:
+def submit(
+    arrays: Sequence[ArrayPlan],
+    cluster: SlurmCluster,
+    runs_root: Path,
+    *,
+    after: Sequence[str],
+    tracking: TrackingSpec,
+) -> Submitted:
     """Hand arrays and the scoring job to Slurm, and return at once.
 
     Args:
@@ -81,6 +95,7 @@ def submit(arrays: Sequence[ArrayPlan], cluster: SlurmCluster, runs_root: Path, 
         cluster: How.
         runs_root: Absolute.
         after: Jobs submitted earlier that the scores also wait for.
+        tracking: Where to mirror the trials.
 
     Raises:
         LaunchError: If anything is refused: then nothing stays submitted, and no new folder is left.
@@ -92,7 +107,7 @@ def submit(arrays: Sequence[ArrayPlan], cluster: SlurmCluster, runs_root: Path, 
     manifests: list[ArrayManifest] = []
     try:
         snapshot = take_snapshot(runs_root, submission_folder=outside)
-        manifests = manifests_for(arrays, cluster, runs_root, snapshot=snapshot, outside=outside)
+        manifests = manifests_for(arrays, cluster, runs_root, snapshot=snapshot, outside=outside, tracking=tracking)
         _check_acceptable(manifests)
         for array, manifest in zip(arrays, manifests, strict=True):
             _claim(array, runs_root, done)

@@ -225,7 +225,7 @@ function pairsOf(board) {
   });
 }
 
-const PHASES = { scored: "#0072B2", eval: "#E69F00", compile: "#CC79A7", checkpoint: "#009E73", logging: "#56B4E9", idle: "#BBBBBB" };
+const PHASES = { scored: "#0072B2", "data wait": "#D55E00", eval: "#E69F00", compile: "#CC79A7", checkpoint: "#009E73", logging: "#56B4E9", idle: "#BBBBBB" };
 
 function accountingOf(board) {
   if (!board.accounting.length) return html("p", { class: "soft" }, "No finished trial of these has a record of its phases.");

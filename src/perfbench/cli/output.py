@@ -1,0 +1,32 @@
+"""How ``run`` and ``sweep`` show what they do: for people, quietly, or as JSON for programs."""
+
+from __future__ import annotations
+
+import argparse
+
+from rich.console import Console
+
+from perfbench.tracking.views import DetailedView, JsonView, LineView, View
+
+
+def add_output_options(parser: argparse.ArgumentParser) -> None:
+    """Declare the choice; without one, progress is shown for people."""
+    choice = parser.add_mutually_exclusive_group()
+    choice.add_argument("--quiet", action="store_true", help="only warnings, and one line per trial at its end")
+    choice.add_argument("--json", action="store_true", help="one JSON object per line for everything that happens")
+
+
+def console_and_view(arguments: argparse.Namespace, *, lines: bool) -> tuple[Console, View]:
+    """Return the console for everything besides trials (silent unless it is for people), and the view of trials.
+
+    Args:
+        arguments: With the choice.
+        lines: Whether a trial gets one line rather than all details.
+    """
+    console = Console(soft_wrap=True)
+    silent = Console(quiet=True)
+    if arguments.json:
+        return silent, JsonView(lambda line: print(line, flush=True))  # noqa: T201 - the command line's own output
+    if arguments.quiet:
+        return silent, LineView(console, is_quiet=True)
+    return console, LineView(console) if lines else DetailedView(console)

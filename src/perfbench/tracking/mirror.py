@@ -1,0 +1,160 @@
+"""The mirror: a process beside a trial that follows its records and shows them elsewhere.
+
+It reads, the trial writes, and neither waits for the other. Its memory does not grow with the trial: it reads blocks of
+lines and hands rows on. It ends when its standard input does: at the trial's end, or when whoever started it is gone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import fcntl
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Protocol
+
+from pydantic import TypeAdapter
+
+from perfbench.errors import LaunchError
+from perfbench.results.store import TrialFolder
+from perfbench.spec.result import TrialResult
+from perfbench.spec.run import NoTracking, TensorboardTracking, TrackingSpec, WandbTracking
+from perfbench.tracking.follow import GrowingFile
+from perfbench.tracking.rows import Row, RowMaker
+
+WARNING_PREFIX = "warning: "
+_PERIOD_S = 1.0
+_PATIENCE_S = 20.0
+"""For the service to answer when a run begins."""
+_END_PATIENCE_S = 30.0
+"""After its trial's end the mirror ends itself, should nobody be left to end it."""
+_LOWEST_PRIORITY = 19
+_SECRET_VARIABLES = ("WANDB_API_KEY",)
+
+
+class Destination(Protocol):
+    """Where rows go."""
+
+    next_number: int
+    """Of the first row that it does not hold."""
+
+    def log(self, row: Row) -> None:
+        """Hand a row over."""
+        ...
+
+    def finish(self, result: TrialResult | None, /) -> None:
+        """Say that there are no more, for now (``None``) or at all."""
+        ...
+
+
+def open_destination(
+    folder: TrialFolder, tracking: TrackingSpec, *, scratch: Path, patience_s: float = _PATIENCE_S
+) -> Destination:
+    """Return what a tracking configuration names."""
+    match tracking:
+        case WandbTracking():
+            from perfbench.tracking.wandb_run import WandbRun
+
+            return WandbRun(folder, tracking, scratch=scratch, patience_s=patience_s)
+        case TensorboardTracking():
+            from perfbench.tracking.tensorboard_files import TensorboardFiles
+
+            return TensorboardFiles(folder)
+        case NoTracking():
+            raise AssertionError("nothing to open")
+
+
+def mirror(folder: TrialFolder, destination: Destination, ended: threading.Event) -> int:
+    """Hand over every row that the destination does not hold, until the trial has ended; return how many."""
+    maker = RowMaker(folder.trial())
+    telemetry = GrowingFile(folder.path / "telemetry.jsonl", from_start=True)
+    records = GrowingFile(folder.path / "measurements.jsonl", from_start=True)
+    num_sent = 0
+
+    def send(rows: Iterator[Row]) -> None:
+        nonlocal num_sent
+        for row in rows:
+            if row.number >= destination.next_number:
+                destination.log(row)
+                num_sent += 1
+
+    while True:
+        is_last_look = ended.is_set()
+        lines = telemetry.new_lines()
+        send(maker.take(lines, list(records.all_new_lines())))  # the records after the telemetry: see RowMaker
+        if not lines:
+            if is_last_look:
+                break
+            ended.wait(_PERIOD_S)
+    send(maker.rest())
+    destination.finish(folder.result())
+    return num_sent
+
+
+@contextmanager
+def only_mirror(folder: TrialFolder) -> Iterator[None]:
+    """Hold the trial's mirror: two at once would both send what neither has sent.
+
+    Raises:
+        LaunchError: If another process mirrors this trial now.
+    """
+    with (folder.path / ".mirror.lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise LaunchError("another process mirrors this trial now", where=str(folder.path)) from None
+        yield
+
+
+def reason_of(problem: BaseException) -> str:
+    """Return the first line of what went wrong, without any secret of the environment."""
+    text = next(iter(str(problem).strip().splitlines()), "") or type(problem).__name__
+    for name in _SECRET_VARIABLES:
+        if secret := os.environ.get(name):
+            text = text.replace(secret, "***")
+    return text
+
+
+def main() -> int:
+    """Mirror the trial that the command line names until standard input ends."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--tracking", required=True, help="the tracking configuration as JSON")
+    parser.add_argument("--scratch", type=Path, required=True)
+    arguments = parser.parse_args()
+    os.nice(_LOWEST_PRIORITY)
+    ended = threading.Event()
+    signal.signal(signal.SIGTERM, lambda _number, _frame: ended.set())
+    threading.Thread(target=_wait_for_end, args=(ended,), daemon=True).start()
+    folder = TrialFolder(arguments.folder)
+    tracking: TrackingSpec = TypeAdapter(TrackingSpec).validate_json(arguments.tracking)
+    try:
+        with only_mirror(folder):
+            destination = open_destination(folder, tracking, scratch=arguments.scratch)
+            mirror(folder, destination, ended)
+    except BaseException as problem:  # noqa: BLE001 - whatever it is: the trial goes on, and a person is told once
+        print(f"{WARNING_PREFIX}{failure_text(folder, reason_of(problem))}", flush=True)  # noqa: T201 - the mirror's log
+        sys.stdout.flush()
+        os._exit(1)  # W&B's own end may wait for the service that has just failed
+    return 0
+
+
+def failure_text(folder: TrialFolder, reason: str) -> str:
+    """Return what a person is told when mirroring has failed."""
+    return f"not everything was mirrored ({reason}); the records are whole, `perfbench sync {folder.path}` sends them"
+
+
+def _wait_for_end(ended: threading.Event) -> None:
+    sys.stdin.buffer.read()
+    ended.set()
+    guard = threading.Timer(_END_PATIENCE_S, lambda: os._exit(1))
+    guard.daemon = True
+    guard.start()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,64 @@
+"""Evaluation's share: for a trial in its summary, for a workload in the report."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+from rich.console import Console
+
+from perfbench.results.benchmark import benchmark_of, split_by_setting
+from perfbench.results.reader import read_trials
+from perfbench.results.store import TrialFolder
+from perfbench.scoring.accounting import eval_share_table, eval_shares, time_accounting, too_much_evaluation
+from perfbench.scoring.board import leaderboard
+from perfbench.scoring.report import ReportedBoard, report_page
+from perfbench.scoring.uncertainty import bootstrap
+from perfbench.spec.result import PhaseTimes
+from perfbench.tracking.console import summary
+from tests.trial_folders import trial_spec, write_reaching_trial
+
+
+def summary_text(folder: TrialFolder, phases: PhaseTimes) -> str:
+    result = folder.result()
+    assert result is not None
+    console = Console(width=160, file=io.StringIO())
+    console.print(summary(trial_spec(), result.model_copy(update={"phases": phases}), folder))
+    assert isinstance(console.file, io.StringIO)
+    return console.file.getvalue()
+
+
+def test_the_summary_accounts_for_the_wall_time_and_warns_of_too_much_evaluation(tmp_path: Path) -> None:
+    folder = write_reaching_trial(tmp_path, time_s=30.0)
+
+    text = summary_text(folder, PhaseTimes(compile=2.0, scored=30.0, eval=10.0, idle=1.0, data_wait=4.5))
+    assert "43.0 s: compile 2.0 s, scored 30.0 s (4.5 s of it waiting for data), eval 10.0 s, idle 1.0 s" in text
+    assert "evaluation takes 25% of training and evaluation, more than 20%" in text
+
+    text = summary_text(folder, PhaseTimes(scored=40.0, eval=10.0))
+    assert "evaluation takes" not in text
+
+
+def test_the_report_names_the_workloads_on_which_evaluation_takes_too_much(tmp_path: Path) -> None:
+    """The trials of one workload last 2 s and those of the other 98 s, with 1 s of evaluation each."""
+    for study in range(2):
+        write_reaching_trial(tmp_path, time_s=2.0, workload="criteo", study=study)
+        write_reaching_trial(tmp_path, time_s=98.0, workload="ogbg", study=study)
+    reading = read_trials([tmp_path])
+    ((name, trials),) = split_by_setting(reading.trials).items()
+    benchmark, kept = benchmark_of(name, trials, [])
+    logs = [trial.log() for trial in kept]
+    board = leaderboard(logs, benchmark, as_published=False)
+
+    shares = eval_shares(board, reading.trials)
+
+    assert shares == {"criteo": 1 / 3, "ogbg": 1 / 99}
+    assert eval_share_table(shares).rows == (("criteo", "33.3%", "more than 20%"), ("ogbg", "1.0%", ""))
+    warning = "Evaluation takes more than 20% of training and evaluation on criteo (33%)"
+    assert too_much_evaluation(shares) == warning
+    assert warning in report_page([ReportedBoard(board, bootstrap(board), logs)], reading.trials, [])
+    (first, _) = time_accounting(board, reading.trials)
+    assert first["seconds"] | {"idle": 0.0} == {
+        **{"compile": 0.0, "scored": 2.0, "data wait": 0.0, "eval": 1.0},
+        **{"checkpoint": 0.0, "logging": 0.0, "idle": 0.0},
+    }
