@@ -6,6 +6,7 @@ import io
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -81,6 +82,14 @@ class TestCluster:
     def names_in_queue(self) -> list[str]:
         """Return the names of all jobs that have not ended."""
         return self.slurm("squeue", "--noheader", "--format=%j").split()
+
+    def kill_daemon(self, node: str) -> None:
+        """End a node's daemon while its ranks live on: what a cut cable looks like."""
+        os.kill(int((self.folder / f"slurmd.{node}.pid").read_text()), signal.SIGKILL)
+
+    def start_daemon(self, node: str) -> None:
+        """Start a node's daemon again."""
+        self.slurm(str(SCRIPT), "slurmd", str(self.folder), node)
 
     def hasten(self) -> None:
         """Let requeued jobs start now: Slurm would have them wait for two minutes."""

@@ -357,15 +357,6 @@ def check_ways(cluster: TestCluster, runs_root: Path) -> None:
     assert [text for text in WAYS.values() if text not in status] == []
 
 
-def kill_daemon(cluster: TestCluster, node: str) -> None:
-    """End a node's daemon while its ranks live on: what a cut cable looks like."""
-    os.kill(int((cluster.folder / f"slurmd.{node}.pid").read_text()), signal.SIGKILL)
-
-
-def start_daemon(cluster: TestCluster, node: str) -> None:
-    cluster.slurm(str(slurm_cluster.SCRIPT), "slurmd", str(cluster.folder), node)
-
-
 def test_trials_survive_the_loss_of_any_of_their_nodes(cluster: TestCluster, tmp_path: Path) -> None:
     """First a node where only ranks are, then the first node, where the element is that watches them."""
     wide, narrow = tmp_path / "wide", tmp_path / "narrow"
@@ -382,20 +373,20 @@ def test_trials_survive_the_loss_of_any_of_their_nodes(cluster: TestCluster, tmp
         cluster.wait_until(lambda folder=folder: has_saved(folder), "a checkpoint before a node is lost")  # type: ignore[misc]
     assert len(workers(wide_folder)) == 4
 
-    kill_daemon(cluster, "n2")
+    cluster.kill_daemon("n2")
     cluster.wait_until(lambda: "down" in cluster.slurm("sinfo", "--noheader", "--format=%T"), "the node counts as down")
-    start_daemon(cluster, "n2")
+    cluster.start_daemon("n2")
     cluster.wait_until(lambda: has_saved(wide_folder, attempt=2), "the trial goes on after its second node was lost")
     assert len(lines(narrow_folder, "telemetry.jsonl", "started")) == 1
 
-    kill_daemon(cluster, "n1")
+    cluster.kill_daemon("n1")
     orphans = [process.pid for process in workers(narrow_folder)]
     cluster.slurm("scontrol", "update", "NodeName=n1", "State=DOWN", "Reason=lost")  # without waiting for it to be seen
     cluster.wait_until(lambda: has_saved(narrow_folder, attempt=2), "the trial goes on on the other node")
     assert not any(psutil.pid_exists(pid) for pid in orphans)
     started = lines(narrow_folder, "telemetry.jsonl", "started")
     assert [line["nodes"] for line in started] == ["n1", "n2"]
-    start_daemon(cluster, "n1")
+    cluster.start_daemon("n1")
     for name in ("slow_wide", "slow_narrow"):
         (tmp_path / name / "fast").touch()
     for root, num_attempts in ((narrow, 2), (wide, 3)):
