@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import overload
 
 import torch
 from torch import Tensor
@@ -55,6 +56,10 @@ class SharpnessAwareAdamW(torch.optim.AdamW):
         torch._foreach_add_(moved, torch._foreach_mul(gradients, scale))
         return norm
 
+    @overload
+    def step(self, closure: None = None) -> None: ...
+    @overload
+    def step(self, closure: Callable[[], float]) -> float: ...
     def step(self, closure: Callable[[], float] | None = None) -> float | None:
         """Take the parameters back to where they were, then step from there."""
         with torch.no_grad():

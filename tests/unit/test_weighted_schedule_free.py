@@ -120,6 +120,13 @@ def test_a_parameter_without_gradient_comes_back_to_the_average() -> None:
     assert torch.equal(unused, torch.full((2,), 1.001))
 
 
+def rehearsal_of(problem: TinyImages, *, point: int, step_hint: int, **options: str) -> Rehearsal:
+    spec = compose_submission("weighted_schedule_free_adamw")
+    assert isinstance(spec.search_space, PointSpace)
+    changed = spec.model_copy(update={"options": {**spec.options, **options}})
+    return Rehearsal(submission_builder(changed, spec.search_space.points[point]), problem, seed=0, step_hint=step_hint)
+
+
 @pytest.mark.parametrize(
     ("statistics_pass", "forwards"),
     [
@@ -131,11 +138,8 @@ def test_a_parameter_without_gradient_comes_back_to_the_average() -> None:
 def test_batch_norm_costs_an_extra_forward_pass_on_the_steps_of_the_option(
     statistics_pass: StatisticsPass, forwards: list[int]
 ) -> None:
-    spec = compose_submission("weighted_schedule_free_adamw")
-    assert isinstance(spec.search_space, PointSpace)
-    spec = spec.model_copy(update={"options": {**spec.options, "statistics_pass": statistics_pass.value}})
     problem = CountedImages()
-    rehearsal = Rehearsal(submission_builder(spec, spec.search_space.points[0]), problem, seed=0, step_hint=20)
+    rehearsal = rehearsal_of(problem, point=0, step_hint=20, statistics_pass=statistics_pass.value)
     seen = []
     for step in range(1, 7):
         before = problem.num_forwards
@@ -143,7 +147,6 @@ def test_batch_norm_costs_an_extra_forward_pass_on_the_steps_of_the_option(
         seen.append(problem.num_forwards - before)
 
     assert seen == forwards
-    assert isinstance(rehearsal.submission, ScheduleFreeSubmission)
 
 
 class CountedImages(TinyImages):
@@ -157,10 +160,7 @@ class CountedImages(TinyImages):
 
 
 def test_the_warm_up_is_a_part_of_three_quarters_of_the_budget() -> None:
-    spec = compose_submission("weighted_schedule_free_adamw")
-    assert isinstance(spec.search_space, PointSpace)
-    builder = submission_builder(spec, spec.search_space.points[4])
-    rehearsal = Rehearsal(builder, TinyImages(), seed=0, step_hint=1000)
+    rehearsal = rehearsal_of(TinyImages(), point=4, step_hint=1000)
     schedule = cast("ScheduleFreeSubmission", rehearsal.submission).schedule
     assert schedule is not None
 

@@ -145,7 +145,7 @@ class ScheduleFreeAdamW(GroupOptimizer):
         torch._foreach_lerp_(everything, self._iterates(everything), 1 - 1 / group["betas"][0])
 
     def _renewed_second_moments(
-        self, parameters: Sequence[Tensor], gradients: Sequence[Tensor], *, decay: float
+        self, parameters: list[Tensor], gradients: list[Tensor], *, decay: float
     ) -> list[Tensor]:
         """Fold the gradients into ``v`` of each parameter and return it."""
         second = self._second_moments(parameters)
