@@ -10,7 +10,14 @@ from pydantic import Field
 from torch import Tensor
 
 from perfbench.api import StateDict, TrainingContext
-from perfbench.api.optim import AveragedOptions, AveragedPoint, AveragingSubmission, averaged_nadamw, host_copy
+from perfbench.api.optim import (
+    AveragedOptions,
+    AveragedPoint,
+    AveragingSubmission,
+    averaged_nadamw,
+    finish_host_copies,
+    host_copy,
+)
 
 
 class Hyperparameters(AveragedPoint):
@@ -38,12 +45,12 @@ class SnapshotQueue:
         """Return the mean, or ``None`` while the queue is not full."""
         if len(self._snapshots) != self._snapshots.maxlen:
             return None
-        _finish_copies()
+        finish_host_copies()
         return [torch.stack(tensors).mean(dim=0) for tensors in zip(*self._snapshots, strict=True)]
 
     def state_dict(self) -> StateDict:
         """Return all snapshots, oldest first."""
-        _finish_copies()
+        finish_host_copies()
         return {"snapshots": [list(snapshot) for snapshot in self._snapshots]}
 
     def load_state_dict(self, state: StateDict) -> None:
@@ -55,8 +62,3 @@ class SnapshotQueue:
 def build(context: TrainingContext, hyperparameters: Hyperparameters, *, options: Options) -> AveragingSubmission:
     """Return NAdamW with its average."""
     return averaged_nadamw(context, hyperparameters, SnapshotQueue(hyperparameters.k), options=options)
-
-
-def _finish_copies() -> None:
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()

@@ -43,9 +43,7 @@ class Prodigy(GradientSubmission):
     def update_params(self, batch: Batch) -> StepReport:
         """Do one step on the gradient at the extrapolated weights; report the estimated distance."""
         if self._evaluates_twice:
-            self.context.model.zero_grad(set_to_none=True)
-            loss = self.context.global_mean(self.context.loss(batch, label_smoothing=self.label_smoothing))
-            loss.backward()
+            self._backward(batch)
         self.optimizer.extrapolate()
         report = super().update_params(batch)
         return StepReport(

@@ -54,16 +54,13 @@ class GradientSubmission:
 
     def update_params(self, batch: Batch) -> StepReport:
         """Do one step on the gradient of the global mean loss."""
-        for optimizer in self.optimizers:
-            optimizer.zero_grad(set_to_none=True)
-        loss = self.context.global_mean(self.context.loss(batch, label_smoothing=self.label_smoothing))
-        loss.backward()
+        loss = self._backward(batch)
         grad_norm = self._clip()
         learning_rate = self._set_learning_rate()
         for optimizer in self.optimizers:
             optimizer.step()
         self.num_updates += 1
-        return StepReport(loss=loss.detach(), grad_norm=grad_norm, learning_rate=learning_rate)
+        return StepReport(loss=loss, grad_norm=grad_norm, learning_rate=learning_rate)
 
     def prepare_for_eval(self) -> nn.Module:
         """Evaluate the training weights."""
@@ -84,6 +81,13 @@ class GradientSubmission:
         self.num_updates = state["num_updates"]
         for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(saved)
+
+    def _backward(self, batch: Batch) -> torch.Tensor:
+        """Renew all gradients at the weights as they are; return the loss there, detached."""
+        self.context.model.zero_grad(set_to_none=True)
+        loss = self.context.global_mean(self.context.loss(batch, label_smoothing=self.label_smoothing))
+        loss.backward()
+        return loss.detach()
 
     def _clip(self) -> torch.Tensor | None:
         if self.max_grad_norm is None:

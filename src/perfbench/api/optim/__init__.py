@@ -4,9 +4,11 @@ from perfbench.api.optim.averaging import (
     AveragedOptions,
     AveragedPoint,
     AveragingSubmission,
+    EvaluatesOtherWeights,
     SnapshotTimes,
     WeightAverage,
     averaged_nadamw,
+    finish_host_copies,
     host_copy,
 )
 from perfbench.api.optim.group_optimizer import GroupOptimizer, with_gradients
@@ -20,6 +22,7 @@ from perfbench.api.optim.schedule_free import (
     ScheduleFreePoint,
     ScheduleFreeSubmission,
     ScheduleFreeVariant,
+    StatisticsPass,
     tuned_schedule_free,
 )
 
@@ -30,6 +33,7 @@ __all__ = [
     "AveragedPoint",
     "AveragingSubmission",
     "DecayPoint",
+    "EvaluatesOtherWeights",
     "FirstEntryOptions",
     "FirstMoment",
     "GroupOptimizer",
@@ -40,9 +44,11 @@ __all__ = [
     "ScheduleFreeSubmission",
     "ScheduleFreeVariant",
     "SnapshotTimes",
+    "StatisticsPass",
     "WarmupPoint",
     "WeightAverage",
     "averaged_nadamw",
+    "finish_host_copies",
     "host_copy",
     "tuned_schedule_free",
     "with_gradients",

@@ -1,8 +1,9 @@
-"""Evaluate an average of weights instead of the training weights."""
+"""Evaluate other weights than those that are trained, such as an average of them."""
 
 from __future__ import annotations
 
 import math
+from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -68,11 +69,43 @@ class SnapshotTimes:
         return k >= self.start and (k - self.start) % self.interval == 0
 
 
-class AveragingSubmission(GradientSubmission):
-    """Ordinary training; snapshots at regular steps; their average is what is evaluated.
+class EvaluatesOtherWeights(GradientSubmission):
+    """Ordinary training of one set of weights, evaluation of another.
 
-    Training never sees the average: ``prepare_for_eval`` puts it into the model and ``resume_training`` puts the
-    training weights back, bit for bit.
+    Training never sees the other weights: ``prepare_for_eval`` puts them into the model and ``resume_training`` puts
+    the training weights back, bit for bit.
+    """
+
+    _live: list[Tensor] | None = None
+
+    @abstractmethod
+    def _evaluated_weights(self) -> Sequence[Tensor] | None:
+        """Return the weights to evaluate, in the order of the parameters; ``None`` for the training weights."""
+
+    @torch.no_grad()
+    def prepare_for_eval(self) -> nn.Module:
+        """Put the other weights into the model, if there are any."""
+        evaluated = self._evaluated_weights()
+        if evaluated is not None:
+            self._live = [weights.clone() for weights in self._weights()]
+            for weights, value in zip(self._weights(), evaluated, strict=True):
+                weights.copy_(value)
+        return self.context.model
+
+    @torch.no_grad()
+    def resume_training(self) -> None:
+        """Put the training weights back."""
+        if self._live is not None:
+            for weights, live in zip(self._weights(), self._live, strict=True):
+                weights.copy_(live)
+            self._live = None
+
+    def _weights(self) -> list[Tensor]:
+        return [parameter.detach() for parameter in self.context.model.parameters()]
+
+
+class AveragingSubmission(EvaluatesOtherWeights):
+    """Ordinary training; snapshots at regular steps; their average is what is evaluated.
 
     Args:
         context: What the engine offers.
@@ -100,7 +133,6 @@ class AveragingSubmission(GradientSubmission):
         )
         self.average = average
         self.times = times
-        self._live: list[Tensor] | None = None
 
     def update_params(self, batch: Batch) -> StepReport:
         """Do one step, then take a snapshot where one is due."""
@@ -108,24 +140,6 @@ class AveragingSubmission(GradientSubmission):
         if self.times.is_due_after(self.num_updates - 1):
             self.average.add(self._weights())
         return report
-
-    @torch.no_grad()
-    def prepare_for_eval(self) -> nn.Module:
-        """Put the average into the model, if there is one."""
-        averaged = self.average.value()
-        if averaged is not None:
-            self._live = [weights.clone() for weights in self._weights()]
-            for weights, value in zip(self._weights(), averaged, strict=True):
-                weights.copy_(value)
-        return self.context.model
-
-    @torch.no_grad()
-    def resume_training(self) -> None:
-        """Put the training weights back."""
-        if self._live is not None:
-            for weights, live in zip(self._weights(), self._live, strict=True):
-                weights.copy_(live)
-            self._live = None
 
     def state_dict(self) -> StateDict:
         """Return the optimizer's state and the average's."""
@@ -136,8 +150,8 @@ class AveragingSubmission(GradientSubmission):
         super().load_state_dict(state)
         self.average.load_state_dict(state["average"])
 
-    def _weights(self) -> list[Tensor]:
-        return [parameter.detach() for parameter in self.context.model.parameters()]
+    def _evaluated_weights(self) -> Sequence[Tensor] | None:
+        return self.average.value()
 
 
 class AveragedPoint(AdamPoint):
@@ -196,3 +210,9 @@ def host_copy(weights: Tensor) -> Tensor:
     copy = torch.empty_like(weights, device="cpu", pin_memory=weights.is_cuda)
     copy.copy_(weights, non_blocking=True)
     return copy
+
+
+def finish_host_copies() -> None:
+    """Wait until all copies to host memory are complete."""
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()

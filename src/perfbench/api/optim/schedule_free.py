@@ -6,7 +6,7 @@ paper and from one another in the choices of ``ScheduleFreeVariant``.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -27,6 +27,7 @@ from perfbench.spec.base import Spec
 
 EPSILON = 1e-8
 """Of all entries: added to the root, and the lowest rate."""
+_STATISTICS_PERIOD = 3
 
 
 class DecayPoint(StrEnum):
@@ -107,9 +108,7 @@ class ScheduleFreeAdamW(GroupOptimizer):
             parameter.copy_(weights)
         for group in self.param_groups:
             group.update(num_updates=0, weight_sum=0.0, highest_rate=0.0)
-        for iterate, parameter in zip(self._iterates(parameters), parameters, strict=True):
-            iterate.copy_(parameter)
-        torch._foreach_zero_(self._second_moments(parameters))
+        self.state.clear()
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore the state, each tensor in its own dtype: torch would cast all of it to the parameters'."""
@@ -119,33 +118,44 @@ class ScheduleFreeAdamW(GroupOptimizer):
                 state["second_moment"] = state["second_moment"].to(self.variant.second_moment_dtype)
 
     def _update_group(self, group: dict[str, Any]) -> None:
-        variant, (beta1, beta2), rate = self.variant, group["betas"], group["lr"]
-        everything = list(group["params"])
+        variant, rate = self.variant, group["lr"]
         parameters, gradients = with_gradients(group)
         averaged = self._share_in_average(group)
-        corrected_rate = rate * (1 - beta2 ** group["num_updates"]) ** 0.5
+        corrected_rate = rate * (1 - group["betas"][1] ** group["num_updates"]) ** 0.5
         decay_rate = -group["weight_decay"] * (corrected_rate if variant.decay_is_corrected else rate)
-        iterates, second = self._iterates(parameters), self._second_moments(parameters)
 
         # ``x`` is recovered with the old ``z``, also where there is no gradient; the decay waits until then.
         is_at_y = variant.decay_at is DecayPoint.GRADIENT_POINT
         decay = torch._foreach_mul(parameters, decay_rate) if parameters and is_at_y else ()
-        torch._foreach_lerp_(everything, self._iterates(everything), 1 - 1 / beta1)
+        self._return_to_average(group)
         if not parameters:
             return
         if not is_at_y:
             decay = torch._foreach_mul(parameters, decay_rate)
-        if variant.second_moment_dtype is torch.float32:
-            torch._foreach_mul_(second, beta2)
-        else:
-            for moment in second:
-                moment.mul_(beta2)  # the same call over a list rounds the number to the moment's dtype first
-        torch._foreach_addcmul_(second, gradients, gradients, 1 - beta2)
-        scale = torch._foreach_sqrt(second)
+        iterates = self._iterates(parameters)
+        scale = torch._foreach_sqrt(self._renewed_second_moments(parameters, gradients, decay=group["betas"][1]))
         torch._foreach_add_(scale, group["eps"])
         torch._foreach_addcdiv_(iterates, gradients, scale, -corrected_rate)
         torch._foreach_add_(iterates, decay)
         torch._foreach_lerp_(parameters, iterates, averaged)
+
+    def _return_to_average(self, group: dict[str, Any]) -> None:
+        """Move all parameters of a group from ``y`` back to ``x``."""
+        everything = list(group["params"])
+        torch._foreach_lerp_(everything, self._iterates(everything), 1 - 1 / group["betas"][0])
+
+    def _renewed_second_moments(
+        self, parameters: list[Tensor], gradients: list[Tensor], *, decay: float
+    ) -> list[Tensor]:
+        """Fold the gradients into ``v`` of each parameter and return it."""
+        second = self._second_moments(parameters)
+        if self.variant.second_moment_dtype is torch.float32:
+            torch._foreach_mul_(second, decay)
+        else:
+            for moment in second:
+                moment.mul_(decay)  # the same call over a list rounds the number to the moment's dtype first
+        torch._foreach_addcmul_(second, gradients, gradients, 1 - decay)
+        return second
 
     def _share_in_average(self, group: dict[str, Any]) -> float:
         """Count the update and return ``c``, the newest iterate's share in the average."""
@@ -171,6 +181,22 @@ class ScheduleFreeAdamW(GroupOptimizer):
         return [self.state[parameter]["second_moment"] for parameter in parameters]
 
 
+class StatisticsPass(StrEnum):
+    """On which steps batch-norm statistics are collected by an extra forward pass at the average."""
+
+    AS_RUN = "as_run"
+    """On two steps of three, as in both entries of AlgoPerf v0.6 with external tuning."""
+    ONE_OF_THREE = "one_step_of_three"
+    """On one step of three, as in the self-tuning entry."""
+    NEVER = "never"
+    """No extra pass: statistics come from the gradient pass."""
+
+    def is_due(self, step: int) -> bool:
+        """Tell whether the pass is made in a step, counted from 0."""
+        is_third = step % _STATISTICS_PERIOD == 0
+        return {StatisticsPass.AS_RUN: not is_third, StatisticsPass.ONE_OF_THREE: is_third}.get(self, False)
+
+
 class ScheduleFreeSubmission(GradientSubmission):
     """One step of a Schedule-Free optimizer; the model holds the average between steps.
 
@@ -180,9 +206,8 @@ class ScheduleFreeSubmission(GradientSubmission):
         schedule: The rate of update ``k``.
         label_smoothing: Given to the loss.
         dropout_rate: Set on the model once; ``None`` keeps the workload's default.
-        has_statistics_pass: Tells for step ``k`` (from 0) whether batch-norm statistics are updated by a forward pass
-            of its own at the average; the gradient pass then never updates them. ``None``: statistics come from the
-            gradient pass. Without effect for models that have no batch norm.
+        statistics_pass: On which steps batch-norm statistics are updated by a forward pass of its own at the average;
+            the gradient pass then never updates them. Without effect for models that have no batch norm.
     """
 
     def __init__(
@@ -193,21 +218,21 @@ class ScheduleFreeSubmission(GradientSubmission):
         schedule: Schedule,
         label_smoothing: float = 0.0,
         dropout_rate: float | None = None,
-        has_statistics_pass: Callable[[int], bool] | None = None,
+        statistics_pass: StatisticsPass = StatisticsPass.NEVER,
     ) -> None:
         super().__init__(
             context, [optimizer], schedule=schedule, label_smoothing=label_smoothing, dropout_rate=dropout_rate
         )
         self.optimizer = optimizer
         has_batch_norm = any(name.endswith("running_mean") for name, _ in context.model.named_buffers())
-        self._has_statistics_pass = has_statistics_pass if has_batch_norm else None
+        self._statistics_pass = statistics_pass if has_batch_norm else StatisticsPass.NEVER
 
     def update_params(self, batch: Batch) -> StepReport:
         """Do one step on the gradient at the extrapolated weights."""
-        if self._has_statistics_pass is None:
+        if self._statistics_pass is StatisticsPass.NEVER:
             self.optimizer.extrapolate()
             return super().update_params(batch)
-        if self._has_statistics_pass(self.num_updates):
+        if self._statistics_pass.is_due(self.num_updates):
             with torch.no_grad():
                 self.context.loss(batch, label_smoothing=self.label_smoothing)
         self.context.set_batch_norm(BatchNormMode.FREEZE)
@@ -257,7 +282,8 @@ def tuned_schedule_free(
     variant: ScheduleFreeVariant,
     *,
     horizon: float,
-    has_statistics_pass: Callable[[int], bool] | None = None,
+    statistics_pass: StatisticsPass = StatisticsPass.NEVER,
+    optimizer_type: type[ScheduleFreeAdamW] = ScheduleFreeAdamW,
 ) -> ScheduleFreeSubmission:
     """Return Schedule-Free AdamW at a point; weight decay acts on every parameter.
 
@@ -266,9 +292,10 @@ def tuned_schedule_free(
         point: Of the search space.
         variant: In what the entries differ.
         horizon: Updates of which the warm-up is a part.
-        has_statistics_pass: As for the submission.
+        statistics_pass: As for the submission.
+        optimizer_type: One with another step, where an entry has it.
     """
-    optimizer = ScheduleFreeAdamW(
+    optimizer = optimizer_type(
         context.model.parameters(),
         lr=point.learning_rate,
         betas=point.betas,
@@ -282,5 +309,5 @@ def tuned_schedule_free(
         schedule=WarmupConstant(peak=point.learning_rate, warmup=int(point.warmup_factor * horizon), lowest=EPSILON),
         label_smoothing=point.label_smoothing,
         dropout_rate=point.dropout_rate,
-        has_statistics_pass=has_statistics_pass,
+        statistics_pass=statistics_pass,
     )

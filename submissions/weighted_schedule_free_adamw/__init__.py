@@ -1,0 +1,1 @@
+"""Weighted Schedule-Free AdamW."""
