@@ -21,5 +21,5 @@ def build(context: TrainingContext, hyperparameters: Hyperparameters, *, options
         hyperparameters,
         options.variant(),
         horizon=context.step_hint,
-        has_statistics_pass=options.statistics_pass(),
+        statistics_pass=options.statistics_pass(),
     )

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from perfbench.api import Batch, StateDict, StepReport, TrainingContext
 from perfbench.api.optim import (
     EPSILON,
     FirstEntryOptions,
     ScheduleFreeAdamW,
     ScheduleFreeSubmission,
+    StatisticsPass,
     host_copy,
 )
 from perfbench.api.schedules import WarmupConstant
@@ -40,7 +39,7 @@ class SelfTuning(ScheduleFreeSubmission):
         optimizer: ScheduleFreeAdamW,
         *,
         warmup: int,
-        has_statistics_pass: Callable[[int], bool] | None,
+        statistics_pass: StatisticsPass,
     ) -> None:
         self._warmup = warmup
         self._rate_factor = 1.0
@@ -50,7 +49,7 @@ class SelfTuning(ScheduleFreeSubmission):
             optimizer,
             schedule=self._rate,
             label_smoothing=LABEL_SMOOTHING,
-            has_statistics_pass=has_statistics_pass,
+            statistics_pass=statistics_pass,
         )
         self._initial = [host_copy(parameter.detach()) for parameter in context.model.parameters()]
         self._num_measurements_seen = 0
@@ -122,5 +121,5 @@ def build(context: TrainingContext, *, options: Options) -> SelfTuning:
         context,
         optimizer,
         warmup=int(WARMUP_FACTOR * context.step_hint),
-        has_statistics_pass=options.statistics_pass(),
+        statistics_pass=options.statistics_pass(),
     )

@@ -188,13 +188,21 @@ class StatisticsPass(StrEnum):
     """On two steps of three, as in both entries of AlgoPerf v0.6 with external tuning."""
     ONE_OF_THREE = "one_step_of_three"
     """On one step of three, as in the self-tuning entry."""
+    EVERY_STEP = "every_step"
+    """So that the average's statistics are always its own."""
     NEVER = "never"
     """No extra pass: statistics come from the gradient pass."""
 
     def is_due(self, step: int) -> bool:
         """Tell whether the pass is made in a step, counted from 0."""
         is_third = step % _STATISTICS_PERIOD == 0
-        return {StatisticsPass.AS_RUN: not is_third, StatisticsPass.ONE_OF_THREE: is_third}.get(self, False)
+        due = {
+            StatisticsPass.AS_RUN: not is_third,
+            StatisticsPass.ONE_OF_THREE: is_third,
+            StatisticsPass.EVERY_STEP: True,
+            StatisticsPass.NEVER: False,
+        }
+        return due[self]
 
 
 class ScheduleFreeSubmission(GradientSubmission):
@@ -260,9 +268,9 @@ class FirstEntryOptions(Spec):
     """As run: statistics are collected at the gradient point. As intended: at the average that is evaluated, by a
     forward pass of its own in every step."""
 
-    def statistics_pass(self) -> Callable[[int], bool] | None:
+    def statistics_pass(self) -> StatisticsPass:
         """Return in which steps a forward pass of its own collects batch-norm statistics."""
-        return None if self.batch_norm is Behaviour.AS_RUN else lambda _: True
+        return StatisticsPass.NEVER if self.batch_norm is Behaviour.AS_RUN else StatisticsPass.EVERY_STEP
 
     def variant(self) -> ScheduleFreeVariant:
         """Return the entry's choices."""
