@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from perfbench.results.store import TrialFolder
+
 _BLOCK_BYTES = 32 * 1024
 _FILE_HEADER_BYTES = 7
 _RECORD_HEADER = struct.Struct("<IHB")
@@ -93,3 +95,20 @@ class OfflineRun:
 def offline_runs(folder: Path) -> list[OfflineRun]:
     """Return every offline run under a folder, oldest first."""
     return [OfflineRun(path) for path in sorted(folder.rglob("*.wandb"))]
+
+
+def has_ended(folder: Path) -> bool:
+    """Tell whether the summary of a trial's end is written."""
+    return any(run.summary.get("outcome") for run in offline_runs(folder))
+
+
+def assert_one_offline_run(folder: Path) -> None:
+    """All attempts of a trial are one run, which holds exactly the measurements that count."""
+    (run,) = offline_runs(folder)
+    wanted = [(m.step, m.submission_time_s) for m in TrialFolder(folder).measurements()]
+    shown = [(row["step"], row["submission_time_s"]) for row in run.rows if "validation/loss" in row]
+    assert shown == wanted
+    assert run.run_id == TrialFolder(folder).tracking_id()
+    result = TrialFolder(folder).result()
+    assert result is not None
+    assert run.summary["outcome"] == result.outcome.kind

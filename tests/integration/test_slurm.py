@@ -18,7 +18,7 @@ from perfbench.results.store import TrialFolder
 from perfbench.spec.result import Crashed, FailureReason, Outcome
 from tests.integration import failing_submission, slurm_cluster, small_criteo
 from tests.integration.slurm_cluster import TestCluster
-from tests.wandb_files import offline_runs
+from tests.wandb_files import assert_one_offline_run, has_ended
 
 pytestmark = [pytest.mark.slow, pytest.mark.slurm, pytest.mark.xdist_group("slurm"), pytest.mark.timeout(500)]
 
@@ -212,8 +212,9 @@ def test_however_it_is_interrupted_a_trial_ends_as_if_it_had_not_been(
     expected = result_path(whole).parent
     assert_same_course(result_path(disturbed).parent, expected, least_attempts=4)
     assert_same_course(result_path(limited / "runs").parent, expected, least_attempts=3)
-    for root in (whole, disturbed):
-        assert_one_offline_run(cluster, result_path(root).parent)
+    for kept in (result_path(whole).parent, result_path(disturbed).parent):
+        cluster.wait_until(lambda kept=kept: has_ended(kept), "the mirror has ended the W&B run")  # type: ignore[misc]
+        assert_one_offline_run(kept)
     assert lost_s(disturbed) > 3  # the stuck step
     assert lines(result_path(limited / "runs").parent, "measurements.jsonl", "resumed")[0]["lost_s"] < 0.5
 
@@ -228,21 +229,6 @@ def cancel_and_resume(cluster: TestCluster, root: Path) -> None:
     assert "1 interrupted" in cluster.perfbench("status", str(runs)).stdout
     resumed = cluster.perfbench("resume", str(runs))
     assert resumed.returncode == 0, resumed.stderr
-
-
-def assert_one_offline_run(cluster: TestCluster, folder: Path) -> None:
-    """All attempts of a requeued trial are one W&B run, which holds what counts; the mirror ends after the result."""
-    cluster.wait_until(lambda: has_offline_exit(folder), "the mirror has ended the W&B run")
-    (run,) = offline_runs(folder)
-    wanted = [(m.step, m.submission_time_s) for m in TrialFolder(folder).measurements()]
-    shown = [(row["step"], row["submission_time_s"]) for row in run.rows if "validation/loss" in row]
-    assert shown == wanted
-    assert run.run_id == TrialFolder(folder).tracking_id()
-    assert run.summary["outcome"] == "budget_spent"
-
-
-def has_offline_exit(folder: Path) -> bool:
-    return any(run.summary.get("outcome") for run in offline_runs(folder))
 
 
 def is_queued(cluster: TestCluster, root: Path) -> bool:
