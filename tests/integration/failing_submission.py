@@ -32,7 +32,9 @@ def go_wrong(how, model):
             os.kill(os.getpid(), signal.SIGKILL)
 
 def build(context, hyperparameters):
-    submission = baseline.build(context, baseline.Hyperparameters.from_mapping(POINT))
+    submission = baseline.build(
+        context, baseline.Hyperparameters.from_mapping(POINT), options=baseline.Options()
+    )
     step = submission.update_params
     def update_params(batch):
         if submission.num_updates == 5:

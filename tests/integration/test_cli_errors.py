@@ -152,9 +152,9 @@ def test_a_crash_is_recorded_told_and_retried(data_root: Path, tmp_path: Path) -
     code = tmp_path / "crashing"
     code.mkdir()
     (code / "submission.py").write_text(
-        "from submissions.baseline.submission import Hyperparameters, build as build_baseline\n"
-        "def build(context, hyperparameters):\n"
-        "    submission = build_baseline(context, hyperparameters)\n"
+        "from submissions.baseline.submission import Hyperparameters, Options, build as build_baseline\n"
+        "def build(context, hyperparameters, options):\n"
+        "    submission = build_baseline(context, hyperparameters, options=options)\n"
         "    step = submission.update_params\n"
         "    def update_params(batch):\n"
         "        if submission.num_updates == 25:\n"

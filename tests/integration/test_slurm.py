@@ -63,10 +63,10 @@ def slow_submission(folder: Path, *, pause_s: float = 0.3) -> str:
     folder.mkdir()
     (folder / "submission.py").write_text(
         "import os, time\n"
-        "from submissions.baseline.submission import Hyperparameters, build as build_baseline\n"
+        "from submissions.baseline.submission import Hyperparameters, Options, build as build_baseline\n"
         f"FOLDER = {str(folder)!r}\n"
-        "def build(context, hyperparameters):\n"
-        "    submission = build_baseline(context, hyperparameters)\n"
+        "def build(context, hyperparameters, options):\n"
+        "    submission = build_baseline(context, hyperparameters, options=options)\n"
         "    step = submission.update_params\n"
         "    def update_params(batch):\n"
         f"        time.sleep(0 if os.path.exists(f'{{FOLDER}}/fast') else {pause_s})\n"
