@@ -92,9 +92,14 @@ class TestCluster:
         self.slurm(str(SCRIPT), "slurmd", str(self.folder), node)
 
     def hasten(self) -> None:
-        """Let requeued jobs start now: Slurm would have them wait for two minutes."""
+        """Let requeued jobs start now: Slurm would have them wait for two minutes.
+
+        One that Slurm could not launch on a node that was just lost is held until an operator releases it: that is us.
+        """
         for line in self.slurm("squeue", "--noheader", "--array", "--states=PENDING", "--format=%i %r").splitlines():
             job_id, _, reason = line.partition(" ")
+            if reason == "launch failed requeued held":
+                subprocess.run(["scontrol", "release", job_id], env=self.environment(), check=False, timeout=100)
             if reason == "BeginTime":
                 command = ["scontrol", "update", f"JobId={job_id}", "StartTime=now"]
                 subprocess.run(command, env=self.environment(), capture_output=True, check=False, timeout=100)

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 import torch.distributed as dist
+from pydantic import JsonValue
 from torch import Tensor, nn
 from torch.multiprocessing.spawn import spawn
 from torch.nn.parallel import DistributedDataParallel
@@ -32,6 +33,8 @@ PROBLEMS = (TinyRegression(), TinyClicks())
 AMPLIFIES_ROUNDING = {"soap", "schedule_free_prodigy"}
 """Held by the loss that they reach: eigenvectors of factors without full rank, and weights kept in bfloat16, turn
 the last bit of a gradient into visible differences of weights."""
+WITHOUT_SAMPLES: dict[str, dict[str, JsonValue]] = {"kfac": {"output_curvature": "exact"}}
+"""Options of submissions that draw samples by default, each rank its own."""
 RUNNABLE = [n for n in submission_names() if all(f.path is not None for f in compose_submission(n).files.values())]
 
 
@@ -41,6 +44,7 @@ class SharedRehearsal(Rehearsal):
     def __init__(self, name: str, problem: TinyProblem, *, rank: int, num_ranks: int) -> None:
         self.rank, self.num_ranks = rank, num_ranks
         spec = compose_submission(name)
+        spec = spec.model_copy(update={"options": spec.options | WITHOUT_SAMPLES.get(name, {})})
         super().__init__(submission_builder(spec, first_point(spec)), problem, seed=5, step_hint=NUM_STEPS_SHARDED)
 
     def _context(self, *, seed: int, step_hint: int) -> TrainingContext:
