@@ -83,10 +83,10 @@ class TrialFailedError(PerfbenchError):
 def nearest_name_hint(name: str, known: Iterable[str], *, kind: str = "choices") -> str:
     """Return a hint that names the nearest known name, or lists all of them where none is near.
 
-    >>> nearest_name_hint("critoe", ["criteo", "mnist"])
-    "'critoe': did you mean 'criteo'?"
-    >>> nearest_name_hint("zzz", ["criteo", "mnist"], kind="workloads")
-    "'zzz': known workloads are criteo, mnist"
+    >>> nearest_name_hint("ambre", ["amber", "green"])
+    "'ambre': did you mean 'amber'?"
+    >>> nearest_name_hint("zzz", ["amber", "green"], kind="workloads")
+    "'zzz': known workloads are amber, green"
     """
     names = sorted(known)
     matches = difflib.get_close_matches(name, names, n=1, cutoff=0.6) or [n for n in names if n.startswith(name)]
