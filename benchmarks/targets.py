@@ -3,7 +3,7 @@
 The recipe is fixed beforehand: one submission and point, the workload's own step budget, evaluations by steps (so that
 a busy machine changes nothing). Every seed trains to the end of the budget. The scored target is the median over seeds
 of the best validation metric (the benchmark's own rule); the smoke target must be reached by every seed, and missed by
-the controls: a learning rate of (nearly) zero and one a hundred times too high. Test values choose nothing.
+the controls: a learning rate of (nearly) zero, a tenth of it, or a hundred times it. Test values choose nothing.
 
     python benchmarks/targets.py WORKLOAD [--data NAME] [--seeds 10] [--evaluations 20] [key=value ...]
 """
@@ -26,7 +26,7 @@ from perfbench.results.store import TrialFolder
 from perfbench.spec.submission import PointSpace
 from perfbench.spec.workload import Direction, ScaleName, Target, TargetKind, WorkloadSpec
 
-CONTROLS = {"learning rate 0 (1e-9 of it)": 1e-9, "learning rate x 100": 100.0}
+CONTROLS = {"learning rate 0 (1e-9 of it)": 1e-9, "learning rate / 10": 0.1, "learning rate x 100": 100.0}
 NEVER = {Direction.MINIMIZE: -1e9, Direction.MAXIMIZE: 1e9}
 """A target that no run reaches, so that each one spends its budget."""
 

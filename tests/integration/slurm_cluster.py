@@ -11,11 +11,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from contextlib import redirect_stderr, redirect_stdout
+from contextlib import redirect_stderr, redirect_stdout, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from unittest import mock
 
+import psutil
 import pytest
 
 from perfbench.cli.main import main
@@ -91,15 +92,24 @@ class TestCluster:
         """Start a node's daemon again."""
         self.slurm(str(SCRIPT), "slurmd", str(self.folder), node)
 
-    def hasten(self) -> None:
-        """Let requeued jobs start now: Slurm would have them wait for two minutes.
+    def end_processes(self, node: str) -> None:
+        """End what a node's daemon had started, as a reboot does."""
+        for process in psutil.process_iter():
+            with suppress(psutil.Error):
+                if process.environ().get("SLURMD_NODENAME") == node:
+                    steps = [parent for parent in process.parents() if parent.name().startswith("slurmstepd")]
+                    for one in (process, *steps):
+                        one.kill()
 
-        One that Slurm could not launch on a node that was just lost is held until an operator releases it: that is us.
-        """
+    def open_nodes(self) -> None:
+        """Let nodes that Slurm has closed be used again."""
+        for node in self.slurm("sinfo", "--noheader", "--Node", "--states=DRAIN", "--format=%N").split():
+            self.slurm("scontrol", "update", f"NodeName={node}", "State=RESUME")
+
+    def hasten(self) -> None:
+        """Let requeued jobs start now: Slurm would have them wait for two minutes."""
         for line in self.slurm("squeue", "--noheader", "--array", "--states=PENDING", "--format=%i %r").splitlines():
             job_id, _, reason = line.partition(" ")
-            if reason == "launch failed requeued held":
-                subprocess.run(["scontrol", "release", job_id], env=self.environment(), check=False, timeout=100)
             if reason == "BeginTime":
                 command = ["scontrol", "update", f"JobId={job_id}", "StartTime=now"]
                 subprocess.run(command, env=self.environment(), capture_output=True, check=False, timeout=100)

@@ -50,12 +50,12 @@ def prepare_data(data_root: Path) -> None:
     prepare.prepare(request)
 
 
-def command(data_root: Path, runs_root: Path, *overrides: str) -> list[str]:
-    """Return the command line of a trial."""
+def command(data_root: Path, runs_root: Path, *overrides: str, verb: str = "run") -> list[str]:
+    """Return the command line of a trial, or of several (``sweep``)."""
     roots = (f"data_root={data_root}", f"runs_root={runs_root}")
     is_by_time = "evaluation=wall_clock" in overrides
     defaults = [item for item in OVERRIDES if not (is_by_time and item.startswith("evaluation"))]
-    return [sys.executable, "-m", "perfbench", "run", *defaults, *roots, *overrides]
+    return [sys.executable, "-m", "perfbench", verb, *defaults, *roots, *overrides]
 
 
 def environment() -> dict[str, str]:
@@ -63,10 +63,10 @@ def environment() -> dict[str, str]:
     return os.environ | {"OMP_NUM_THREADS": "1", "COLUMNS": "200", "NO_COLOR": "1"}
 
 
-def run(data_root: Path, runs_root: Path, *overrides: str) -> subprocess.CompletedProcess[str]:
-    """Run a trial to its end."""
+def run(data_root: Path, runs_root: Path, *overrides: str, verb: str = "run") -> subprocess.CompletedProcess[str]:
+    """Run a trial, or several, to the end."""
     return subprocess.run(
-        command(data_root, runs_root, *overrides),
+        command(data_root, runs_root, *overrides, verb=verb),
         capture_output=True,
         text=True,
         timeout=280,

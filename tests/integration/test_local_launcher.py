@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -60,3 +61,21 @@ def test_a_diverged_trial_is_a_result_and_no_failed_run(
 
     assert ended.returncode == 0, ended.stderr
     assert "diverged: validation/loss is not finite" in ended.stdout
+
+
+def test_a_sweep_tells_programs_everything_and_nothing_else(
+    data_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One trial crashes, the other goes on to its end: all of standard output is JSON."""
+    monkeypatch.setenv("TORCHDYNAMO_DISABLE", "1")
+    overrides = failing_submission.write(tmp_path / "ways_here", ["mistake", "no"])
+    ended = small_criteo.run(data_root, tmp_path / "runs", *overrides, "--json", verb="sweep")
+
+    assert ended.returncode == 1
+    events = [json.loads(line) for line in ended.stdout.splitlines()]
+    assert [event["trial"] for event in events] == sorted(event["trial"] for event in events)
+    first, second = ([event for event in events if event["trial"] == trial] for trial in (1, 2))
+    assert [event["event"] for event in first] == ["started", "failed"]
+    assert "a mistake in the submission" in first[1]["what"]
+    assert [event["event"] for event in second] == ["started", *["measurement"] * 6, "result"]
+    assert second[-1]["result"]["outcome"]["kind"] == "budget_spent"

@@ -10,6 +10,7 @@ import pytest
 from perfbench.cli.arrays import SubmitOptions, submit_or_show
 from perfbench.compose import compose_sweep
 from perfbench.errors import ConfigError, LaunchError
+from perfbench.launch.slurm import controller
 from perfbench.launch.slurm.arrays import gpu_hours_at_most, plan_arrays, time_limit_min
 from perfbench.launch.slurm.snapshot import snapshot_folder, take_snapshot
 from perfbench.launch.slurm.submission import check_site, texts
@@ -214,6 +215,29 @@ def test_only_what_nothing_takes_care_of_is_submitted(tmp_path: Path) -> None:
     assert to_submit(swept, retry_failed=True) == [trials[1], trials[2], trials[4]]
     crashed = statuses(tmp_path, jobs)[1]
     assert crashed.reason == "oom, rank 3: too much"
+    held = JobOfTrial(job_id="7_3", is_running=False, reason="launch failed requeued held", is_held=True)
+    assert statuses(tmp_path, {folders[3].path: held})[3].reason == (
+        "held (launch failed requeued held): `perfbench resume` releases it"
+    )
+
+
+@pytest.mark.parametrize(
+    ("line", "is_held"),
+    [
+        ("17|15|2|PENDING|launch failed requeued held||a.b.0a1b2c3d4e", True),
+        ("17|15|2|PENDING|JobHeldUser||a.b.0a1b2c3d4e", True),
+        ("17|15|2|PENDING|JobHeldAdmin||a.b.0a1b2c3d4e", False),
+        ("17|15|2|RUNNING|None|n1|a.b.0a1b2c3d4e", False),
+    ],
+)
+def test_only_what_its_owner_can_release_counts_as_held(
+    monkeypatch: pytest.MonkeyPatch, line: str, *, is_held: bool
+) -> None:
+    monkeypatch.setattr(controller, "ask", lambda _command: line + "\n")
+
+    (job,) = controller.queued_jobs()
+
+    assert job.is_held is is_held
 
 
 def test_later_edits_do_not_reach_a_snapshot(tmp_path: Path) -> None:

@@ -227,6 +227,27 @@ def test_a_stopped_trial_continues_where_it_was(tmp_path: Path) -> None:
     assert continued.phases.scored > 0
 
 
+@pytest.mark.parametrize(("ends", "kind"), [(TrainingComplete, "completed"), (TrainingDiverged, "diverged")])
+def test_a_trial_continued_just_before_its_end_ends_as_it_would_have(
+    tmp_path: Path, ends: type[Exception], kind: str
+) -> None:
+    class Ending(Descent):
+        def update_params(self, batch: Batch) -> StepReport:
+            if self.num_updates == 8:
+                raise ends("after the eighth")
+            return super().update_params(batch)
+
+    asked = itertools.chain([False] * 6, itertools.repeat(True))
+    stopped, folder = run(tmp_path, lambda context: Ending(context, lr=0.0), stop=lambda: next(asked))
+    assert stopped is None
+    assert max(path.name for path in folder.checkpoints.glob("step_*[0-9]")).endswith("7")
+
+    continued, _ = run(tmp_path, lambda context: Ending(context, lr=0.0), attempt=2)
+
+    assert continued is not None
+    assert (continued.outcome.kind, continued.outcome.step) == (kind, 8)
+
+
 def test_work_that_an_interruption_lost_is_recorded(tmp_path: Path) -> None:
     asked = itertools.chain([False] * 6, itertools.repeat(True))
     _, folder = run(tmp_path, stop=lambda: next(asked))

@@ -1,9 +1,13 @@
-"""``perfbench resume``: submit again what a run folder holds unfinished, as it was submitted before."""
+"""``perfbench resume``: go on with what a run folder holds unfinished, as it was submitted before."""
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -14,7 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Submit what is unfinished and not queued; trials go on from their checkpoints."""
+    """Release what is held, submit what is unfinished and not queued; trials go on from their checkpoints."""
     from rich.console import Console
 
     from perfbench.cli.arrays import SubmitOptions, submit_or_show
@@ -34,6 +38,7 @@ def run(arguments: argparse.Namespace) -> int:
             where=str(runs_root),
             hint="`perfbench sweep ... cluster=slurm` submits",
         )
+    _release_held(runs_root, console, is_dry=arguments.dry_run)
     ways = {cluster.digest() + tracking.digest(): (cluster, tracking) for cluster, tracking in latest.values()}
     for cluster, tracking in ways.values():
         folders = [runs_root / name for name, used in latest.items() if used == (cluster, tracking)]
@@ -42,3 +47,18 @@ def run(arguments: argparse.Namespace) -> int:
             options = SubmitOptions(arguments.dry_run, arguments.retry_failed, tracking)
             submit_or_show(trials, cluster, runs_root, console, options)
     return int(ExitCode.DONE)
+
+
+def _release_held(runs_root: Path, console: Console, *, is_dry: bool) -> None:
+    """Release the jobs of a run folder that Slurm holds, as it does when their node was lost at launch."""
+    from perfbench.launch.slurm import controller
+    from perfbench.launch.slurm.queue import jobs_by_trial
+
+    if is_dry and not controller.is_reachable():  # a plan can be made anywhere
+        return
+    held = [job.job_id for job in jobs_by_trial(runs_root, controller.queued_jobs()).values() if job.is_held]
+    if not held:
+        return
+    if not is_dry:
+        controller.release(held)
+    console.print(f"{'would release' if is_dry else 'released'} held jobs: {', '.join(held)}", highlight=False)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+
 from torch import nn
 
-from perfbench.api.submission import Submission, TrainingComplete
+from perfbench.api.submission import Submission, TrainingComplete, TrainingDiverged
 from perfbench.data.prefetch import DeviceBatches, only_batches
 from perfbench.engine.evaluate import Evaluator
 from perfbench.engine.state import digest_of, put_state, take_state
@@ -20,16 +22,15 @@ def warm_up(model: nn.Module, submission: Submission, batches: DeviceBatches, ev
     Weights, optimizer state, random numbers and data position are as before, which is checked by digest.
 
     Raises:
-        SubmissionError: If the submission's state does not come back, or it ends training at once.
+        SubmissionError: If the submission's state does not come back.
     """
     state = take_state(model, submission)
     before = digest_of(state)
     position = batches.state_dict()
-    try:
+    # A trial that goes on from its last steps may end in these; the scored loop makes them again, and says so.
+    with contextlib.suppress(TrainingComplete, TrainingDiverged):
         for _ in range(NUM_WARMUP_STEPS):
             submission.update_params(submission.data_selection(only_batches(batches)))
-    except TrainingComplete:
-        raise SubmissionError("ended training within its first steps", where="update_params") from None
     evaluator.warm_up(submission.prepare_for_eval())
     submission.resume_training()
     put_state(state, model, submission)

@@ -59,6 +59,8 @@ class JobOfTrial:
     reason: str
     """Why it waits, in Slurm's words."""
     nodes: str = ""
+    is_held: bool = False
+    """It waits until it is released, as ``perfbench resume`` does."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -136,10 +138,16 @@ def status_of(folder: Path, key: TrialKey, job: JobOfTrial | None) -> TrialStatu
         metric=_target_metric(folder, measured),
         time_s=None if pulse is None else pulse["submission_time_s"],
         phase=pulse["phase"] if pulse is not None and state is TrialState.RUNNING else "",
-        reason="" if job is None else job.reason,
+        reason=_reason(job),
         job_id="" if job is None else job.job_id,
         nodes="" if job is None else job.nodes,
     )
+
+
+def _reason(job: JobOfTrial | None) -> str:
+    if job is None:
+        return ""
+    return f"held ({job.reason}): `perfbench resume` releases it" if job.is_held else job.reason
 
 
 def _finished(key: TrialKey, result: TrialResult) -> TrialStatus:

@@ -17,6 +17,8 @@ _NUM_TRIES = 4
 _PAUSE_S = 3.0
 _BUSY = ("Socket timed out", "Unable to contact slurm controller", "Transport endpoint is not connected")
 _QUEUE_FORMAT = "%A|%F|%K|%T|%r|%N|%j"
+_HELD = frozenset({"launch failed requeued held", "job requeued in held state", "JobHeldUser"})
+"""Reasons that only a release ends. The first is Slurm's own doing, when a node was lost while it launched the job."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +36,11 @@ class QueuedJob:
     """Why it waits; empty if it does not say."""
     nodes: str
     name: str
+
+    @property
+    def is_held(self) -> bool:
+        """Tell whether the job waits until somebody who may do so releases it."""
+        return self.state == "pending" and self.reason in _HELD
 
 
 def require_slurm() -> None:
@@ -127,6 +134,16 @@ def requeue(job_id: str) -> None:
         LaunchError: If Slurm refuses.
     """
     ask(["scontrol", "requeue", job_id])
+
+
+def release(job_ids: Sequence[str]) -> None:
+    """Let held jobs start again.
+
+    Raises:
+        LaunchError: If Slurm refuses.
+    """
+    for job_id in job_ids:
+        ask(["scontrol", "release", job_id])
 
 
 def cancel(job_ids: Sequence[str]) -> None:

@@ -23,7 +23,11 @@ def jobs_by_trial(runs_root: Path, queue: Sequence[QueuedJob]) -> dict[Path, Job
         if manifest is None or job.index >= len(manifest.trial_folders):
             continue
         jobs[manifest.trial_path(job.index)] = JobOfTrial(
-            job_id=job.job_id, is_running=job.state in _RUNNING, reason=job.reason, nodes=job.nodes
+            job_id=job.job_id,
+            is_running=job.state in _RUNNING,
+            reason=job.reason,
+            nodes=job.nodes,
+            is_held=job.is_held,
         )
     return jobs
 
