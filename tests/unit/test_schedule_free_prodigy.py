@@ -138,7 +138,7 @@ def test_a_step_evaluates_the_model_twice_unless_told_otherwise(options: dict[st
 
     rehearsal.train(until=1)
 
-    assert int(norm.num_batches_tracked) == num_passes
+    assert int(cast("torch.Tensor", norm.num_batches_tracked)) == num_passes
     torch.testing.assert_close(norm.running_mean, mean * (1 - 0.9**num_passes))
 
 
