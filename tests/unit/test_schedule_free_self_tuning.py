@@ -7,11 +7,11 @@ from typing import cast
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from perfbench.api import Submission, TrainingContext
 from perfbench.api.contracts.rehearsal import Rehearsal, differences
-from perfbench.api.contracts.tiny_problems import TinyClicks, TinyImages, TinyProblem, TinyRegression
+from perfbench.api.contracts.tiny_problems import TinyClicks, TinyProblem, TinyRegression
 from perfbench.api.optim import ScheduleFreeSubmission
 from perfbench.compose import compose_submission
 from perfbench.registry import submission_builder
@@ -202,31 +202,6 @@ def test_the_second_entry_takes_the_steps_of_its_formulas_at_its_setting() -> No
 
     for name, parameter in rehearsal.model.named_parameters():
         torch.testing.assert_close(parameter.detach(), x[name], atol=2e-6, rtol=1e-4)
-
-
-@pytest.mark.parametrize(
-    ("options", "passes"),
-    [
-        ({}, [1, 0, 0, 1, 0, 0]),
-        ({"statistics_pass": "as_run"}, [1, 0, 0, 1, 0, 0]),
-        ({"statistics_pass": "as_intended"}, [1] * 6),
-    ],
-)
-def test_the_second_entry_s_batch_norm_sees_the_average_on_one_step_of_three(
-    options: dict[str, str], passes: list[int]
-) -> None:
-    problem = TinyImages()
-    rehearsal = second_entry(problem, **options)
-    convolution, norm, *_ = cast("nn.Sequential", rehearsal.model)
-    expected = torch.zeros(6)
-    for step, num_passes in enumerate(passes):
-        with torch.no_grad():  # at the average, which the model holds between steps
-            mean = convolution(problem.batch(step)["inputs"]).mean(dim=(0, 2, 3))
-        expected = 0.9 * expected + 0.1 * mean if num_passes else expected
-
-        rehearsal.train(until=step + 1)
-
-        torch.testing.assert_close(norm.running_mean, expected)
 
 
 def test_the_second_entry_never_starts_again() -> None:
