@@ -152,7 +152,7 @@ def test_batch_norm_statistics_are_the_average_s_on_the_steps_of_the_option(
     name: str, options: dict[str, str], passes: list[int]
 ) -> None:
     problem = TinyImages()
-    rehearsal = started(name, problem, **options)
+    rehearsal = started(name, problem, point=0, **options)
     convolution, norm, *_ = cast("nn.Sequential", rehearsal.model)
     expected = torch.zeros(6)
     for step, num_passes in enumerate(passes):
