@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from perfbench.api import Shard
-from perfbench.api.optim import NAdamW, with_gradients
+from perfbench.api.optim import FirstMoment, MomentCorrection, NAdamW, with_gradients
 from perfbench.api.optim.block_exchange import BlockExchange, assign_greedily
 from perfbench.api.optim.blocking import cut_into_blocks
 from perfbench.api.optim.inverse_roots import Ridge, inverse_roots
@@ -42,6 +42,8 @@ class CasprSettings:
     """Added to all eigenvalues before a root, as a part of the largest."""
     graft_is_guarded: bool = False
     """Whether a preconditioned direction of length zero gives an update of zero; otherwise it gives NaN."""
+    first_moment: MomentCorrection = MomentCorrection.AS_RUN
+    """How NAdamW's first moment is corrected, whose length all updates have."""
 
     @property
     def ridge(self) -> Ridge:
@@ -79,7 +81,13 @@ class CasprAdaptive(NAdamW):
         lr: float,
         shard: Shard | None = None,
     ) -> None:
-        super().__init__(parameters.values(), lr=lr, betas=settings.betas, weight_decay=settings.weight_decay)
+        super().__init__(
+            parameters.values(),
+            lr=lr,
+            betas=settings.betas,
+            weight_decay=settings.weight_decay,
+            first_moment=FirstMoment(correction=settings.first_moment),
+        )
         self.settings = settings
         self.num_kept_roots = 0
         shard = shard or Shard()
@@ -115,7 +123,7 @@ class CasprAdaptive(NAdamW):
             return
         ahead, scale = self._filtered(group, parameters, gradients)
         directions = list(torch._foreach_div(ahead, scale))
-        torch._foreach_div_(directions, 1 - group["betas"][0] ** group["num_updates"])
+        torch._foreach_div_(directions, self._first_moment.divisor(group["betas"][0], group["num_updates"]))
         settings, t = self.settings, group["num_updates"]
         matrices = [index for index, parameter in enumerate(parameters) if parameter in self._views]
         for index in matrices:

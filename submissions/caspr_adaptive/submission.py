@@ -8,6 +8,7 @@ from typing import Literal
 from pydantic import Field
 
 from perfbench.api import Batch, GradientSubmission, StepReport, TrainingContext
+from perfbench.api.optim import MomentCorrection
 from perfbench.api.schedules import NestedCosine
 from perfbench.spec.base import Spec
 from submissions.caspr_adaptive.matrices import matrix_views
@@ -31,6 +32,8 @@ class Options(Spec):
 
     graft: Literal["as_run", "guarded"] = "as_run"
     """As run, a matrix without any gradient so far divides zero by zero; guarded, it stays where it is."""
+    first_moment: MomentCorrection = MomentCorrection.AS_RUN
+    """Of NAdamW, whose length all updates have."""
 
 
 class Caspr(GradientSubmission):
@@ -50,6 +53,7 @@ def build(context: TrainingContext, hyperparameters: Hyperparameters, *, options
         betas=(1 - point.one_minus_beta1, point.beta2),
         weight_decay=point.weight_decay,
         graft_is_guarded=options.graft == "guarded",
+        first_moment=options.first_moment,
     )
     optimizer = CasprAdaptive(
         dict(context.model.named_parameters()),

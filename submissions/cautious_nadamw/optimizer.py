@@ -28,7 +28,7 @@ class CautiousNAdamW(NAdamW):
         if not parameters:
             return
         direction, scale = self._filtered(group, parameters, gradients)
-        correction = 1 - group["betas"][0] ** group["num_updates"]
+        correction = self._first_moment.divisor(group["betas"][0], group["num_updates"])
         mask = torch._foreach_mul(direction, gradients)
         torch._foreach_sign_(mask)
         torch._foreach_clamp_min_(mask, 0.0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from perfbench.api import GradientSubmission, TrainingContext
+from perfbench.api.optim import FirstMoment, MomentCorrection
 from perfbench.api.schedules import WarmupCosine
 from perfbench.spec.base import Spec
 from submissions.cautious_nadamw.optimizer import CautiousNAdamW
@@ -21,6 +22,7 @@ class Options(Spec):
 
     horizon: Literal["step_hint", "budget"] = "step_hint"
     """Where the rate reaches zero: at the step hint, as run, or at the end of the longer budget of self-tuning."""
+    first_moment: MomentCorrection = MomentCorrection.AS_RUN
 
 
 def build(context: TrainingContext, *, options: Options) -> GradientSubmission:
@@ -29,5 +31,11 @@ def build(context: TrainingContext, *, options: Options) -> GradientSubmission:
     if options.horizon == "budget" and context.max_steps is not None:
         horizon = context.max_steps
     schedule = WarmupCosine(peak=LEARNING_RATE, horizon=horizon, warmup=int(WARMUP_FACTOR * horizon))
-    optimizer = CautiousNAdamW(context.model.parameters(), lr=LEARNING_RATE, betas=BETAS, weight_decay=WEIGHT_DECAY)
+    optimizer = CautiousNAdamW(
+        context.model.parameters(),
+        lr=LEARNING_RATE,
+        betas=BETAS,
+        weight_decay=WEIGHT_DECAY,
+        first_moment=FirstMoment(correction=options.first_moment),
+    )
     return GradientSubmission(context, [optimizer], schedule=schedule, dropout_rate=DROPOUT_RATE)

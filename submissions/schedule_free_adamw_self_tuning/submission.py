@@ -2,63 +2,63 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
+from torch import Tensor
+
 from perfbench.api import Batch, StateDict, StepReport, TrainingContext
 from perfbench.api.optim import (
-    EPSILON,
     FirstEntryOptions,
-    ScheduleFreeAdamW,
     ScheduleFreeSubmission,
-    StatisticsPass,
     host_copy,
+    self_tuned_optimizer,
+    self_tuned_schedule,
 )
-from perfbench.api.schedules import WarmupConstant
+from perfbench.api.optim.self_tuned_schedule_free import LABEL_SMOOTHING
 from perfbench.spec.workload import Direction
 
-LEARNING_RATE = 0.0025
-BETAS = (0.9, 0.9955159689799007)
-WEIGHT_DECAY = 0.08121616522670176
-LABEL_SMOOTHING = 0.2
-WARMUP_FACTOR = 0.02 * 0.75
 FIRST_CHECKED_PART = 0.1
 """No reset before this part of the step budget."""
 LEAST_MEASUREMENTS = 4
 MARGIN = 0.01
-"""In units of the target's metric: a trial that gained less than this, in all and lately, has diverged."""
+"""A trial that gained less than this, in all and lately, has diverged; the options say in which units."""
 
 
 class Options(FirstEntryOptions):
     """Behaviours as run or as intended."""
 
+    margin: Literal["in_metric_units", "of_way_to_target"]
+    """What a gain is measured in. As run: units of the target's metric, whatever its range. As intended: the way from
+    the first evaluation to the target."""
+    initial_weights: Literal["copied", "aliased_on_cpu"]
+    """What a restart goes back to. Copied: the initial weights, as on the competition's devices. Aliased: the same, but
+    on a CPU the weights as they are, as the entry's file does there."""
+
 
 class SelfTuning(ScheduleFreeSubmission):
     """Schedule-Free AdamW that looks at each new evaluation and starts again where training has diverged."""
 
-    def __init__(
-        self,
-        context: TrainingContext,
-        optimizer: ScheduleFreeAdamW,
-        *,
-        warmup: int,
-        statistics_pass: StatisticsPass,
-    ) -> None:
-        self._warmup = warmup
+    def __init__(self, context: TrainingContext, *, options: Options) -> None:
         self._rate_factor = 1.0
         self._num_updates_at_restart = 0
         super().__init__(
             context,
-            optimizer,
+            self_tuned_optimizer(context, options.variant()),
             schedule=self._rate,
             label_smoothing=LABEL_SMOOTHING,
-            statistics_pass=statistics_pass,
+            statistics_pass=options.statistics_pass(),
         )
-        self._initial = [host_copy(parameter.detach()) for parameter in context.model.parameters()]
+        self._options = options
+        self._initial: list[Tensor] | None = None
+        if options.initial_weights == "copied" or context.device.type != "cpu":
+            self._initial = [host_copy(weights) for weights in self._live_weights()]
         self._num_measurements_seen = 0
 
     def update_params(self, batch: Batch) -> StepReport:
         """Start again if the newest evaluation says so, then do one step."""
         if len(self.context.measurements) > self._num_measurements_seen:
             self._num_measurements_seen = len(self.context.measurements)
-            if self.num_updates > FIRST_CHECKED_PART * self.context.step_hint and has_diverged(self._scores()):
+            if self.num_updates > FIRST_CHECKED_PART * self.context.step_hint and self._has_diverged():
                 self._restart()
         return super().update_params(batch)
 
@@ -66,7 +66,7 @@ class SelfTuning(ScheduleFreeSubmission):
         """Return the optimizer's state, the initial weights and what restarts changed."""
         return {
             **super().state_dict(),
-            "initial": list(self._initial),
+            "initial": None if self._initial is None else list(self._initial),
             "rate_factor": self._rate_factor,
             "num_updates_at_restart": self._num_updates_at_restart,
             "num_measurements_seen": self._num_measurements_seen,
@@ -75,51 +75,47 @@ class SelfTuning(ScheduleFreeSubmission):
     def load_state_dict(self, state: StateDict) -> None:
         """Restore all of it."""
         super().load_state_dict(state)
-        self._initial = list(state["initial"])
+        self._initial = None if state["initial"] is None else list(state["initial"])
         self._rate_factor = state["rate_factor"]
         self._num_updates_at_restart = state["num_updates_at_restart"]
         self._num_measurements_seen = state["num_measurements_seen"]
 
     def _rate(self, k: int) -> float:
-        schedule = WarmupConstant(peak=LEARNING_RATE * self._rate_factor, warmup=self._warmup, lowest=EPSILON)
+        schedule = self_tuned_schedule(self.context.step_hint, rate_factor=self._rate_factor)
         return schedule(k - self._num_updates_at_restart)
 
-    def _scores(self) -> list[float]:
-        """Return the target's metric at every evaluation so far; higher is better."""
+    def _has_diverged(self) -> bool:
         target = self.context.target
-        sign = -1.0 if target.direction is Direction.MINIMIZE else 1.0
-        return [sign * measurement.metrics[target.metric] for measurement in self.context.measurements]
+        sign = -1.0 if target.direction is Direction.MINIMIZE else 1.0  # higher is better
+        scores = [sign * measurement.metrics[target.metric] for measurement in self.context.measurements]
+        way = sign * target.threshold - scores[0]
+        unit = 1.0 if self._options.margin == "in_metric_units" else max(way, 0.0)
+        return has_diverged(scores, margin=MARGIN * unit)
 
     def _restart(self) -> None:
         self._rate_factor /= 2
         self._num_updates_at_restart = self.num_updates
-        self.optimizer.restart_from(self._initial)
+        self.optimizer.restart_from(self._live_weights() if self._initial is None else self._initial)
+
+    def _live_weights(self) -> list[Tensor]:
+        return [parameter.detach() for parameter in self.context.model.parameters()]
 
 
-def has_diverged(scores: list[float]) -> bool:
+def has_diverged(scores: list[float], *, margin: float = MARGIN) -> bool:
     """Tell whether nothing was gained since the first evaluation, and nothing by any of the last three.
+
+    Args:
+        scores: Of all evaluations so far; higher is better.
+        margin: Less than this is nothing.
 
     >>> has_diverged([0.5, 0.5, 0.5, 0.5]), has_diverged([0.5, 0.5, 0.5, 0.52]), has_diverged([0.5, 0.5, 0.5])
     (True, False, False)
     """
-    if len(scores) < LEAST_MEASUREMENTS or scores[-1] - scores[0] >= MARGIN:
+    if len(scores) < LEAST_MEASUREMENTS or scores[-1] - scores[0] >= margin:
         return False
-    return all(scores[-i] - scores[-i - 1] < MARGIN for i in (1, 2, 3))
+    return all(scores[-i] - scores[-i - 1] < margin for i in (1, 2, 3))
 
 
 def build(context: TrainingContext, *, options: Options) -> SelfTuning:
     """Return Schedule-Free AdamW; weight decay acts on every parameter."""
-    optimizer = ScheduleFreeAdamW(
-        context.model.parameters(),
-        lr=LEARNING_RATE,
-        betas=BETAS,
-        eps=EPSILON,
-        weight_decay=WEIGHT_DECAY,
-        variant=options.variant(),
-    )
-    return SelfTuning(
-        context,
-        optimizer,
-        warmup=int(WARMUP_FACTOR * context.step_hint),
-        statistics_pass=options.statistics_pass(),
-    )
+    return SelfTuning(context, options=options)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from perfbench.api import TrainingContext
 from perfbench.api.optim import (
+    SECOND_ENTRY,
     ScheduleFreePoint,
     ScheduleFreeSubmission,
-    ScheduleFreeVariant,
     StatisticsPass,
     tuned_schedule_free,
 )
@@ -31,7 +31,7 @@ def build(context: TrainingContext, hyperparameters: Hyperparameters, *, options
     return tuned_schedule_free(
         context,
         hyperparameters,
-        ScheduleFreeVariant(decay_is_corrected=True, uses_highest_rate=False),
+        SECOND_ENTRY,
         horizon=context.step_hint * WARMUP_HORIZON,
         statistics_pass=options.statistics_pass,
     )

@@ -29,6 +29,10 @@ class ScheduleFreeProdigy(GroupOptimizer):
         z = z - weight_decay d lr x - d' d lr g / (sqrt(v) + d' eps)
         x = (1 - c) x + c z,  c = t^0.75 / (1 + 2^0.75 + ... + t^0.75)
 
+    The step of ``z`` mixes both estimates, as the entry does. With ``mixes_distances=False`` it has ``d`` in place of
+    ``d'``, as in Prodigy's paper (arXiv 2306.06101, its form of Adam): as ``v`` is of gradients times ``d``, such a
+    step is about ``d lr`` long.
+
     Nothing waits for the device: ``d`` and ``N`` are tensors on it.
 
     Args:
@@ -36,11 +40,14 @@ class ScheduleFreeProdigy(GroupOptimizer):
         weight_decay: Multiplied by ``d lr``, proportional to ``x``.
         buffer_dtype: Of ``v``, ``s`` and the initial weights ``p0``. Those in bfloat16 differ from ``z`` from the
             start, which makes the first estimates of ``d`` noisy.
+        mixes_distances: Whether ``z``'s step has the new estimate besides the old one.
     """
 
-    def __init__(self, params: ParamsT, *, weight_decay: float, buffer_dtype: torch.dtype) -> None:
+    def __init__(
+        self, params: ParamsT, *, weight_decay: float, buffer_dtype: torch.dtype, mixes_distances: bool = True
+    ) -> None:
         super().__init__(params, {"lr": 1.0, "weight_decay": weight_decay, "num_updates": 0, "weight_sum": 0.0})
-        self._dtype = buffer_dtype
+        self._mixes_distances = mixes_distances
         self._averages: list[Tensor] = []
         for group in self.param_groups:
             for parameter in group["params"]:
@@ -70,13 +77,13 @@ class ScheduleFreeProdigy(GroupOptimizer):
         group["num_updates"] += 1
         weight = group["num_updates"] ** STEP_POWER
         group["weight_sum"] += weight
-        rate = old * group["lr"]
+        rate, distance = old * group["lr"], new if self._mixes_distances else old
         for parameter in parameters:
             state = self.state[parameter]
             assert parameter.grad is not None, "chosen above"
-            scale = state["second_moment"].sqrt().add_(new * EPSILON)
+            scale = state["second_moment"].sqrt().add_(distance * EPSILON)
             state["iterate"].sub_(parameter * (group["weight_decay"] * rate))
-            state["iterate"].sub_(parameter.grad * (new * rate) / scale)
+            state["iterate"].sub_(parameter.grad * (distance * rate) / scale)
             parameter.lerp_(state["iterate"], weight / group["weight_sum"])
 
     def state_dict(self) -> dict[str, object]:

@@ -28,7 +28,11 @@ class Options(Spec):
     """As run: every step first evaluates loss and gradient at the average and discards them. As intended: it does
     not."""
     buffers: Behaviour
-    """As run: bfloat16. As intended: float32."""
+    """Second moment, trace and initial weights. As run: bfloat16, so that the initial weights differ from the iterate
+    before there was any step. As intended: float32."""
+    distances: Behaviour
+    """As run: a step is the product of the old estimate and the new one. As intended: the old one throughout, as in
+    Prodigy's paper."""
 
 
 class Prodigy(GradientSubmission):
@@ -61,5 +65,6 @@ def build(context: TrainingContext, hyperparameters: Hyperparameters, *, options
         context.model.parameters(),
         weight_decay=hyperparameters.weight_decay,
         buffer_dtype=torch.bfloat16 if options.buffers is Behaviour.AS_RUN else torch.float32,
+        mixes_distances=options.distances is Behaviour.AS_RUN,
     )
     return Prodigy(context, optimizer, evaluates_twice=options.evaluations is Behaviour.AS_RUN)

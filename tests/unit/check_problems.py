@@ -1,11 +1,11 @@
-"""The small problems V and M of the specification's check figures (part 5): parameters and their gradients."""
+"""The small problems V and M of the specification's check figures (part 5), and models without chance."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 V_START = (1.0, -0.5)
 M_START = ((0.5, -0.25, 1.0), (0.75, 0.3, -0.6))
@@ -39,3 +39,11 @@ def trajectory(
         optimizer.step()
         visited.append(weights.detach().flatten().tolist())
     return visited
+
+
+def without_dropout(model: nn.Module) -> nn.Module:
+    """Return the same model, whose dropout drops nothing from now on."""
+    for module in model.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = 0.0
+    return model

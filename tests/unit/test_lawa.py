@@ -65,8 +65,10 @@ class ProblemV(TinyProblem):
         return outputs
 
 
-def rehearsal_of(name: str, **point: float) -> Rehearsal:
-    builder = submission_builder(compose_submission(name), {**POINT, **point})
+def rehearsal_of(name: str, options: dict[str, str] | None = None, **point: float) -> Rehearsal:
+    spec = compose_submission(name)
+    spec = spec.model_copy(update={"options": {**spec.options, **(options or {})}})
+    builder = submission_builder(spec, {**POINT, **point})
     return Rehearsal(builder, ProblemV(), seed=0, step_hint=20)
 
 
@@ -92,6 +94,26 @@ def test_the_exponential_average_as_run_returns_the_live_weights_where_a_snapsho
         rehearsal.submission.resume_training()
 
         torch.testing.assert_close(evaluated, torch.tensor(live), atol=2e-6, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("options", "decay"), [({}, 0.0), ({"average": "as_run"}, 0.0), ({"average": "as_intended"}, 0.2)]
+)
+def test_the_decay_of_the_exponential_average_is_a_whole_number_unless_told_otherwise(
+    options: dict[str, str], decay: float
+) -> None:
+    """Snapshots are taken after updates 3, 5, 7, ... counted from 1."""
+    rehearsal = rehearsal_of("lawa_ema", options, lawa_beta=0.2)
+    expected = None
+    for step in range(1, 13):
+        rehearsal.train(until=step)
+        live = rehearsal.weights()["0.weight"]
+        if step >= 3 and step % 2 == 1:
+            expected = live if expected is None else decay * expected + (1 - decay) * live
+        evaluated = rehearsal.submission.prepare_for_eval().state_dict()["0.weight"].clone()
+        rehearsal.submission.resume_training()
+
+        torch.testing.assert_close(evaluated, live if expected is None else expected)
 
 
 def test_a_first_snapshot_at_the_end_of_a_call_does_not_fail() -> None:

@@ -9,7 +9,8 @@ import pytest
 import schedulefree  # type: ignore[import-untyped]  # the package has no py.typed
 import torch
 
-from perfbench.api.optim import DecayPoint, ScheduleFreeAdamW, ScheduleFreeVariant
+from perfbench.api import Behaviour
+from perfbench.api.optim import DecayPoint, FirstEntryOptions, ScheduleFreeAdamW, ScheduleFreeVariant
 from perfbench.api.schedules import WarmupConstant
 from tests.unit.check_problems import vector_problem
 
@@ -83,6 +84,40 @@ def trajectories(variant: ScheduleFreeVariant, *, num_steps: int = 5) -> tuple[t
 )
 def test_each_variant_takes_the_published_steps(variant: ScheduleFreeVariant, expected: list[list[float]]) -> None:
     averages, _ = trajectories(variant)
+
+    torch.testing.assert_close(averages, torch.tensor(expected), atol=2e-6, rtol=0)
+
+
+def by_hand_as_in_the_paper() -> list[list[float]]:
+    """The first entry's average with decay at the gradient point and an uncorrected rate, in double precision."""
+    start, gradient = vector_problem(torch.float64)
+    x = z = start.detach()
+    v, total, averages = torch.zeros(2, dtype=torch.float64), 0.0, []
+    for t in range(1, 6):
+        rate, y = 0.1 * min(t / 2, 1.0), 0.9 * x + 0.1 * z
+        g = gradient(y)
+        v = 0.99 * v + 0.01 * g * g
+        z = z - rate * (1 - 0.99**t) ** 0.5 * g / (v.sqrt() + 1e-8) - rate * 0.1 * y
+        total += t**0.75 * rate**2
+        x = x + t**0.75 * rate**2 / total * (z - x)
+        averages.append(x.tolist())
+    return averages
+
+
+@pytest.mark.parametrize(
+    ("decay", "second_moment", "expected"),
+    [
+        (Behaviour.AS_RUN, Behaviour.AS_RUN, C18_AS_SUBMITTED),
+        (Behaviour.AS_RUN, Behaviour.AS_INTENDED, C19_FULL_PRECISION),
+        (Behaviour.AS_INTENDED, Behaviour.AS_INTENDED, by_hand_as_in_the_paper()),
+    ],
+)
+def test_the_options_of_the_first_entry_are_its_variants(
+    decay: Behaviour, second_moment: Behaviour, expected: list[list[float]]
+) -> None:
+    options = FirstEntryOptions(decay=decay, second_moment=second_moment, batch_norm=Behaviour.AS_RUN)
+
+    averages, _ = trajectories(options.variant())
 
     torch.testing.assert_close(averages, torch.tensor(expected), atol=2e-6, rtol=0)
 

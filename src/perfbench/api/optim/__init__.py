@@ -16,6 +16,7 @@ from perfbench.api.optim.nadamw import FirstMoment, MomentCorrection, NAdamW
 from perfbench.api.optim.points import AdamPoint, WarmupPoint
 from perfbench.api.optim.schedule_free import (
     EPSILON,
+    SECOND_ENTRY,
     DecayPoint,
     FirstEntryOptions,
     ScheduleFreeAdamW,
@@ -25,9 +26,11 @@ from perfbench.api.optim.schedule_free import (
     StatisticsPass,
     tuned_schedule_free,
 )
+from perfbench.api.optim.self_tuned_schedule_free import self_tuned_optimizer, self_tuned_schedule
 
 __all__ = [
     "EPSILON",
+    "SECOND_ENTRY",
     "AdamPoint",
     "AveragedOptions",
     "AveragedPoint",
@@ -50,6 +53,8 @@ __all__ = [
     "averaged_nadamw",
     "finish_host_copies",
     "host_copy",
+    "self_tuned_optimizer",
+    "self_tuned_schedule",
     "tuned_schedule_free",
     "with_gradients",
 ]

@@ -53,6 +53,10 @@ class ScheduleFreeVariant:
     second_moment_dtype: torch.dtype = torch.float32
 
 
+SECOND_ENTRY = ScheduleFreeVariant(decay_is_corrected=True, uses_highest_rate=False)
+"""What ran in AlgoPerf v0.6, with either ruleset."""
+
+
 class ScheduleFreeAdamW(GroupOptimizer):
     """Three sequences: ``z`` takes the steps, ``x`` averages it, ``y`` between them is where the gradient is taken.
 

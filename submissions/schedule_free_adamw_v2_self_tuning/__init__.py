@@ -1,0 +1,1 @@
+"""Schedule-Free AdamW, second version, at one setting for every workload."""
