@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import signal
@@ -16,14 +15,21 @@ import pytest
 
 from perfbench.results.store import TrialFolder
 from perfbench.spec.result import Crashed, FailureReason, Outcome
-from tests.integration import failing_submission, slurm_cluster, small_criteo
+from tests.integration import failing_submission, slurm_cluster
 from tests.integration.slurm_cluster import TestCluster
+from tests.integration.slurm_trials import (
+    SLOW,
+    STEPS,
+    has_saved,
+    lines,
+    one_trial,
+    result_path,
+    slow_submission,
+    workers,
+)
 from tests.wandb_files import assert_one_offline_run, has_ended
 
 pytestmark = [pytest.mark.slow, pytest.mark.slurm, pytest.mark.xdist_group("slurm"), pytest.mark.timeout(500)]
-
-STEPS = 400
-SLOW = (f"workload.step_hint={STEPS}", "evaluation.every_steps=50", f"trace_steps=[1,50,100,{STEPS}]")
 
 
 @pytest.fixture(scope="module")
@@ -47,72 +53,6 @@ def limited(cluster: TestCluster, tmp_path_factory: pytest.TempPathFactory) -> P
     done = cluster.sweep(root / "runs", "submission=baseline", code, one_trial(), *SLOW, *limit)
     assert done.returncode == 0, done.stderr
     return root
-
-
-def result_path(runs_root: Path, trial: int = 1, submission: str = "baseline") -> Path:
-    return runs_root / submission / "study_0" / "criteo" / f"trial_{trial}" / "result.json"
-
-
-def lines(folder: Path, file: str, kind: str) -> list[dict[str, Any]]:
-    path = folder / file
-    return small_criteo.lines(path, kind) if path.exists() else []
-
-
-def slow_submission(folder: Path, *, pause_s: float = 0.3) -> str:
-    """Write a baseline with long steps while its folder has no file ``fast``, and endless ones while ``stuck`` is."""
-    folder.mkdir()
-    (folder / "submission.py").write_text(
-        "import os, time\n"
-        "from submissions.baseline.submission import Hyperparameters, Options, build as build_baseline\n"
-        f"FOLDER = {str(folder)!r}\n"
-        "def build(context, hyperparameters, options):\n"
-        "    submission = build_baseline(context, hyperparameters, options=options)\n"
-        "    step = submission.update_params\n"
-        "    def update_params(batch):\n"
-        f"        time.sleep(0 if os.path.exists(f'{{FOLDER}}/fast') else {pause_s})\n"
-        "        while os.path.exists(f'{FOLDER}/stuck'):\n"
-        "            time.sleep(0.1)\n"
-        "        return step(batch)\n"
-        "    submission.update_params = update_params\n"
-        "    return submission\n"
-    )
-    return f"submission.folder={folder}"
-
-
-def one_trial() -> str:
-    """Return an override that leaves one point in the search space."""
-    from perfbench.compose import compose_submission
-
-    space = compose_submission("baseline").search_space
-    assert space is not None
-    point = space.model_dump(mode="json")["points"][0]
-    inner = ", ".join(f"{name}: {json.dumps(value)}" for name, value in point.items())
-    return f"submission.search_space.points=[{{{inner}}}]"
-
-
-def has_saved(folder: Path, *, attempt: int = 1) -> bool:
-    """Tell whether this attempt has trained for a while and saved."""
-    resumed = [line for line in lines(folder, "measurements.jsonl", "resumed") if line["attempt"] == attempt]
-    if attempt > 1 and not resumed:
-        return False
-    first = resumed[0]["from_step"] if resumed else 0
-    return any(int(path.name[5:]) >= first + 4 for path in folder.glob("checkpoints/step_*[0-9]"))
-
-
-def workers(folder: Path) -> list[psutil.Process]:
-    """Return the processes of a trial's ranks, by rank."""
-    found = {}
-    for process in psutil.process_iter():
-        try:
-            command = process.cmdline()
-            if "perfbench.launch.slurm.rank" in command and str(folder) in command and "srun" not in command[0]:
-                rank = int(process.environ()["SLURM_PROCID"])
-                parent = process.parent()
-                if parent is None or parent.cmdline() != command:  # not what a rank has forked
-                    found[rank] = process
-        except (psutil.Error, KeyError):
-            continue
-    return [found[rank] for rank in sorted(found)]
 
 
 @pytest.mark.parametrize(
