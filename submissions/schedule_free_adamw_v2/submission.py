@@ -7,31 +7,20 @@ from perfbench.api.optim import (
     ScheduleFreePoint,
     ScheduleFreeSubmission,
     ScheduleFreeVariant,
-    StatisticsPass,
-    tuned_schedule_free,
+    SecondEntryOptions,
+    second_entry_schedule_free,
 )
-from perfbench.spec.base import Spec
-
-WARMUP_HORIZON = 0.75
-"""The warm-up is the point's part of this part of the step budget."""
 
 
 class Hyperparameters(ScheduleFreePoint):
     """One point of the search space, named as in the competition."""
 
 
-class Options(Spec):
+class Options(SecondEntryOptions):
     """Behaviours as run or as intended."""
-
-    statistics_pass: StatisticsPass
 
 
 def build(context: TrainingContext, hyperparameters: Hyperparameters, *, options: Options) -> ScheduleFreeSubmission:
     """Return Schedule-Free AdamW with the entry's choices."""
-    return tuned_schedule_free(
-        context,
-        hyperparameters,
-        ScheduleFreeVariant(decay_is_corrected=True, uses_highest_rate=False),
-        horizon=context.step_hint * WARMUP_HORIZON,
-        statistics_pass=options.statistics_pass,
-    )
+    variant = ScheduleFreeVariant(decay_is_corrected=True, uses_highest_rate=False)
+    return second_entry_schedule_free(context, hyperparameters, variant, options=options)

@@ -12,8 +12,8 @@ from perfbench.api.optim.averaging import (
     host_copy,
 )
 from perfbench.api.optim.group_optimizer import GroupOptimizer, with_gradients
-from perfbench.api.optim.nadamw import FirstMoment, MomentCorrection, NAdamW
-from perfbench.api.optim.points import AdamPoint, WarmupPoint
+from perfbench.api.optim.nadamw import FirstMoment, MomentCorrection, NAdamW, nadamw_at
+from perfbench.api.optim.points import AdamPoint, CosineFractionPoint, WarmupPoint, submission_at
 from perfbench.api.optim.schedule_free import (
     EPSILON,
     DecayPoint,
@@ -22,7 +22,9 @@ from perfbench.api.optim.schedule_free import (
     ScheduleFreePoint,
     ScheduleFreeSubmission,
     ScheduleFreeVariant,
+    SecondEntryOptions,
     StatisticsPass,
+    second_entry_schedule_free,
     tuned_schedule_free,
 )
 
@@ -32,6 +34,7 @@ __all__ = [
     "AveragedOptions",
     "AveragedPoint",
     "AveragingSubmission",
+    "CosineFractionPoint",
     "DecayPoint",
     "EvaluatesOtherWeights",
     "FirstEntryOptions",
@@ -43,6 +46,7 @@ __all__ = [
     "ScheduleFreePoint",
     "ScheduleFreeSubmission",
     "ScheduleFreeVariant",
+    "SecondEntryOptions",
     "SnapshotTimes",
     "StatisticsPass",
     "WarmupPoint",
@@ -50,6 +54,9 @@ __all__ = [
     "averaged_nadamw",
     "finish_host_copies",
     "host_copy",
+    "nadamw_at",
+    "second_entry_schedule_free",
+    "submission_at",
     "tuned_schedule_free",
     "with_gradients",
 ]
