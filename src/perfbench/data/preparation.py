@@ -143,6 +143,25 @@ def require_counts(
             )
 
 
+@dataclass(frozen=True, slots=True)
+class Generated:
+    """What a small data set tells about itself."""
+
+    origin: dict[str, JsonValue]
+    facts: dict[str, JsonValue]
+
+
+class Generator(Protocol):
+    """A module that writes a small data set in the form of the public files, from a package or from nothing."""
+
+    NAME: str
+    REQUIRED_BYTES: int
+
+    def write_raw(self, folder: Path, progress: Progress) -> Generated:
+        """Write the files into ``folder``."""
+        ...
+
+
 Small = TypeVar("Small")
 
 

@@ -19,6 +19,7 @@ from pydantic import JsonValue
 
 from perfbench.data.preparation import (
     FileEntry,
+    Generator,
     Manifest,
     PrepareRequest,
     entry_for,
@@ -42,7 +43,7 @@ _BLOCK_BYTES = 1 << 25
 _BYTES_PER_PUBLIC_LINE = 190
 """At least this long on average, compressed about a third: for the disk budget."""
 _SOURCE_NAME = re.compile(r"day_(\d+)(?:_(\d+))?(\.gz)?")
-_GENERATORS = {flights.NAME: flights, planted.NAME: planted}
+_GENERATORS: dict[str, Generator] = {flights.NAME: flights, planted.NAME: planted}
 _PROGRESS = "shards.jsonl"
 
 
@@ -112,7 +113,7 @@ def split_of_shards(records: Iterable[ShardRecord]) -> dict[str, list[ShardRecor
     }
 
 
-def _generator(workload: WorkloadSpec) -> flights.Generator:
+def _generator(workload: WorkloadSpec) -> Generator:
     return small_data(
         _GENERATORS,
         workload,

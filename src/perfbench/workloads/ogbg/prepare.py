@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from pydantic import JsonValue
 
 from perfbench.data.preparation import (
+    Generator,
     Manifest,
     PrepareRequest,
     Progress,
@@ -26,7 +27,6 @@ from perfbench.data.preparation import (
 from perfbench.errors import DataError
 from perfbench.spec.workload import WorkloadSpec
 from perfbench.workloads.ogbg import molecules, planted, raw
-from perfbench.workloads.ogbg.archive import Generator
 from perfbench.workloads.ogbg.packing import Budget
 from perfbench.workloads.ogbg.params import ATOM_CATEGORIES, BOND_CATEGORIES, Params
 from perfbench.workloads.ogbg.store import ARRAY_NAMES, FORMAT_VERSION, SPLITS, array_path
