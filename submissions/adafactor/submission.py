@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from perfbench.api import GradientSubmission, TrainingContext
-from perfbench.api.optim import WarmupPoint
+from perfbench.api.optim import WarmupPoint, submission_at
 from perfbench.api.schedules import WarmupPeriodicCosine
 from submissions.adafactor.optimizer import Adafactor
 
@@ -21,10 +21,5 @@ def build(context: TrainingContext, hyperparameters: Hyperparameters) -> Gradien
         beta1=1 - point.one_minus_beta1,
         weight_decay=point.weight_decay,
     )
-    return GradientSubmission(
-        context,
-        [optimizer],
-        schedule=WarmupPeriodicCosine(point.learning_rate, horizon=horizon, warmup=int(point.warmup_factor * horizon)),
-        label_smoothing=point.label_smoothing,
-        dropout_rate=point.dropout_rate,
-    )
+    schedule = WarmupPeriodicCosine(point.learning_rate, horizon=horizon, warmup=int(point.warmup_factor * horizon))
+    return submission_at(point, context, optimizer, schedule=schedule)

@@ -8,6 +8,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from perfbench.api import GradientSubmission, ParameterRole, TrainingContext
+from perfbench.api.optim import submission_at
 from perfbench.api.schedules import WarmupConstant
 from perfbench.spec.base import Spec
 from submissions.amos.optimizer import Amos, AmosSettings, Style, Treatment, global_rate
@@ -50,13 +51,8 @@ def build(context: TrainingContext, hyperparameters: Hyperparameters) -> Gradien
     most_shared = max(treatment.num_reduced() for _, treatment in treatments)
     rate = global_rate(most_shared, point.converge * (context.step_hint - 2 / 3 * warmup))
     settings = AmosSettings(style=point.style, beta1=point.beta1, beta2=point.beta2, l2=point.l2)
-    return GradientSubmission(
-        context,
-        [Amos(treatments, settings, lr=rate)],
-        schedule=WarmupConstant(peak=rate, warmup=warmup),
-        label_smoothing=point.label_smoothing,
-        dropout_rate=point.dropout_rate,
-    )
+    optimizer = Amos(treatments, settings, lr=rate)
+    return submission_at(point, context, optimizer, schedule=WarmupConstant(peak=rate, warmup=warmup))
 
 
 def treatment_of(model: nn.Module, name: str, parameter: Tensor, role: ParameterRole, eta_override: float) -> Treatment:

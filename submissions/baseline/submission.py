@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from perfbench.api import GradientSubmission, TrainingContext
-from perfbench.api.optim import AdamPoint, FirstMoment, MomentCorrection, NAdamW
+from perfbench.api.optim import AdamPoint, FirstMoment, MomentCorrection, nadamw_at, submission_at
 from perfbench.api.schedules import WarmupCosine
 from perfbench.spec.base import Spec
 
@@ -21,22 +21,11 @@ class Options(Spec):
 def build(context: TrainingContext, hyperparameters: Hyperparameters, *, options: Options) -> GradientSubmission:
     """Return NAdamW; weight decay acts on every parameter, as in the competition."""
     point = hyperparameters
-    optimizer = NAdamW(
-        context.model.parameters(),
-        lr=point.learning_rate,
-        betas=point.betas,
-        weight_decay=point.weight_decay,
-        first_moment=FirstMoment(correction=options.first_moment),
-    )
+    first_moment = FirstMoment(correction=options.first_moment)
+    optimizer = nadamw_at(point, context.model.parameters(), first_moment=first_moment)
     schedule = WarmupCosine(
         peak=point.learning_rate,
         horizon=context.step_hint,
         warmup=int(point.warmup_factor * context.step_hint),
     )
-    return GradientSubmission(
-        context,
-        [optimizer],
-        schedule=schedule,
-        label_smoothing=point.label_smoothing,
-        dropout_rate=point.dropout_rate,
-    )
+    return submission_at(point, context, optimizer, schedule=schedule)

@@ -5,26 +5,16 @@ from __future__ import annotations
 import dataclasses
 from typing import Literal
 
-from pydantic import Field
-
 from perfbench.api import Batch, GradientSubmission, StepReport, TrainingContext
-from perfbench.api.optim import MomentCorrection
+from perfbench.api.optim import AdamPoint, MomentCorrection
 from perfbench.api.schedules import NestedCosine
 from perfbench.spec.base import Spec
 from submissions.caspr_adaptive.matrices import matrix_views
 from submissions.caspr_adaptive.optimizer import CasprAdaptive, CasprSettings
 
 
-class Hyperparameters(Spec):
+class Hyperparameters(AdamPoint):
     """One point of the search space, named as in the competition."""
-
-    learning_rate: float = Field(gt=0)
-    one_minus_beta1: float = Field(gt=0, le=1)
-    beta2: float = Field(ge=0, lt=1)
-    weight_decay: float = Field(ge=0)
-    warmup_factor: float = Field(ge=0, le=1)
-    label_smoothing: float = Field(ge=0, lt=1)
-    dropout_rate: float = Field(ge=0, lt=1)
 
 
 class Options(Spec):
@@ -50,7 +40,7 @@ def build(context: TrainingContext, hyperparameters: Hyperparameters, *, options
     """Return CASPR for one point; weight decay acts on every parameter, as in the competition."""
     point = hyperparameters
     settings = CasprSettings(
-        betas=(1 - point.one_minus_beta1, point.beta2),
+        betas=point.betas,
         weight_decay=point.weight_decay,
         graft_is_guarded=options.graft == "guarded",
         first_moment=options.first_moment,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import Field
 
 from perfbench.api import Behaviour, GradientSubmission, TrainingContext
-from perfbench.api.optim import AdamPoint, FirstMoment, MomentCorrection, NAdamW
+from perfbench.api.optim import AdamPoint, FirstMoment, MomentCorrection, nadamw_at, submission_at
 from perfbench.api.schedules import CyclicCosine
 from perfbench.spec.base import Spec
 
@@ -27,13 +27,8 @@ class Options(Spec):
 def build(context: TrainingContext, hyperparameters: Hyperparameters, *, options: Options) -> GradientSubmission:
     """Return NAdamW under the cycles of the point; weight decay acts on every parameter."""
     point = hyperparameters
-    optimizer = NAdamW(
-        context.model.parameters(),
-        lr=point.learning_rate,
-        betas=point.betas,
-        weight_decay=point.weight_decay,
-        first_moment=FirstMoment(correction=options.first_moment),
-    )
+    first_moment = FirstMoment(correction=options.first_moment)
+    optimizer = nadamw_at(point, context.model.parameters(), first_moment=first_moment)
     schedule = CyclicCosine(
         peak=point.learning_rate,
         horizon=context.step_hint,
@@ -41,10 +36,4 @@ def build(context: TrainingContext, hyperparameters: Hyperparameters, *, options
         num_cycles=point.cycles,
         starts_at_peak=options.first_update is Behaviour.AS_RUN,
     )
-    return GradientSubmission(
-        context,
-        [optimizer],
-        schedule=schedule,
-        label_smoothing=point.label_smoothing,
-        dropout_rate=point.dropout_rate,
-    )
+    return submission_at(point, context, optimizer, schedule=schedule)

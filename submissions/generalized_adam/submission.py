@@ -3,28 +3,17 @@
 from __future__ import annotations
 
 import torch
-from pydantic import Field
 
 from perfbench.api import GradientSubmission, TrainingContext
-from perfbench.api.optim import FirstMoment, MomentCorrection, NAdamW
-from perfbench.api.schedules import WarmupCosine
+from perfbench.api.optim import CosineFractionPoint, FirstMoment, MomentCorrection, nadamw_at, submission_at
 from perfbench.spec.base import Spec
 from submissions.generalized_adam.decoupled_sgd import DecoupledSGD
 
 
-class Hyperparameters(Spec):
+class Hyperparameters(CosineFractionPoint):
     """One point of the search space, named as in the competition."""
 
-    learning_rate: float = Field(gt=0)
-    beta1: float = Field(ge=0, lt=1)
-    beta2: float = Field(ge=0, lt=1)
-    weight_decay: float = Field(ge=0)
-    warmup_steps_fraction: float = Field(ge=0, le=1)
-    nesterov: bool
     disable_preconditioning: bool
-    dropout_rate: float = Field(ge=0, lt=1)
-    label_smoothing: float = Field(ge=0, lt=1)
-    cosine_decay_fraction: float = Field(gt=0)
 
 
 class Options(Spec):
@@ -36,17 +25,8 @@ class Options(Spec):
 def build(context: TrainingContext, hyperparameters: Hyperparameters, *, options: Options) -> GradientSubmission:
     """Return the optimizer of the point; weight decay acts on every parameter."""
     point = hyperparameters
-    horizon = int(point.cosine_decay_fraction * context.step_hint)
-    schedule = WarmupCosine(
-        peak=point.learning_rate, horizon=horizon, warmup=int(point.warmup_steps_fraction * horizon)
-    )
-    return GradientSubmission(
-        context,
-        [_optimizer(context, point, options)],
-        schedule=schedule,
-        label_smoothing=point.label_smoothing,
-        dropout_rate=point.dropout_rate,
-    )
+    optimizer = _optimizer(context, point, options)
+    return submission_at(point, context, optimizer, schedule=point.schedule(context.step_hint))
 
 
 def _optimizer(context: TrainingContext, point: Hyperparameters, options: Options) -> torch.optim.Optimizer:
@@ -59,10 +39,5 @@ def _optimizer(context: TrainingContext, point: Hyperparameters, options: Option
             weight_decay=point.weight_decay,
             nesterov=point.nesterov,
         )
-    return NAdamW(
-        parameters,
-        lr=point.learning_rate,
-        betas=(point.beta1, point.beta2),
-        weight_decay=point.weight_decay,
-        first_moment=FirstMoment(nesterov=point.nesterov, correction=options.first_moment),
-    )
+    first_moment = FirstMoment(nesterov=point.nesterov, correction=options.first_moment)
+    return nadamw_at(point, parameters, first_moment=first_moment)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from perfbench.api import GradientSubmission, TrainingContext
-from perfbench.api.optim import AdamPoint
+from perfbench.api.optim import AdamPoint, submission_at
 from perfbench.api.schedules import WarmupCosine, WarmupPeriodicCosine
 from perfbench.spec.base import Spec
 from submissions.lamb.optimizer import Lamb
@@ -32,10 +32,5 @@ def build(context: TrainingContext, hyperparameters: Hyperparameters, *, options
         weight_decay=point.weight_decay,
     )
     cosine = WarmupCosine if options.warmup_from == "zero" else WarmupPeriodicCosine
-    return GradientSubmission(
-        context,
-        [optimizer],
-        schedule=cosine(point.learning_rate, horizon=horizon, warmup=int(point.warmup_factor * horizon)),
-        label_smoothing=point.label_smoothing,
-        dropout_rate=point.dropout_rate,
-    )
+    schedule = cosine(point.learning_rate, horizon=horizon, warmup=int(point.warmup_factor * horizon))
+    return submission_at(point, context, optimizer, schedule=schedule)

@@ -9,7 +9,7 @@ from typing import Literal
 import torch
 
 from perfbench.api import Batch, GradientSubmission, StateDict, StepReport, TrainingComplete, TrainingContext
-from perfbench.api.optim import FirstMoment, MomentCorrection, NAdamW
+from perfbench.api.optim import FirstMoment, MomentCorrection, nadamw_at
 from perfbench.api.schedules import WarmupCosine
 from perfbench.spec.base import Spec
 
@@ -25,6 +25,11 @@ class Point:
     warmup_factor: float
     label_smoothing: float
     horizon_factor: float
+
+    @property
+    def betas(self) -> tuple[float, float]:
+        """Decay of the first and second moment."""
+        return 1 - self.one_minus_beta1, self.beta2
 
 
 POINTS = (
@@ -113,15 +118,8 @@ class Sequential(GradientSubmission):
         first_update = sum(self._lengths[:number])
         cosine = WarmupCosine(point.learning_rate, horizon=length, warmup=int(point.warmup_factor * length))
         self._current = number
-        self.optimizers = [
-            NAdamW(
-                self.context.model.parameters(),
-                lr=point.learning_rate,
-                betas=(1 - point.one_minus_beta1, point.beta2),
-                weight_decay=point.weight_decay,
-                first_moment=FirstMoment(correction=self._options.first_moment),
-            )
-        ]
+        first_moment = FirstMoment(correction=self._options.first_moment)
+        self.optimizers = [nadamw_at(point, self.context.model.parameters(), first_moment=first_moment)]
         self.schedule = lambda k: cosine(k - first_update)
         self.label_smoothing = point.label_smoothing if self._options.label_smoothing == "listed" else 0.0
 

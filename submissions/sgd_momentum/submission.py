@@ -8,7 +8,7 @@ import torch
 from pydantic import Field
 
 from perfbench.api import GradientSubmission, TrainingContext
-from perfbench.api.optim import WarmupPoint
+from perfbench.api.optim import WarmupPoint, submission_at
 from perfbench.api.schedules import WarmupLinear
 from perfbench.spec.base import Spec
 
@@ -54,10 +54,4 @@ def build(context: TrainingContext, hyperparameters: Hyperparameters, *, options
         decay=int((horizon - warmup) * point.decay_steps_factor),
         end_factor=point.end_factor,
     )
-    return GradientSubmission(
-        context,
-        [optimizer],
-        schedule=schedule,
-        label_smoothing=point.label_smoothing,
-        dropout_rate=point.dropout_rate,
-    )
+    return submission_at(point, context, optimizer, schedule=schedule)

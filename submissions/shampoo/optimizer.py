@@ -9,14 +9,14 @@ settings and order of operations as measured on the AlgoPerf v0.5 entry.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, overload
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.optim.optimizer import Optimizer
 
 from perfbench.api import TrainingDiverged
+from perfbench.api.optim import GroupOptimizer
 from perfbench.api.optim.block_exchange import BlockExchange, assign_greedily
 from perfbench.api.optim.inverse_roots import inverse_roots
 from perfbench.errors import SubmissionError
@@ -26,7 +26,7 @@ from submissions.shampoo.state import BlockState, OwnedBlock
 _GRAFT_GUARD = 1e-16
 
 
-class DistributedShampoo(Optimizer):
+class DistributedShampoo(GroupOptimizer):
     """Shampoo over the blocks of named parameters.
 
     For a block's gradient ``G`` at step ``t``, factors ``A_i = b2 A_i + (1 - b2) (G contracted with itself over all
@@ -86,21 +86,13 @@ class DistributedShampoo(Optimizer):
         """Size of the buffer that a step gathers from all ranks; 0 on one rank."""
         return self._exchange.num_bytes
 
-    @overload
-    def step(self, closure: None = None) -> None: ...
-    @overload
-    def step(self, closure: Callable[[], float]) -> float: ...
-    @torch.no_grad()
-    def step(self, closure: Callable[[], float] | None = None) -> float | None:
-        """Update every parameter; all ranks call this together.
+    def _update_group(self, group: dict[str, Any]) -> None:
+        """Update every parameter of the only group; all ranks step together.
 
         Raises:
             TrainingDiverged: On every rank, if a factor is not finite when roots are to be computed.
         """
-        loss = None
-        if closure is not None:
-            with torch.enable_grad():
-                loss = closure()
+        del group
         self.num_steps += 1
         for original, copy in self._copies.values():
             copy.copy_(original)
@@ -115,7 +107,6 @@ class DistributedShampoo(Optimizer):
         self._exchange.spread()
         for original, copy in self._copies.values():
             original.copy_(copy)
-        return loss
 
     def state_dict(self) -> dict[str, Any]:
         """Return this rank's state: plain tensors and numbers."""

@@ -6,7 +6,7 @@ from pydantic import Field
 from pytorch_optimizer import SOAP
 
 from perfbench.api import GradientSubmission, TrainingContext
-from perfbench.api.optim import WarmupPoint
+from perfbench.api.optim import WarmupPoint, submission_at
 from perfbench.api.schedules import WarmupCosine
 
 PRECONDITION_FREQUENCY = 10
@@ -31,10 +31,5 @@ def build(context: TrainingContext, hyperparameters: Hyperparameters) -> Gradien
         precondition_frequency=PRECONDITION_FREQUENCY,
         max_precondition_dim=MAX_PRECONDITION_DIMENSION,
     )
-    return GradientSubmission(
-        context,
-        [optimizer],
-        schedule=WarmupCosine(point.learning_rate, horizon=horizon, warmup=int(point.warmup_factor * horizon)),
-        label_smoothing=point.label_smoothing,
-        dropout_rate=point.dropout_rate,
-    )
+    schedule = WarmupCosine(point.learning_rate, horizon=horizon, warmup=int(point.warmup_factor * horizon))
+    return submission_at(point, context, optimizer, schedule=schedule)

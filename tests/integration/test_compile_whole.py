@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import itertools
 from pathlib import Path
 
 import pytest
-import torch
-from torch._dynamo.utils import counters
 
 from perfbench.api.workload import Shard
 from perfbench.compose import compose_workload
-from perfbench.engine.compiling import EvaluationModels, bind_loss
+from perfbench.engine.compiling import bind_loss
 from perfbench.engine.team import Solo
-from perfbench.spec.workload import Split, WorkloadSpec
+from perfbench.spec.workload import WorkloadSpec
 from perfbench.workloads.criteo.workload import build
+from tests.integration.one_graph import ONE_FOR_TRAINING_ONE_FOR_EVALUATION, graphs_of_training_and_evaluating
 
 VARIANTS = ("criteo", "criteo_layernorm", "criteo_embed_init", "criteo_resnet")
 
@@ -28,36 +26,10 @@ def small(variant: str) -> WorkloadSpec:
 @pytest.mark.slow
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_one_graph_and_no_recompilation_over_epochs_splits_and_last_batches(variant: str, data_root: Path) -> None:
-    torch._dynamo.reset()
-    counters.clear()
     workload = build(small(variant), data_root / "criteo" / "mini" / "planted")
-    model = workload.build_model(seed=0)
-    loss, models = bind_loss(workload, model, Solo()), EvaluationModels()
+    graphs = graphs_of_training_and_evaluating(workload, train_batch_size=256, eval_batch_size=200, num_steps=40)
 
-    def train(num_steps: int) -> None:
-        model.train()
-        stream = workload.train_batches(global_batch_size=256, seed=0, shard=Shard())
-        for batch in itertools.islice(stream, num_steps):
-            loss(batch, label_smoothing=0.0).summed.backward()
-        stream.close()
-
-    def evaluate() -> None:
-        model.eval()
-        compiled = models.compiled(model)
-        with torch.no_grad():
-            for split in Split:
-                for batch in workload.eval_batches(split, global_batch_size=200, seed=0, shard=Shard()):
-                    workload.eval_sums(compiled, batch, split=split)
-
-    train(2)
-    evaluate()
-    with torch.compiler.set_stance("fail_on_recompile"):
-        train(40)  # more than two epochs
-        evaluate()
-        train(2)
-
-    assert sum(counters["graph_break"].values()) == 0
-    assert counters["stats"]["unique_graphs"] == 2, "one for training, one for evaluation"
+    assert graphs == ONE_FOR_TRAINING_ONE_FOR_EVALUATION
 
 
 @pytest.mark.parametrize("variant", ["criteo", "criteo_resnet"])

@@ -11,17 +11,15 @@ from pathlib import Path
 import pytest
 import torch
 from torch import Tensor, nn
-from torch._dynamo.utils import counters
 
 from perfbench.api.workload import Batch, Shard
-from perfbench.engine.compiling import EvaluationModels, bind_loss
-from perfbench.engine.team import Solo
 from perfbench.results.store import TrialFolder
 from perfbench.spec.workload import Split, WorkloadSpec
 from perfbench.workloads.fastmri import phantoms, prepare
 from perfbench.workloads.fastmri.masks import kept_columns
 from perfbench.workloads.fastmri.phantoms import Layout
 from perfbench.workloads.fastmri.workload import FastMriWorkload, build
+from tests.integration.one_graph import ONE_FOR_TRAINING_ONE_FOR_EVALUATION, graphs_of_training_and_evaluating
 from tests.unit.fastmri_figures import params_of, request_for, workload_of
 
 VARIANTS = ("fastmri", "fastmri_model_size", "fastmri_tanh", "fastmri_layernorm")
@@ -146,35 +144,10 @@ def test_missing_examples_are_an_error(root: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("variant", ["fastmri_layernorm"])  # the conformance suite compiles the others
 def test_one_graph_and_no_recompilation_over_epochs_splits_and_last_batches(variant: str, root: Path) -> None:
-    torch._dynamo.reset()
-    counters.clear()
     workload = small(root, variant)
-    model = workload.build_model(seed=0)
-    loss, models = bind_loss(workload, model, Solo()), EvaluationModels()
+    graphs = graphs_of_training_and_evaluating(workload, train_batch_size=8, eval_batch_size=6, num_steps=11)
 
-    def train(num_steps: int) -> None:
-        model.train()
-        stream = workload.train_batches(global_batch_size=8, seed=0, shard=Shard())
-        for batch in itertools.islice(stream, num_steps):
-            loss(batch, label_smoothing=0.0).summed.backward()
-        stream.close()
-
-    def evaluate() -> None:
-        model.eval()
-        compiled = models.compiled(model)
-        with torch.no_grad():
-            for split in Split:
-                for batch in workload.eval_batches(split, global_batch_size=6, seed=0, shard=Shard()):
-                    workload.eval_sums(compiled, batch, split=split)
-
-    train(2)
-    evaluate()
-    with torch.compiler.set_stance("fail_on_recompile"):
-        train(11)  # more than two epochs
-        evaluate()
-
-    assert sum(counters["graph_break"].values()) == 0
-    assert counters["stats"]["unique_graphs"] == 2, "one for training, one for evaluation"
+    assert graphs == ONE_FOR_TRAINING_ONE_FOR_EVALUATION
 
 
 @pytest.mark.slow

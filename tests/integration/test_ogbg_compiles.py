@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import itertools
 from pathlib import Path
 
 import pytest
 import torch
-from torch._dynamo.utils import counters
 
 from perfbench.api.workload import Shard
 from perfbench.compose import compose_workload
 from perfbench.data.preparation import PrepareRequest
-from perfbench.engine.compiling import EvaluationModels, bind_loss
-from perfbench.engine.team import Solo
-from perfbench.spec.workload import Split, WorkloadSpec
+from perfbench.spec.workload import WorkloadSpec
 from perfbench.workloads.ogbg import planted, prepare
 from perfbench.workloads.ogbg.workload import build
+from tests.integration.one_graph import ONE_FOR_TRAINING_ONE_FOR_EVALUATION, graphs_of_training_and_evaluating
 
 VARIANTS = ("ogbg", "ogbg_gelu", "ogbg_silu", "ogbg_model_size")
 SIZES = {"train": 120, "validation": 50, "test": 50}
@@ -48,36 +45,10 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[int, Path]:
 def test_one_graph_and_no_recompilation_over_epochs_splits_and_last_batches(
     variant: str, folders: dict[int, Path]
 ) -> None:
-    torch._dynamo.reset()
-    counters.clear()
     workload = build(spec(variant, "mini", num_tasks=4), folders[4])
-    model = workload.build_model(seed=0)
-    loss, models = bind_loss(workload, model, Solo()), EvaluationModels()
+    graphs = graphs_of_training_and_evaluating(workload, train_batch_size=32, eval_batch_size=32, num_steps=12)
 
-    def train(num_steps: int) -> None:
-        model.train()
-        stream = workload.train_batches(global_batch_size=32, seed=0, shard=Shard())
-        for batch in itertools.islice(stream, num_steps):
-            loss(batch, label_smoothing=0.0).summed.backward()
-        stream.close()
-
-    def evaluate() -> None:
-        model.eval()
-        compiled = models.compiled(model)
-        with torch.no_grad():
-            for split in Split:
-                for batch in workload.eval_batches(split, global_batch_size=32, seed=0, shard=Shard()):
-                    workload.eval_sums(compiled, batch, split=split)
-
-    train(2)
-    evaluate()
-    with torch.compiler.set_stance("fail_on_recompile"):
-        train(12)  # more than two epochs
-        evaluate()
-        train(2)
-
-    assert sum(counters["graph_break"].values()) == 0
-    assert counters["stats"]["unique_graphs"] == 2, "one for training, one for evaluation"
+    assert graphs == ONE_FOR_TRAINING_ONE_FOR_EVALUATION
 
 
 @pytest.mark.slow

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from perfbench.api.workload import Shard
-from perfbench.data.sampling import BatchOrder, UnitOrder, padded_part
+from perfbench.data.sampling import BatchOrder, UnitOrder, evaluation_ranges, padded_part
 
 file_sizes = st.lists(st.integers(1, 40), min_size=1, max_size=12)
 
@@ -73,6 +73,27 @@ def test_padded_parts_cover_every_example_once_with_equal_numbers_of_batches(
     covered = [row for part in parts for first, count in part for row in range(first, first + count)]
     assert sorted(covered) == list(range(num_examples))
     assert len({len(part) for part in parts}) == 1
+
+
+@pytest.mark.parametrize("is_shuffled", [False, True])
+def test_evaluation_reads_the_first_examples_of_an_order_over_ranks_and_batches(*, is_shuffled: bool) -> None:
+    order = UnitOrder([3, 5, 2, 7, 4], seed=1) if is_shuffled else None
+    per_rank = [
+        list(evaluation_ranges(13, order, global_batch_size=6, shard=Shard(rank=rank, num_ranks=2)))
+        for rank in range(2)
+    ]
+
+    read = [
+        row
+        for batch in zip(*per_rank, strict=True)
+        for ranges in batch
+        for block in ranges
+        for row in range(block.first, block.first + block.count)
+    ]
+
+    expected = list(range(13)) if order is None else order.first_rows(13).tolist()
+    assert read == expected
+    assert [len(batches) for batches in per_rank] == [3, 3]
 
 
 def test_a_batch_larger_than_the_data_is_refused() -> None:

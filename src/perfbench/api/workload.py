@@ -85,6 +85,16 @@ class Shard:
         assert remainder == 0, f"{total=} is not divisible by {self.num_ranks=}"
         return slice(self.rank * size, (self.rank + 1) * size)
 
+    def size_of(self, total: int) -> int:
+        """Return how many of ``total`` items are this rank's.
+
+        >>> Shard(rank=1, num_ranks=2).size_of(8)
+        4
+        """
+        part = self.part_of(total)
+        size: int = part.stop - part.start
+        return size
+
 
 class TrainStream(Iterator[Batch], Protocol):
     """Endless training batches of one rank, in an order that is a pure function of the seed.

@@ -14,6 +14,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from perfbench.api.picture import ImagePanel, Picture, Verdict, spread_examples
 from perfbench.api.workload import Batch, LossSums, ParameterRole
+from perfbench.data.modules import roles_of
 from perfbench.errors import WorkloadError
 from perfbench.spec.workload import Split
 
@@ -106,11 +107,7 @@ def _image_panel(image: Tensor, labels: set[int], predicted: int) -> ImagePanel:
 
 def roles_by_module(model: nn.Module) -> dict[str, ParameterRole]:
     """Return the role of every parameter by the class of the module that holds it."""
-    return {
-        f"{prefix}.{name}" if prefix else name: _role(module, name)
-        for prefix, module in model.named_modules()
-        for name, _ in module.named_parameters(recurse=False)
-    }
+    return roles_of(model, _role)
 
 
 def _role(module: nn.Module, name: str) -> ParameterRole:

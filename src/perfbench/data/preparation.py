@@ -6,10 +6,12 @@ not prepared. This module imports no torch, so that preparing and verifying star
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from pydantic import Field, JsonValue
 
@@ -30,6 +32,10 @@ class FileEntry(Spec):
     size_bytes: int = Field(ge=0)
     blake2b: str
     """32 hexadecimal digits."""
+
+    def is_whole(self, path: Path) -> bool:
+        """Tell whether the file is at ``path``, in full length."""
+        return path.exists() and path.stat().st_size == self.size_bytes
 
 
 class Manifest(Spec):
@@ -63,6 +69,23 @@ class Manifest(Spec):
         if not path.exists():
             raise DataError("the data is not prepared", where=str(folder), hint=f"run `{prepare_command}`")
         return cls.from_json(path.read_bytes(), where=str(path), error=DataError)
+
+    @classmethod
+    def read_checked(cls, folder: Path, *, format_version: int, prepare_command: str) -> Manifest:
+        """Read the manifest and check that the data has the format that this program reads, and no file is missing.
+
+        Raises:
+            DataError: If there is none, the format is another one, or a file is missing or truncated.
+        """
+        manifest = cls.read(folder, prepare_command=prepare_command)
+        if manifest.format_version != format_version:
+            raise DataError(
+                f"format version {manifest.format_version}, this program reads {format_version}",
+                where=str(folder),
+                hint=f"delete the folder and run `{prepare_command}`",
+            )
+        manifest.verify_sizes(folder, prepare_command=prepare_command)
+        return manifest
 
     def verify_sizes(self, folder: Path, *, prepare_command: str) -> None:
         """Check that every file is there in full length: cheap enough to do before every run.
@@ -103,6 +126,76 @@ class Manifest(Spec):
 def entry_for(path: Path) -> FileEntry:
     """Describe a finished file."""
     return FileEntry(size_bytes=path.stat().st_size, blake2b=digest_of_file(path))
+
+
+def require_counts(
+    counts: Mapping[str, int], expected: Iterable[tuple[str, int]], *, unit: str, where: str, hint: str
+) -> None:
+    """Check that every split has as many examples as the workload needs.
+
+    Raises:
+        DataError: Naming the first split that has not.
+    """
+    for split, needed in expected:
+        if counts.get(split) != needed:
+            raise DataError(
+                f"{split} has {counts.get(split)} {unit}, the workload needs {needed}", where=where, hint=hint
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class Generated:
+    """What a small data set tells about itself."""
+
+    origin: dict[str, JsonValue]
+    facts: dict[str, JsonValue]
+
+
+class Generator(Protocol):
+    """A module that writes a small data set in the form of the public files, from a package or from nothing."""
+
+    NAME: str
+    REQUIRED_BYTES: int
+
+    def write_raw(self, folder: Path, progress: Progress) -> Generated:
+        """Write the files into ``folder``."""
+        ...
+
+
+Small = TypeVar("Small")
+
+
+def small_data(known: Mapping[str, Small], workload: WorkloadSpec, *, hint: str) -> Small:
+    """Return what writes the workload's data set, where that needs no public files.
+
+    Raises:
+        DataError: If it does need them; the hint says how to get them.
+    """
+    found = known.get(workload.dataset)
+    if found is None:
+        raise DataError("needs the public files", where=f"data set {workload.dataset}", hint=hint)
+    return found
+
+
+def require_source_folder(source: Path) -> None:
+    """Check that the folder of the public files exists.
+
+    Raises:
+        DataError: If it does not.
+    """
+    if not source.is_dir():
+        raise DataError("the source folder does not exist", where=str(source), hint="give --source DIR")
+
+
+@contextmanager
+def passing_folder(folder: Path) -> Iterator[Path]:
+    """Make an empty folder that is removed at the end; what an interrupted call left there is removed first."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def data_folder(data_root: Path, workload: WorkloadSpec) -> Path:

@@ -6,7 +6,7 @@ needs memory for the units only and is read in long contiguous ranges, also for 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -121,8 +121,22 @@ def padded_part(num_examples: int, *, global_batch_size: int, shard: Shard) -> l
 
     Every rank gets the same number of batches; ``count`` is below the rank's batch size (or zero) at the end.
     """
-    part = shard.part_of(global_batch_size)
-    size = part.stop - part.start
+    part, size = shard.part_of(global_batch_size), shard.size_of(global_batch_size)
     num_batches = -(-num_examples // global_batch_size)
     firsts = [batch * global_batch_size + part.start for batch in range(num_batches)]
     return [(first, max(0, min(size, num_examples - first))) for first in firsts]
+
+
+def evaluation_ranges(
+    num_examples: int, order: UnitOrder | None, *, global_batch_size: int, shard: Shard
+) -> Iterator[list[RowRange]]:
+    """Yield the rows of each of this rank's evaluation batches over ``num_examples``, as ``padded_part`` cuts them.
+
+    Args:
+        num_examples: Over all ranks.
+        order: Whose first epoch starts with the examples; ``None`` for rows as they are stored.
+        global_batch_size: Over all ranks.
+        shard: This rank.
+    """
+    for first, count in padded_part(num_examples, global_batch_size=global_batch_size, shard=shard):
+        yield [RowRange(first, count)] if order is None else order.ranges(0, first, count)

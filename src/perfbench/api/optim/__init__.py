@@ -12,8 +12,8 @@ from perfbench.api.optim.averaging import (
     host_copy,
 )
 from perfbench.api.optim.group_optimizer import GroupOptimizer, with_gradients
-from perfbench.api.optim.nadamw import FirstMoment, MomentCorrection, NAdamW
-from perfbench.api.optim.points import AdamPoint, WarmupPoint
+from perfbench.api.optim.nadamw import FirstMoment, MomentCorrection, NAdamW, nadamw_at
+from perfbench.api.optim.points import AdamPoint, CosineFractionPoint, WarmupPoint, submission_at
 from perfbench.api.optim.schedule_free import (
     EPSILON,
     SECOND_ENTRY,
@@ -23,7 +23,9 @@ from perfbench.api.optim.schedule_free import (
     ScheduleFreePoint,
     ScheduleFreeSubmission,
     ScheduleFreeVariant,
+    SecondEntryOptions,
     StatisticsPass,
+    second_entry_schedule_free,
     tuned_schedule_free,
 )
 from perfbench.api.optim.self_tuned_schedule_free import self_tuned_optimizer, self_tuned_schedule
@@ -35,6 +37,7 @@ __all__ = [
     "AveragedOptions",
     "AveragedPoint",
     "AveragingSubmission",
+    "CosineFractionPoint",
     "DecayPoint",
     "EvaluatesOtherWeights",
     "FirstEntryOptions",
@@ -46,6 +49,7 @@ __all__ = [
     "ScheduleFreePoint",
     "ScheduleFreeSubmission",
     "ScheduleFreeVariant",
+    "SecondEntryOptions",
     "SnapshotTimes",
     "StatisticsPass",
     "WarmupPoint",
@@ -53,8 +57,11 @@ __all__ = [
     "averaged_nadamw",
     "finish_host_copies",
     "host_copy",
+    "nadamw_at",
+    "second_entry_schedule_free",
     "self_tuned_optimizer",
     "self_tuned_schedule",
+    "submission_at",
     "tuned_schedule_free",
     "with_gradients",
 ]

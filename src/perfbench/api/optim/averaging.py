@@ -15,7 +15,7 @@ from torch.optim.optimizer import Optimizer
 
 from perfbench.api.behaviour import Behaviour
 from perfbench.api.gradient import GradientSubmission, Schedule
-from perfbench.api.optim.nadamw import FirstMoment, MomentCorrection, NAdamW
+from perfbench.api.optim.nadamw import FirstMoment, MomentCorrection, nadamw_at
 from perfbench.api.optim.points import AdamPoint
 from perfbench.api.schedules import CyclicCosine
 from perfbench.api.submission import StateDict, StepReport, TrainingContext
@@ -178,13 +178,7 @@ def averaged_nadamw(
 
     Source: both LAWA entries of AlgoPerf v0.5 (Kaddour 2022, arXiv 2209.14981).
     """
-    optimizer = NAdamW(
-        context.model.parameters(),
-        lr=point.learning_rate,
-        betas=point.betas,
-        weight_decay=point.weight_decay,
-        first_moment=FirstMoment(correction=options.first_moment),
-    )
+    first_moment = FirstMoment(correction=options.first_moment)
     schedule = CyclicCosine(
         peak=point.learning_rate,
         horizon=context.step_hint,
@@ -196,7 +190,7 @@ def averaged_nadamw(
     )
     return AveragingSubmission(
         context,
-        optimizer,
+        nadamw_at(point, context.model.parameters(), first_moment=first_moment),
         average,
         times=times,
         schedule=schedule,

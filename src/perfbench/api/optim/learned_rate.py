@@ -179,17 +179,15 @@ class LearnedRateSubmission(GradientSubmission):
     def update_params(self, batch: Batch) -> StepReport:
         """Do one step on the gradient of the global mean loss."""
         context, optimizer = self.context, self._optimizer
-        optimizer.zero_grad(set_to_none=True)
-        loss = context.global_mean(context.loss(batch))
-        loss.backward()
+        loss = self._backward(batch)
         with torch.no_grad():
-            over_ranks = context.add_over_ranks(loss.detach()) / context.shard.num_ranks
+            over_ranks = context.add_over_ranks(loss) / context.shard.num_ranks
             rate = self._predictor.next_rate(over_ranks)
         for group in optimizer.param_groups:
             group["lr"] = rate
         optimizer.step()
         self.num_updates += 1
-        return StepReport(loss=loss.detach(), extra={"predicted_rate": rate})
+        return StepReport(loss=loss, extra={"predicted_rate": rate})
 
     def state_dict(self) -> StateDict:
         """Return the moments and the predictor's state."""

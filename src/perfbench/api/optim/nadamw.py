@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -123,3 +123,34 @@ class NAdamW(GroupOptimizer):
 
     def _moments(self, parameters: Sequence[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
         return self._buffers("first_moment", parameters), self._buffers("second_moment", parameters)
+
+
+class AdamNumbers(Protocol):
+    """The numbers of a point that NAdamW takes."""
+
+    @property
+    def learning_rate(self) -> float:
+        """Peak."""
+        ...
+
+    @property
+    def betas(self) -> tuple[float, float]:
+        """Decay of the first and second moment."""
+        ...
+
+    @property
+    def weight_decay(self) -> float:
+        """Decoupled."""
+        ...
+
+
+def nadamw_at(point: AdamNumbers, params: ParamsT, *, first_moment: FirstMoment, power: float = 2.0) -> NAdamW:
+    """Return NAdamW at a point; weight decay acts on every parameter."""
+    return NAdamW(
+        params,
+        lr=point.learning_rate,
+        betas=point.betas,
+        weight_decay=point.weight_decay,
+        power=power,
+        first_moment=first_moment,
+    )

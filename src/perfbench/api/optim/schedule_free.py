@@ -28,6 +28,8 @@ from perfbench.spec.base import Spec
 EPSILON = 1e-8
 """Of all entries: added to the root, and the lowest rate."""
 _STATISTICS_PERIOD = 3
+_SECOND_ENTRY_HORIZON = 0.75
+"""Of the entries of AlgoPerf v0.6: the warm-up is the point's part of this part of the step budget."""
 
 
 class DecayPoint(StrEnum):
@@ -288,6 +290,12 @@ class FirstEntryOptions(Spec):
         )
 
 
+class SecondEntryOptions(Spec):
+    """What the entries of AlgoPerf v0.6 with external tuning leave open."""
+
+    statistics_pass: StatisticsPass
+
+
 def tuned_schedule_free(
     context: TrainingContext,
     point: ScheduleFreePoint,
@@ -322,4 +330,23 @@ def tuned_schedule_free(
         label_smoothing=point.label_smoothing,
         dropout_rate=point.dropout_rate,
         statistics_pass=statistics_pass,
+    )
+
+
+def second_entry_schedule_free(
+    context: TrainingContext,
+    point: ScheduleFreePoint,
+    variant: ScheduleFreeVariant,
+    *,
+    options: SecondEntryOptions,
+    optimizer_type: type[ScheduleFreeAdamW] = ScheduleFreeAdamW,
+) -> ScheduleFreeSubmission:
+    """Return Schedule-Free AdamW at a point, with the warm-up of the entries of AlgoPerf v0.6."""
+    return tuned_schedule_free(
+        context,
+        point,
+        variant,
+        horizon=context.step_hint * _SECOND_ENTRY_HORIZON,
+        statistics_pass=options.statistics_pass,
+        optimizer_type=optimizer_type,
     )

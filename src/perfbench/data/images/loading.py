@@ -109,8 +109,7 @@ class ImageLoader:
 
     def eval_batches(self, split: Split, *, global_batch_size: int, seed: int, shard: Shard) -> Iterator[Batch]:
         """Yield this rank's part of a split; ``eval_train`` is the first images of an order that the seed fixes."""
-        part = shard.part_of(global_batch_size)
-        size = part.stop - part.start
+        size = shard.size_of(global_batch_size)
         places = padded_part(self.num_examples(split), global_batch_size=global_batch_size, shard=shard)
         if split is Split.EVAL_TRAIN:
             shuffled = self._shuffled(seed).first_rows(self.num_examples(split))

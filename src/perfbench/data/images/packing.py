@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import itertools
 import os
-import shutil
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -19,7 +18,16 @@ from pydantic import JsonValue
 from perfbench.data.images.packs import FORMAT_VERSION, index_name, write_index, write_pack
 from perfbench.data.images.params import ImageParams
 from perfbench.data.images.sources import PUBLIC_DATASET, Group, Image, check_archives, groups_in
-from perfbench.data.preparation import FileEntry, Manifest, PrepareRequest, Progress, entry_for
+from perfbench.data.preparation import (
+    FileEntry,
+    Manifest,
+    PrepareRequest,
+    Progress,
+    entry_for,
+    passing_folder,
+    require_counts,
+    small_data,
+)
 from perfbench.errors import DataError
 from perfbench.results.files import append_line, read_lines
 from perfbench.spec.base import Spec
@@ -66,13 +74,8 @@ def prepare(request: PrepareRequest, params: ImageParams, small: dict[str, Small
     if request.source is not None:
         return _pack(request, params, request.source, origin={"source": "public archives or class folders"})
     chosen = _small(request, small)
-    raw = request.destination / "raw"
-    shutil.rmtree(raw, ignore_errors=True)
-    raw.mkdir(parents=True)
-    try:
+    with passing_folder(request.destination / "raw") as raw:
         return _pack(request, params, raw, origin=chosen.write_raw(raw, request.progress))
-    finally:
-        shutil.rmtree(raw, ignore_errors=True)
 
 
 def verify(workload: WorkloadSpec, params: ImageParams, folder: Path, *, prepare_command: str) -> Manifest:
@@ -82,14 +85,7 @@ def verify(workload: WorkloadSpec, params: ImageParams, folder: Path, *, prepare
         DataError: If files are missing or truncated, or counts are not the workload's.
     """
     del workload
-    manifest = Manifest.read(folder, prepare_command=prepare_command)
-    if manifest.format_version != FORMAT_VERSION:
-        raise DataError(
-            f"format version {manifest.format_version}, this program reads {FORMAT_VERSION}",
-            where=str(folder),
-            hint=f"delete the folder and run `{prepare_command}`",
-        )
-    manifest.verify_sizes(folder, prepare_command=prepare_command)
+    manifest = Manifest.read_checked(folder, format_version=FORMAT_VERSION, prepare_command=prepare_command)
     _check_counts(params, manifest.counts, where=str(folder / "manifest.json"))
     return manifest
 
@@ -104,14 +100,8 @@ def packs_of(manifest: Manifest, split: str) -> list[str]:
 
 
 def _small(request: PrepareRequest, small: dict[str, SmallData]) -> SmallData:
-    chosen = small.get(request.workload.dataset)
-    if chosen is None:
-        raise DataError(
-            "needs the public files",
-            where=f"data set {request.workload.dataset}",
-            hint="register at image-net.org, fetch the archives that the README names, and give --source DIR",
-        )
-    return chosen
+    hint = "register at image-net.org, fetch the archives that the README names, and give --source DIR"
+    return small_data(small, request.workload, hint=hint)
 
 
 def _pack(request: PrepareRequest, params: ImageParams, source: Path, *, origin: dict[str, JsonValue]) -> Manifest:
@@ -189,9 +179,7 @@ def _finished(destination: Path) -> dict[str, PackRecord]:
     return {
         record.name: record
         for record in records
-        if _part_index(destination, record.name).exists()
-        and (destination / record.name).exists()
-        and (destination / record.name).stat().st_size == record.entry.size_bytes
+        if _part_index(destination, record.name).exists() and record.entry.is_whole(destination / record.name)
     }
 
 
@@ -211,10 +199,5 @@ def _merge_indices(folder: Path, split: str, packs: list[str]) -> int:
 
 
 def _check_counts(params: ImageParams, counts: dict[str, int], *, where: str) -> None:
-    for split, expected in params.expected_examples.items():
-        if counts.get(split) != expected:
-            raise DataError(
-                f"{split} has {counts.get(split)} images, the workload needs {expected}",
-                where=where,
-                hint="use the complete data set, or set workload.params.expected_examples",
-            )
+    hint = "use the complete data set, or set workload.params.expected_examples"
+    require_counts(counts, params.expected_examples.items(), unit="images", where=where, hint=hint)

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO
 
-from perfbench.data.preparation import Progress
+from perfbench.data.preparation import Progress, require_source_folder
 from perfbench.errors import DataError
 
 TRAIN_TAR = "ILSVRC2012_img_train.tar"
@@ -78,8 +78,7 @@ def groups_in(source: Path, num_classes: int) -> dict[str, list[Group]]:
     Raises:
         DataError: If one is missing, or has another number of classes.
     """
-    if not source.is_dir():
-        raise DataError("the source folder does not exist", where=str(source), hint="give --source DIR")
+    require_source_folder(source)
     found = {
         "train": _train(source, num_classes),
         "validation": _validation(source, num_classes),

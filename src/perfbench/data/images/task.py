@@ -6,7 +6,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-import torch
 from torch import Tensor, nn
 
 from perfbench.api.picture import Picture
@@ -21,6 +20,7 @@ from perfbench.data.classification import (
 from perfbench.data.images.loading import Augmentation, ImageLoader
 from perfbench.data.images.mixup import mixed
 from perfbench.data.images.params import ImageParams
+from perfbench.data.modules import seeded, set_dropout_rate
 from perfbench.spec.workload import Split, WorkloadSpec
 
 _MOMENTUM = 0.1
@@ -53,8 +53,7 @@ class ImageWorkload(ABC):
 
     def build_model(self, *, seed: int) -> nn.Module:
         """Build the initialised model; the global generator is left as it was."""
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
+        with seeded(seed):
             return self.make_model()
 
     def parameter_roles(self, model: nn.Module) -> dict[str, ParameterRole]:
@@ -88,9 +87,7 @@ class ImageWorkload(ABC):
 
     def set_dropout(self, model: nn.Module, rate: float) -> None:
         """Set the rate of every dropout layer."""
-        for module in model.modules():
-            if isinstance(module, nn.Dropout):
-                module.p = rate
+        set_dropout_rate(model, rate)
 
     def set_batch_norm(self, model: nn.Module, mode: BatchNormMode) -> None:
         """Freeze running statistics (momentum 0), or update them; training always normalises with its batch's."""

@@ -81,8 +81,7 @@ def _finished(destination: Path) -> list[ShardRecord]:
     found: list[ShardRecord] = []
     for line in read_lines(destination / PROGRESS_NAME):
         record = ShardRecord.from_json(line, error=DataError)
-        path = destination / record.name
-        if not path.exists() or path.stat().st_size != record.entry.size_bytes:
+        if not record.entry.is_whole(destination / record.name):
             break
         found.append(record)
     with atomic_file(destination / PROGRESS_NAME) as file:

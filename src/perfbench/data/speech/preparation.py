@@ -17,7 +17,7 @@ import numpy as np
 import sentencepiece
 from pydantic import JsonValue, TypeAdapter
 
-from perfbench.data.preparation import Manifest, PrepareRequest, entry_for
+from perfbench.data.preparation import Manifest, PrepareRequest, entry_for, require_counts
 from perfbench.data.speech import tokenizer
 from perfbench.data.speech.corpus import locate
 from perfbench.data.speech.decoding import PROGRESS_NAME, SHARD_SAMPLES, ShardRecord, Utterance, decode_subsets
@@ -98,12 +98,8 @@ def verify(params: SpeechParams, folder: Path, *, prepare_command: str) -> Manif
     Raises:
         DataError: If files are missing or truncated, the tokenizer is another one, or counts are not the workload's.
     """
-    manifest = Manifest.read(folder, prepare_command=prepare_command)
+    manifest = Manifest.read_checked(folder, format_version=FORMAT_VERSION, prepare_command=prepare_command)
     where, redo = str(folder / "manifest.json"), f"delete the folder and run `{prepare_command}`"
-    if manifest.format_version != FORMAT_VERSION:
-        what = f"format version {manifest.format_version}, this program reads {FORMAT_VERSION}"
-        raise DataError(what, where=where, hint=redo)
-    manifest.verify_sizes(folder, prepare_command=prepare_command)
     found, expected = tokenizer_digest((folder / tokenizer.FILE_NAME).read_bytes()), _fact(manifest, "tokenizer_sha256")
     if found != expected:
         what = f"another tokenizer ({found[:12]}) than the labels were made with ({expected[:12]})"
@@ -112,10 +108,8 @@ def verify(params: SpeechParams, folder: Path, *, prepare_command: str) -> Manif
         if manifest.facts.get(name) != value:
             what = f"prepared with {name} {manifest.facts.get(name)}, the workload has {value}"
             raise DataError(what, where=where, hint=redo)
-    for split, count in params.expected_examples.items():
-        if manifest.counts.get(split) != count:
-            what = f"{split} has {manifest.counts.get(split)} examples, the workload needs {count}"
-            raise DataError(what, where=where, hint=f"{redo} on the complete corpus")
+    hint = f"{redo} on the complete corpus"
+    require_counts(manifest.counts, params.expected_examples.items(), unit="examples", where=where, hint=hint)
     return manifest
 
 

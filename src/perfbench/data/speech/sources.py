@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import shutil
-
-from perfbench.data.preparation import Manifest, PrepareRequest
+from perfbench.data.preparation import Manifest, PrepareRequest, passing_folder, require_source_folder, small_data
 from perfbench.data.speech import preparation, tones
 from perfbench.data.speech.params import SpeechParams
-from perfbench.errors import DataError
 
 _GENERATORS = {tones.NAME: tones}
+_HINT = "fetch the archives from openslr.org/12 and give --source DIR"
 
 
 def required_bytes(request: PrepareRequest) -> int:
@@ -20,8 +18,7 @@ def required_bytes(request: PrepareRequest) -> int:
     """
     if request.source is not None:
         return preparation.required_bytes(request.source)
-    _check_generated(request)
-    return int(_GENERATORS[request.workload.dataset].REQUIRED_BYTES)
+    return int(small_data(_GENERATORS, request.workload, hint=_HINT).REQUIRED_BYTES)
 
 
 def prepare(request: PrepareRequest, params: SpeechParams) -> Manifest:
@@ -31,24 +28,9 @@ def prepare(request: PrepareRequest, params: SpeechParams) -> Manifest:
         DataError: If the source is missing, incomplete or damaged: names the file.
     """
     if request.source is not None:
-        if not request.source.is_dir():
-            raise DataError("the source folder does not exist", where=str(request.source), hint="give --source DIR")
+        require_source_folder(request.source)
         return preparation.convert(request, request.source, params, origin={"source": "public corpus"})
-    _check_generated(request)
-    raw = request.destination / "raw"
-    shutil.rmtree(raw, ignore_errors=True)
-    raw.mkdir(parents=True)
-    try:
-        origin = _GENERATORS[request.workload.dataset].write_corpus(raw, request.progress)
+    generator = small_data(_GENERATORS, request.workload, hint=_HINT)
+    with passing_folder(request.destination / "raw") as raw:
+        origin = generator.write_corpus(raw, request.progress)
         return preparation.convert(request, raw, params, origin=origin)
-    finally:
-        shutil.rmtree(raw, ignore_errors=True)
-
-
-def _check_generated(request: PrepareRequest) -> None:
-    if request.workload.dataset not in _GENERATORS:
-        raise DataError(
-            "needs the public files",
-            where=f"data set {request.workload.dataset}",
-            hint="fetch the archives from openslr.org/12 and give --source DIR",
-        )

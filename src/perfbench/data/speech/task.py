@@ -12,8 +12,9 @@ from torch import Tensor, nn
 
 from perfbench.api.picture import Picture, spread_examples
 from perfbench.api.workload import Batch, BatchNormMode, LossSums, LossType, ParameterRole, Shard, TrainStream
+from perfbench.data.modules import seeded, set_dropout_rate
 from perfbench.data.preparation import Manifest
-from perfbench.data.sampling import BatchOrder, RowRange, UnitOrder, padded_part
+from perfbench.data.sampling import BatchOrder, RowRange, UnitOrder, evaluation_ranges
 from perfbench.data.speech.ctc import ctc_losses
 from perfbench.data.speech.front_end import valid_frames
 from perfbench.data.speech.layers import MaskedBatchNorm
@@ -75,8 +76,7 @@ class SpeechWorkload(ABC):
 
     def build_model(self, *, seed: int) -> nn.Module:
         """Build the initialised model; the global generator is left as it was."""
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
+        with seeded(seed):
             return self.make_model()
 
     def loss(self, model: nn.Module, batch: Batch, *, label_smoothing: float = 0.0) -> LossSums:  # noqa: ARG002
@@ -91,8 +91,7 @@ class SpeechWorkload(ABC):
         Raises:
             WorkloadError: If a rank's part is no multiple of the examples that share batch statistics.
         """
-        part = shard.part_of(global_batch_size)
-        size, group = part.stop - part.start, self._params.batch_norm_examples
+        size, group = shard.size_of(global_batch_size), self._params.batch_norm_examples
         if group is not None and size % group:
             raise WorkloadError(
                 f"{size} examples on each rank are no multiple of the {group} that share batch statistics",
@@ -104,14 +103,11 @@ class SpeechWorkload(ABC):
 
     def eval_batches(self, split: Split, *, global_batch_size: int, seed: int, shard: Shard) -> Iterator[Batch]:
         """Yield this rank's part of a split, padded to equal shapes."""
-        part = shard.part_of(global_batch_size)
-        size = part.stop - part.start
-        units = self._units(seed) if split is Split.EVAL_TRAIN else None
-        for first, count in padded_part(self._num_examples(split), global_batch_size=global_batch_size, shard=shard):
-            if units is None:
-                yield self._batch(split.value, [RowRange(first, count)], size)
-            else:
-                yield self._batch(_TRAIN, units.ranges(0, first, count), size)
+        size = shard.size_of(global_batch_size)
+        stored, order = (_TRAIN, self._units(seed)) if split is Split.EVAL_TRAIN else (split.value, None)
+        num_examples = self._num_examples(split)
+        for ranges in evaluation_ranges(num_examples, order, global_batch_size=global_batch_size, shard=shard):
+            yield self._batch(stored, ranges, size)
 
     def eval_sums(self, model: nn.Module, batch: Batch, *, split: Split) -> dict[str, Tensor]:  # noqa: ARG002
         """Return loss, labels, words and errors in float64.
@@ -157,9 +153,7 @@ class SpeechWorkload(ABC):
 
     def set_dropout(self, model: nn.Module, rate: float) -> None:
         """Set the rate of every dropout layer."""
-        for module in model.modules():
-            if isinstance(module, nn.Dropout):
-                module.p = rate
+        set_dropout_rate(model, rate)
 
     def set_batch_norm(self, model: nn.Module, mode: BatchNormMode) -> None:
         """Let training forwards update the running statistics, or freeze them; batches are normalised as before."""

@@ -13,16 +13,13 @@ import importlib.util
 import io
 import zipfile
 import zlib
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
-from pydantic import JsonValue
 
-from perfbench.data.preparation import Progress
+from perfbench.data.preparation import Generated, Progress
 from perfbench.errors import DataError
 from perfbench.workloads.criteo import raw
 
@@ -33,25 +30,6 @@ _SHUFFLE_SEED = 20130101
 _NUM_TRAIN_ROWS = 318_000
 _LATE_MINUTES = 15
 _FILES = ("flights.csv.zip", "weather.csv", "planes.csv", "airports.csv")
-
-
-@dataclass(frozen=True, slots=True)
-class Generated:
-    """What a small data set tells about itself."""
-
-    origin: dict[str, JsonValue]
-    facts: dict[str, JsonValue]
-
-
-class Generator(Protocol):
-    """A module that writes a small data set in the public raw format."""
-
-    NAME: str
-    REQUIRED_BYTES: int
-
-    def write_raw(self, folder: Path, progress: Progress) -> Generated:
-        """Write ``day_*`` files into ``folder``."""
-        ...
 
 
 def write_raw(folder: Path, progress: Progress) -> Generated:

@@ -13,9 +13,8 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from perfbench.data.preparation import Progress
+from perfbench.data.preparation import Generated, Progress
 from perfbench.workloads.criteo import raw
-from perfbench.workloads.criteo.flights import Generated
 from perfbench.workloads.criteo.params import BUCKET_COUNTS, NUM_CATEGORICALS, NUM_INTEGERS
 
 NAME = "planted"

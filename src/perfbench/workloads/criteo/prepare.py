@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import gzip
 import re
-import shutil
 import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -18,7 +17,17 @@ from typing import IO
 
 from pydantic import JsonValue
 
-from perfbench.data.preparation import FileEntry, Manifest, PrepareRequest, entry_for
+from perfbench.data.preparation import (
+    FileEntry,
+    Generator,
+    Manifest,
+    PrepareRequest,
+    entry_for,
+    passing_folder,
+    require_counts,
+    require_source_folder,
+    small_data,
+)
 from perfbench.errors import DataError
 from perfbench.results.files import append_line, read_lines
 from perfbench.spec.base import Spec
@@ -34,7 +43,7 @@ _BLOCK_BYTES = 1 << 25
 _BYTES_PER_PUBLIC_LINE = 190
 """At least this long on average, compressed about a third: for the disk budget."""
 _SOURCE_NAME = re.compile(r"day_(\d+)(?:_(\d+))?(\.gz)?")
-_GENERATORS = {flights.NAME: flights, planted.NAME: planted}
+_GENERATORS: dict[str, Generator] = {flights.NAME: flights, planted.NAME: planted}
 _PROGRESS = "shards.jsonl"
 
 
@@ -69,14 +78,9 @@ def prepare(request: PrepareRequest) -> Manifest:
     if request.source is not None:
         return _convert(request, request.source, origin={"source": "public Criteo 1TB files"}, facts={})
     generator = _generator(request.workload)
-    raw = request.destination / "raw"
-    shutil.rmtree(raw, ignore_errors=True)
-    raw.mkdir(parents=True)
-    try:
+    with passing_folder(request.destination / "raw") as raw:
         generated = generator.write_raw(raw, request.progress)
         return _convert(request, raw, origin=generated.origin, facts=generated.facts)
-    finally:
-        shutil.rmtree(raw, ignore_errors=True)
 
 
 def verify(workload: WorkloadSpec, folder: Path, *, prepare_command: str) -> Manifest:
@@ -85,22 +89,15 @@ def verify(workload: WorkloadSpec, folder: Path, *, prepare_command: str) -> Man
     Raises:
         DataError: If files are missing or truncated, or counts are not the workload's.
     """
-    manifest = Manifest.read(folder, prepare_command=prepare_command)
-    if manifest.format_version != FORMAT_VERSION:
-        raise DataError(
-            f"format version {manifest.format_version}, this program reads {FORMAT_VERSION}",
-            where=str(folder),
-            hint=f"delete the folder and run `{prepare_command}`",
-        )
-    manifest.verify_sizes(folder, prepare_command=prepare_command)
+    manifest = Manifest.read_checked(folder, format_version=FORMAT_VERSION, prepare_command=prepare_command)
     params = Params.from_mapping(workload.params, where="workload.params")
-    for split, expected in params.expected_examples.items():
-        if manifest.counts.get(split) != expected:
-            raise DataError(
-                f"{split} has {manifest.counts.get(split)} examples, the workload needs {expected}",
-                where=str(folder / "manifest.json"),
-                hint=f"delete the folder and run `{prepare_command}` on the complete data",
-            )
+    require_counts(
+        manifest.counts,
+        params.expected_examples.items(),
+        unit="examples",
+        where=str(folder / "manifest.json"),
+        hint=f"delete the folder and run `{prepare_command}` on the complete data",
+    )
     return manifest
 
 
@@ -116,15 +113,12 @@ def split_of_shards(records: Iterable[ShardRecord]) -> dict[str, list[ShardRecor
     }
 
 
-def _generator(workload: WorkloadSpec) -> flights.Generator:
-    generator = _GENERATORS.get(workload.dataset)
-    if generator is None:
-        raise DataError(
-            "needs the public files",
-            where=f"data set {workload.dataset}",
-            hint="accept the licence at Criteo AI Lab, fetch day_0.gz to day_23.gz, and give --source DIR",
-        )
-    return generator
+def _generator(workload: WorkloadSpec) -> Generator:
+    return small_data(
+        _GENERATORS,
+        workload,
+        hint="accept the licence at Criteo AI Lab, fetch day_0.gz to day_23.gz, and give --source DIR",
+    )
 
 
 def _convert(
@@ -161,8 +155,7 @@ def _convert(
 
 def _sources(folder: Path) -> list[tuple[Path, int]]:
     """Return the source files with their days, in order."""
-    if not folder.is_dir():
-        raise DataError("the source folder does not exist", where=str(folder), hint="give --source DIR")
+    require_source_folder(folder)
     found = [(path, match) for path in folder.iterdir() if (match := _SOURCE_NAME.fullmatch(path.name))]
     ordered = sorted(found, key=lambda item: (int(item[1][1]), int(item[1][2] or 0)))
     return [(path, int(match[1])) for path, match in ordered]
@@ -184,12 +177,7 @@ def _check_days(folder: Path, sources: list[tuple[Path, int]]) -> None:
 def _finished(destination: Path) -> dict[str, ShardRecord]:
     """Return the shards that an interrupted preparation finished and that are still whole."""
     records = [ShardRecord.from_json(line, error=DataError) for line in read_lines(destination / _PROGRESS)]
-    whole = [
-        record
-        for record in records
-        if (destination / record.name).exists()
-        and (destination / record.name).stat().st_size == record.entry.size_bytes
-    ]
+    whole = [record for record in records if record.entry.is_whole(destination / record.name)]
     return {record.name: record for record in whole}
 
 

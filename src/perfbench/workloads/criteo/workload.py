@@ -13,8 +13,9 @@ from torch.nn import functional
 
 from perfbench.api.picture import Picture
 from perfbench.api.workload import Batch, BatchNormMode, LossSums, LossType, ParameterRole, Shard, TrainStream
+from perfbench.data.modules import roles_of, seeded
 from perfbench.data.preparation import Manifest
-from perfbench.data.sampling import BatchOrder, RowRange, UnitOrder, padded_part
+from perfbench.data.sampling import BatchOrder, RowRange, UnitOrder, evaluation_ranges
 from perfbench.data.stream import RowStream
 from perfbench.errors import WorkloadError
 from perfbench.spec.workload import Split, WorkloadSpec
@@ -51,17 +52,12 @@ class CriteoWorkload:
 
     def build_model(self, *, seed: int) -> ClickModel:
         """Build the initialised model; the global generator is left as it was."""
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
+        with seeded(seed):
             return ClickModel(self.params)
 
     def parameter_roles(self, model: nn.Module) -> dict[str, ParameterRole]:
         """Return roles by the class of the module that holds the parameter."""
-        roles: dict[str, ParameterRole] = {}
-        for prefix, module in model.named_modules():
-            for name, _ in module.named_parameters(recurse=False):
-                roles[f"{prefix}.{name}"] = _role(module, name)
-        return roles
+        return roles_of(model, _role)
 
     def loss(self, model: nn.Module, batch: Batch, *, label_smoothing: float = 0.0) -> LossSums:  # noqa: ARG002
         """Return the summed cross-entropy; label smoothing is ignored, as published."""
@@ -72,20 +68,16 @@ class CriteoWorkload:
     def train_batches(self, *, global_batch_size: int, seed: int, shard: Shard) -> TrainStream:
         """Open this rank's stream over shuffled files or blocks."""
         order = BatchOrder(self._units(seed), global_batch_size=global_batch_size, shard=shard)
-        part = shard.part_of(global_batch_size)
-        size = part.stop - part.start
+        size = shard.size_of(global_batch_size)
         return RowStream(order, lambda ranges: self._batch(_TRAIN, ranges, size))
 
     def eval_batches(self, split: Split, *, global_batch_size: int, seed: int, shard: Shard) -> Iterator[Batch]:
         """Yield this rank's part of a split; ``eval_train`` is the first rows of an order that the seed fixes."""
-        part = shard.part_of(global_batch_size)
-        size = part.stop - part.start
-        units = self._units(seed) if split is Split.EVAL_TRAIN else None
-        for first, count in padded_part(self._num_examples(split), global_batch_size=global_batch_size, shard=shard):
-            if units is None:
-                yield self._batch(split.value, [RowRange(first, count)], size)
-            else:
-                yield self._batch(_TRAIN, units.ranges(0, first, count), size)
+        size = shard.size_of(global_batch_size)
+        stored, order = (_TRAIN, self._units(seed)) if split is Split.EVAL_TRAIN else (split.value, None)
+        num_examples = self._num_examples(split)
+        for ranges in evaluation_ranges(num_examples, order, global_batch_size=global_batch_size, shard=shard):
+            yield self._batch(stored, ranges, size)
 
     def eval_sums(self, model: nn.Module, batch: Batch, *, split: Split) -> dict[str, Tensor]:  # noqa: ARG002
         """Return the summed cross-entropy and the number of examples, in float64."""

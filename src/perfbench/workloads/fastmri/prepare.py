@@ -7,7 +7,6 @@ validate and the rest test (AlgoPerf fastMRI specification, section 2.2).
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol
@@ -15,7 +14,15 @@ from typing import Protocol
 import numpy as np
 from pydantic import JsonValue
 
-from perfbench.data.preparation import FileEntry, Manifest, PrepareRequest, Progress, entry_for
+from perfbench.data.preparation import (
+    FileEntry,
+    Manifest,
+    PrepareRequest,
+    Progress,
+    entry_for,
+    passing_folder,
+    small_data,
+)
 from perfbench.errors import DataError
 from perfbench.results.files import append_line, read_lines
 from perfbench.spec.workload import WorkloadSpec
@@ -78,14 +85,9 @@ def prepare(request: PrepareRequest) -> Manifest:
     if request.source is not None:
         return _convert(request, params, request.source, origin={"source": "public fastMRI knee single-coil files"})
     generator = _generator(request.workload)
-    raw = request.destination / "raw"
-    shutil.rmtree(raw, ignore_errors=True)
-    raw.mkdir(parents=True)
-    try:
+    with passing_folder(request.destination / "raw") as raw:
         origin = generator.write_raw(raw, params, request.progress)
         return _convert(request, params, raw, origin=origin)
-    finally:
-        shutil.rmtree(raw, ignore_errors=True)
 
 
 def verify(workload: WorkloadSpec, folder: Path, *, prepare_command: str) -> Manifest:
@@ -94,14 +96,7 @@ def verify(workload: WorkloadSpec, folder: Path, *, prepare_command: str) -> Man
     Raises:
         DataError: If files are missing or truncated, or sizes or counts are not the workload's.
     """
-    manifest = Manifest.read(folder, prepare_command=prepare_command)
-    if manifest.format_version != FORMAT_VERSION:
-        raise DataError(
-            f"format version {manifest.format_version}, this program reads {FORMAT_VERSION}",
-            where=str(folder),
-            hint=f"delete the folder and run `{prepare_command}`",
-        )
-    manifest.verify_sizes(folder, prepare_command=prepare_command)
+    manifest = Manifest.read_checked(folder, format_version=FORMAT_VERSION, prepare_command=prepare_command)
     params = _params(workload)
     expected: dict[str, int] = {str(split): count for split, count in params.expected_examples.items()}
     expected |= {f"{split}_volumes": count for split, count in params.expected_volumes.items()}
@@ -126,15 +121,12 @@ def _params(workload: WorkloadSpec) -> Params:
 
 
 def _generator(workload: WorkloadSpec) -> Generator:
-    generator = _GENERATORS.get(workload.dataset)
-    if generator is None:
-        raise DataError(
-            "needs the public files",
-            where=f"data set {workload.dataset}",
-            hint="accept the agreement at fastmri.med.nyu.edu, fetch the knee single-coil train and val archives, "
-            "and give --source DIR",
-        )
-    return generator
+    return small_data(
+        _GENERATORS,
+        workload,
+        hint="accept the agreement at fastmri.med.nyu.edu, fetch the knee single-coil train and val archives, "
+        "and give --source DIR",
+    )
 
 
 def _convert(request: PrepareRequest, params: Params, folder: Path, *, origin: dict[str, JsonValue]) -> Manifest:
@@ -201,11 +193,7 @@ def _check_numbers(sources: list[Source], params: Params) -> None:
 def _finished(destination: Path) -> list[VolumeRecord]:
     """Return the volumes that an interrupted preparation finished and that are still whole."""
     records = [VolumeRecord.from_json(line, error=DataError) for line in read_lines(destination / _PROGRESS)]
-    return [
-        record
-        for record in records
-        if (path := destination / record.file).exists() and path.stat().st_size == record.entry.size_bytes
-    ]
+    return [record for record in records if record.entry.is_whole(destination / record.file)]
 
 
 def _converted(source: Source, known: set[str], params: Params, destination: Path) -> Iterator[VolumeRecord]:

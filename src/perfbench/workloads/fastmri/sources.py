@@ -10,6 +10,7 @@ from collections.abc import Container, Iterator
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+from perfbench.data.preparation import require_source_folder
 from perfbench.errors import DataError
 
 Part = Literal["train", "val"]
@@ -67,8 +68,7 @@ def find_sources(folder: Path) -> list[Source]:
     Raises:
         DataError: If one is missing or empty.
     """
-    if not folder.is_dir():
-        raise DataError("the source folder does not exist", where=str(folder), hint="give --source DIR")
+    require_source_folder(folder)
     return [_find(folder, part) for part in PARTS]
 
 

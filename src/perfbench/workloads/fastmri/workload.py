@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from perfbench.api.picture import Picture
 from perfbench.api.workload import Batch, BatchNormMode, LossSums, LossType, ParameterRole, Shard, TrainStream
+from perfbench.data.modules import roles_of, seeded, set_dropout_rate
 from perfbench.data.preparation import Manifest
 from perfbench.data.sampling import BatchOrder, RowRange, UnitOrder, padded_part
 from perfbench.data.stream import RowStream
@@ -56,17 +57,12 @@ class FastMriWorkload:
 
     def build_model(self, *, seed: int) -> UNet:
         """Build the initialised model; the global generator is left as it was."""
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
+        with seeded(seed):
             return UNet(self.params)
 
     def parameter_roles(self, model: nn.Module) -> dict[str, ParameterRole]:
         """Return roles by the class of the module that holds the parameter."""
-        return {
-            f"{prefix}.{name}": _role(module, name)
-            for prefix, module in model.named_modules()
-            for name, _ in module.named_parameters(recurse=False)
-        }
+        return roles_of(model, _role)
 
     def loss(self, model: nn.Module, batch: Batch, *, label_smoothing: float = 0.0) -> LossSums:  # noqa: ARG002
         """Return the summed mean absolute error of each image; label smoothing is ignored, as published."""
@@ -76,14 +72,12 @@ class FastMriWorkload:
     def train_batches(self, *, global_batch_size: int, seed: int, shard: Shard) -> TrainStream:
         """Open this rank's stream over all slices, permuted anew in every epoch; each keeps one mask per seed."""
         order = BatchOrder(self._order(seed), global_batch_size=global_batch_size, shard=shard)
-        part = shard.part_of(global_batch_size)
-        size = part.stop - part.start
+        size = shard.size_of(global_batch_size)
         return RowStream(order, lambda rows: self._train_batch(rows, size, seed))
 
     def eval_batches(self, split: Split, *, global_batch_size: int, seed: int, shard: Shard) -> Iterator[Batch]:
         """Yield this rank's part of a split; ``eval_train`` is the first slices of an order that the seed fixes."""
-        part = shard.part_of(global_batch_size)
-        size = part.stop - part.start
+        size = shard.size_of(global_batch_size)
         order = self._order(seed) if split is Split.EVAL_TRAIN else None
         for first, count in padded_part(self._num_examples(split), global_batch_size=global_batch_size, shard=shard):
             if order is not None:
@@ -123,9 +117,7 @@ class FastMriWorkload:
 
     def set_dropout(self, model: nn.Module, rate: float) -> None:
         """Set the rate of all dropout layers: two in every convolution block."""
-        for module in model.modules():
-            if isinstance(module, nn.Dropout2d):
-                module.p = rate
+        set_dropout_rate(model, rate)
 
     def set_batch_norm(self, model: nn.Module, mode: BatchNormMode) -> None:
         """Do nothing: there is no batch norm."""

@@ -7,6 +7,7 @@ from pathlib import Path
 from torch import nn
 
 from perfbench.api.workload import ParameterRole
+from perfbench.data.modules import roles_of
 from perfbench.data.speech.layers import LayerNorm, MaskedBatchNorm
 from perfbench.data.speech.task import SpeechWorkload
 from perfbench.spec.workload import WorkloadSpec
@@ -32,11 +33,7 @@ class DeepSpeechWorkload(SpeechWorkload):
 
     def parameter_roles(self, model: nn.Module) -> dict[str, ParameterRole]:
         """Return roles by the class of the module that holds the parameter."""
-        return {
-            f"{path}.{name}": _role(module, name)
-            for path, module in model.named_modules()
-            for name, _ in module.named_parameters(recurse=False)
-        }
+        return roles_of(model, _role)
 
 
 def _role(module: nn.Module, name: str) -> ParameterRole:

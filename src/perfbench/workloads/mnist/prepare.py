@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import hashlib
-import shutil
 from pathlib import Path
 
 from pydantic import JsonValue
 
-from perfbench.data.preparation import Manifest, PrepareRequest, entry_for
+from perfbench.data.preparation import (
+    Manifest,
+    PrepareRequest,
+    entry_for,
+    passing_folder,
+    require_counts,
+    require_source_folder,
+    small_data,
+)
 from perfbench.errors import DataError
 from perfbench.spec.workload import WorkloadSpec
 from perfbench.workloads.mnist import packaged
@@ -40,27 +47,19 @@ def prepare(request: PrepareRequest) -> Manifest:
     Raises:
         DataError: If a file is missing, damaged, or not the public one.
     """
-    dataset = request.workload.dataset
     if request.source is not None:
         folder = _folder_of_files(request.source)
-        if dataset == PUBLIC_NAME:
+        if request.workload.dataset == PUBLIC_NAME:
             _check_md5(folder)
         return _convert(request, folder, origin={"source": "public IDX files"})
-    source = packaged.SOURCES.get(dataset)
-    if source is None:
-        raise DataError(
-            "needs the public files",
-            where=f"data set {dataset}",
-            hint=f"fetch {', '.join(PUBLIC_MD5)} (README.md of the family says where), and give --source DIR",
-        )
-    raw = request.destination / "raw"
-    shutil.rmtree(raw, ignore_errors=True)
-    raw.mkdir(parents=True)
-    try:
+    source = small_data(
+        packaged.SOURCES,
+        request.workload,
+        hint=f"fetch {', '.join(PUBLIC_MD5)} (README.md of the family says where), and give --source DIR",
+    )
+    with passing_folder(request.destination / "raw") as raw:
         origin = packaged.write_raw(source, raw, TRAIN_FILES, TEST_FILES)
         return _convert(request, raw, origin=origin)
-    finally:
-        shutil.rmtree(raw, ignore_errors=True)
 
 
 def verify(workload: WorkloadSpec, folder: Path, *, prepare_command: str) -> Manifest:
@@ -69,22 +68,14 @@ def verify(workload: WorkloadSpec, folder: Path, *, prepare_command: str) -> Man
     Raises:
         DataError: If files are missing or truncated, or counts are not the workload's.
     """
-    manifest = Manifest.read(folder, prepare_command=prepare_command)
-    if manifest.format_version != FORMAT_VERSION:
-        raise DataError(
-            f"format version {manifest.format_version}, this program reads {FORMAT_VERSION}",
-            where=str(folder),
-            hint=f"delete the folder and run `{prepare_command}`",
-        )
-    manifest.verify_sizes(folder, prepare_command=prepare_command)
+    manifest = Manifest.read_checked(folder, format_version=FORMAT_VERSION, prepare_command=prepare_command)
     _check_counts(workload, manifest.counts, where=str(folder / "manifest.json"))
     return manifest
 
 
 def _folder_of_files(source: Path) -> Path:
     """Return where the files are: in the folder itself, or where torchvision keeps them."""
-    if not source.is_dir():
-        raise DataError("the source folder does not exist", where=str(source), hint="give --source DIR")
+    require_source_folder(source)
     nested = source / "MNIST" / "raw"
     return nested if nested.is_dir() else source
 
@@ -131,10 +122,5 @@ def _convert(request: PrepareRequest, source: Path, *, origin: dict[str, JsonVal
 
 def _check_counts(workload: WorkloadSpec, counts: dict[str, int], *, where: str) -> None:
     params = Params.from_mapping(workload.params, where="workload.params")
-    for split, expected in params.expected_examples.items():
-        if counts.get(split) != expected:
-            raise DataError(
-                f"{split} has {counts.get(split)} images, the workload needs {expected}",
-                where=where,
-                hint="use the complete data set, or set workload.params.expected_examples",
-            )
+    hint = "use the complete data set, or set workload.params.expected_examples"
+    require_counts(counts, params.expected_examples.items(), unit="images", where=where, hint=hint)

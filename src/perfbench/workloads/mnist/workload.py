@@ -19,8 +19,9 @@ from perfbench.data.classification import (
     roles_by_module,
     softmax_loss,
 )
+from perfbench.data.modules import seeded
 from perfbench.data.preparation import Manifest
-from perfbench.data.sampling import BatchOrder, RowRange, UnitOrder, padded_part
+from perfbench.data.sampling import BatchOrder, RowRange, UnitOrder, evaluation_ranges
 from perfbench.data.stream import RowStream
 from perfbench.spec.workload import Split, WorkloadSpec
 from perfbench.workloads.mnist.idx import stored_split
@@ -52,8 +53,7 @@ class MnistWorkload:
 
     def build_model(self, *, seed: int) -> DigitModel:
         """Build the initialised model; the global generator is left as it was."""
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
+        with seeded(seed):
             return DigitModel(self.params)
 
     def parameter_roles(self, model: nn.Module) -> dict[str, ParameterRole]:
@@ -68,20 +68,16 @@ class MnistWorkload:
     def train_batches(self, *, global_batch_size: int, seed: int, shard: Shard) -> TrainStream:
         """Open this rank's stream over shuffled images."""
         order = BatchOrder(self._shuffled(seed), global_batch_size=global_batch_size, shard=shard)
-        part = shard.part_of(global_batch_size)
-        size = part.stop - part.start
+        size = shard.size_of(global_batch_size)
         return RowStream(order, lambda ranges: self._batch(_TRAIN, _rows(ranges), size))
 
     def eval_batches(self, split: Split, *, global_batch_size: int, seed: int, shard: Shard) -> Iterator[Batch]:
         """Yield this rank's part of a split; ``eval_train`` is the first images of an order that the seed fixes."""
-        part = shard.part_of(global_batch_size)
-        size = part.stop - part.start
-        shuffled = self._shuffled(seed) if split is Split.EVAL_TRAIN else None
-        for first, count in padded_part(self._num_examples(split), global_batch_size=global_batch_size, shard=shard):
-            if shuffled is None:
-                yield self._batch(split.value, np.arange(first, first + count), size)
-            else:
-                yield self._batch(_TRAIN, _rows(shuffled.ranges(0, first, count)), size)
+        size = shard.size_of(global_batch_size)
+        stored, order = (_TRAIN, self._shuffled(seed)) if split is Split.EVAL_TRAIN else (split.value, None)
+        num_examples = self._num_examples(split)
+        for ranges in evaluation_ranges(num_examples, order, global_batch_size=global_batch_size, shard=shard):
+            yield self._batch(stored, _rows(ranges), size)
 
     def eval_sums(self, model: nn.Module, batch: Batch, *, split: Split) -> dict[str, Tensor]:  # noqa: ARG002
         """Return right predictions, summed loss and count."""

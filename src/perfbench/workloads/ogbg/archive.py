@@ -5,13 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import JsonValue
 
-from perfbench.data.preparation import Progress
 from perfbench.workloads.ogbg import raw
 
 
@@ -25,25 +22,6 @@ class Molecule:
     """Each bond once."""
     bond_features: Sequence[tuple[int, ...]]
     """3 category numbers each."""
-
-
-@dataclass(frozen=True, slots=True)
-class Generated:
-    """What a small data set tells about itself."""
-
-    origin: dict[str, JsonValue]
-    facts: dict[str, JsonValue]
-
-
-class Generator(Protocol):
-    """A module that writes a small data set in the public format."""
-
-    NAME: str
-    REQUIRED_BYTES: int
-
-    def write_raw(self, folder: Path, progress: Progress) -> Generated:
-        """Write the files of an archive into ``folder``."""
-        ...
 
 
 def write_archive(

@@ -21,9 +21,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from perfbench.data.preparation import Progress
+from perfbench.data.preparation import Generated, Progress
 from perfbench.errors import DataError
-from perfbench.workloads.ogbg.archive import Generated, Molecule, write_archive
+from perfbench.workloads.ogbg.archive import Molecule, write_archive
 from perfbench.workloads.ogbg.params import ATOM_CATEGORIES, BOND_CATEGORIES
 
 NAME = "molecules"

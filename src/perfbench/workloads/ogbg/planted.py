@@ -15,8 +15,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from perfbench.data.preparation import Progress
-from perfbench.workloads.ogbg.archive import Generated, Molecule, write_archive
+from perfbench.data.preparation import Generated, Progress
+from perfbench.workloads.ogbg.archive import Molecule, write_archive
 
 NAME = "planted"
 REQUIRED_BYTES = 10_000_000

@@ -6,7 +6,6 @@ Preparing takes a minute at full scale, so an interrupted call starts again.
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -15,11 +14,19 @@ from numpy.lib.format import open_memmap
 from numpy.typing import NDArray
 from pydantic import JsonValue
 
-from perfbench.data.preparation import Manifest, PrepareRequest, Progress, entry_for
+from perfbench.data.preparation import (
+    Generator,
+    Manifest,
+    PrepareRequest,
+    Progress,
+    entry_for,
+    passing_folder,
+    require_source_folder,
+    small_data,
+)
 from perfbench.errors import DataError
 from perfbench.spec.workload import WorkloadSpec
 from perfbench.workloads.ogbg import molecules, planted, raw
-from perfbench.workloads.ogbg.archive import Generator
 from perfbench.workloads.ogbg.packing import Budget
 from perfbench.workloads.ogbg.params import ATOM_CATEGORIES, BOND_CATEGORIES, Params
 from perfbench.workloads.ogbg.store import ARRAY_NAMES, FORMAT_VERSION, SPLITS, array_path
@@ -56,13 +63,9 @@ def prepare(request: PrepareRequest) -> Manifest:
         origin: dict[str, JsonValue] = {"source": "public ogbg-molpcba archive"}
         return _convert(request, params, _archive_folder(request.source), origin=origin, facts={})
     generator = _generator(request.workload)
-    text = request.destination / "raw_text"
-    shutil.rmtree(text, ignore_errors=True)
-    try:
+    with passing_folder(request.destination / "raw_text") as text:
         generated = generator.write_raw(text, request.progress)
         return _convert(request, params, text, origin=generated.origin, facts=generated.facts)
-    finally:
-        shutil.rmtree(text, ignore_errors=True)
 
 
 def verify(workload: WorkloadSpec, folder: Path, *, prepare_command: str) -> Manifest:
@@ -71,14 +74,7 @@ def verify(workload: WorkloadSpec, folder: Path, *, prepare_command: str) -> Man
     Raises:
         DataError: If files are missing or truncated, counts are not the workload's, or a graph does not fit.
     """
-    manifest = Manifest.read(folder, prepare_command=prepare_command)
-    if manifest.format_version != FORMAT_VERSION:
-        raise DataError(
-            f"format version {manifest.format_version}, this program reads {FORMAT_VERSION}",
-            where=str(folder),
-            hint=f"delete the folder and run `{prepare_command}`",
-        )
-    manifest.verify_sizes(folder, prepare_command=prepare_command)
+    manifest = Manifest.read_checked(folder, format_version=FORMAT_VERSION, prepare_command=prepare_command)
     params = Params.from_mapping(workload.params, where="workload.params")
     expected: dict[str, int] = {**dict(params.expected_counts.items()), "tasks": params.num_tasks}
     for name, count in expected.items():
@@ -93,21 +89,17 @@ def verify(workload: WorkloadSpec, folder: Path, *, prepare_command: str) -> Man
 
 
 def _archive_folder(source: Path) -> Path:
-    if not source.is_dir():
-        raise DataError("the source folder does not exist", where=str(source), hint="give --source DIR")
+    require_source_folder(source)
     inner = source / "pcba"
     return inner if inner.is_dir() else source
 
 
 def _generator(workload: WorkloadSpec) -> Generator:
-    generator = _GENERATORS.get(workload.dataset)
-    if generator is None:
-        raise DataError(
-            "needs the public files",
-            where=f"data set {workload.dataset}",
-            hint="fetch and unpack csv_mol_download/pcba.zip of the Open Graph Benchmark, and give --source DIR",
-        )
-    return generator
+    return small_data(
+        _GENERATORS,
+        workload,
+        hint="fetch and unpack csv_mol_download/pcba.zip of the Open Graph Benchmark, and give --source DIR",
+    )
 
 
 def _convert(

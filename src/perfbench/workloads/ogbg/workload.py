@@ -12,6 +12,7 @@ from torch.nn import functional
 
 from perfbench.api.picture import Picture
 from perfbench.api.workload import Batch, BatchNormMode, LossSums, LossType, ParameterRole, Shard, TrainStream
+from perfbench.data.modules import roles_of, seeded, set_dropout_rate
 from perfbench.data.stream import RowStream
 from perfbench.errors import WorkloadError
 from perfbench.spec.workload import Split, WorkloadSpec
@@ -53,17 +54,12 @@ class OgbgWorkload:
 
     def build_model(self, *, seed: int) -> GraphNetwork:
         """Build the initialised model; the global generator is left as it was."""
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
+        with seeded(seed):
             return GraphNetwork(self.params)
 
     def parameter_roles(self, model: nn.Module) -> dict[str, ParameterRole]:
         """Return roles by the class of the module that holds the parameter."""
-        roles: dict[str, ParameterRole] = {}
-        for prefix, module in model.named_modules():
-            for name, _ in module.named_parameters(recurse=False):
-                roles[f"{prefix}.{name}"] = _role(module, name)
-        return roles
+        return roles_of(model, _role)
 
     def loss(self, model: nn.Module, batch: Batch, *, label_smoothing: float = 0.0) -> LossSums:
         """Return the summed cross-entropy; what is counted are labels, not graphs.
@@ -149,9 +145,7 @@ class OgbgWorkload:
 
     def set_dropout(self, model: nn.Module, rate: float) -> None:
         """Set the one rate of all dropout layers."""
-        for module in model.modules():
-            if isinstance(module, nn.Dropout):
-                module.p = rate
+        set_dropout_rate(model, rate)
 
     def set_batch_norm(self, model: nn.Module, mode: BatchNormMode) -> None:
         """Do nothing: there is no batch norm."""

@@ -85,8 +85,7 @@ class EvaluationPairs:
 
     def batches(self, *, global_batch_size: int, shard: Shard) -> Iterator[Batch]:
         """Yield one rank's batches."""
-        part = shard.part_of(global_batch_size)
-        size = part.stop - part.start
+        size = shard.size_of(global_batch_size)
         for first, count in padded_part(len(self.pairs), global_batch_size=global_batch_size, shard=shard):
             pairs = self.pairs[first : first + count].tolist()
             rows = (

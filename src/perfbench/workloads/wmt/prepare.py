@@ -11,7 +11,15 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import JsonValue
 
-from perfbench.data.preparation import FileEntry, Manifest, PrepareRequest, entry_for
+from perfbench.data.preparation import (
+    FileEntry,
+    Manifest,
+    PrepareRequest,
+    entry_for,
+    passing_folder,
+    require_counts,
+    small_data,
+)
 from perfbench.errors import DataError
 from perfbench.results.files import append_line, read_lines, write_text_atomically
 from perfbench.spec.base import Spec
@@ -55,20 +63,11 @@ def prepare(request: PrepareRequest) -> Manifest:
     params = Params.from_mapping(request.workload.params, where="workload.params")
     if request.source is not None:
         return _convert(request, request.source, params, origin={"source": "public WMT17 de-en files"})
-    if request.workload.dataset != invented.NAME:
-        raise DataError(
-            "needs the public files",
-            where=f"data set {request.workload.dataset}",
-            hint="fetch the WMT17 de-en archives that the workload's README lists, and give --source DIR",
-        )
-    raw = request.destination / "raw"
-    shutil.rmtree(raw, ignore_errors=True)
-    raw.mkdir(parents=True)
-    try:
-        invented.write_raw(raw)
+    hint = "fetch the WMT17 de-en archives that the workload's README lists, and give --source DIR"
+    generator = small_data({invented.NAME: invented}, request.workload, hint=hint)
+    with passing_folder(request.destination / "raw") as raw:
+        generator.write_raw(raw)
         return _convert(request, raw, params, origin={"generator": invented.NAME, "seed": invented.SEED})
-    finally:
-        shutil.rmtree(raw, ignore_errors=True)
 
 
 def verify(workload: WorkloadSpec, folder: Path, *, prepare_command: str) -> Manifest:
@@ -77,22 +76,15 @@ def verify(workload: WorkloadSpec, folder: Path, *, prepare_command: str) -> Man
     Raises:
         DataError: If files are missing or truncated, or counts or vocabulary are not the workload's.
     """
-    manifest = Manifest.read(folder, prepare_command=prepare_command)
-    if manifest.format_version != FORMAT_VERSION:
-        raise DataError(
-            f"format version {manifest.format_version}, this program reads {FORMAT_VERSION}",
-            where=str(folder),
-            hint=f"delete the folder and run `{prepare_command}`",
-        )
-    manifest.verify_sizes(folder, prepare_command=prepare_command)
+    manifest = Manifest.read_checked(folder, format_version=FORMAT_VERSION, prepare_command=prepare_command)
     params = Params.from_mapping(workload.params, where="workload.params")
-    for split, expected in params.expected_examples.items():
-        if manifest.counts.get(split) != expected:
-            raise DataError(
-                f"{split} has {manifest.counts.get(split)} sentence pairs, the workload needs {expected}",
-                where=str(folder / "manifest.json"),
-                hint=f"delete the folder and run `{prepare_command}` on the complete data",
-            )
+    require_counts(
+        manifest.counts,
+        params.expected_examples.items(),
+        unit="sentence pairs",
+        where=str(folder / "manifest.json"),
+        hint=f"delete the folder and run `{prepare_command}` on the complete data",
+    )
     for name, needed in _vocabulary_settings(params).items():
         if manifest.origin.get(name) != needed:
             raise DataError(
@@ -186,10 +178,7 @@ def _finished(destination: Path) -> dict[str, CorpusRecord]:
     return {
         record.name: record
         for record in records
-        if all(
-            (destination / name).exists() and (destination / name).stat().st_size == entry.size_bytes
-            for name, entry in record.files.items()
-        )
+        if all(entry.is_whole(destination / name) for name, entry in record.files.items())
     }
 
 

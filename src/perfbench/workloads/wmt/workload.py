@@ -14,6 +14,7 @@ from torch.nn import functional
 
 from perfbench.api.picture import Picture
 from perfbench.api.workload import Batch, BatchNormMode, LossSums, LossType, ParameterRole, Shard, TrainStream
+from perfbench.data.modules import seeded, set_dropout_rate
 from perfbench.data.preparation import Manifest
 from perfbench.errors import WorkloadError
 from perfbench.spec.workload import Split, WorkloadSpec
@@ -75,8 +76,7 @@ class WmtWorkload:
 
     def build_model(self, *, seed: int) -> Transformer:
         """Build the initialised model; the global generator is left as it was."""
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
+        with seeded(seed):
             return Transformer(self.params)
 
     def parameter_roles(self, model: nn.Module) -> dict[str, ParameterRole]:
@@ -168,9 +168,7 @@ class WmtWorkload:
 
     def set_dropout(self, model: nn.Module, rate: float) -> None:
         """Set one rate everywhere: embeddings, attention weights, activations and sub-layer outputs."""
-        for module in model.modules():
-            if isinstance(module, nn.Dropout):
-                module.p = rate
+        set_dropout_rate(model, rate)
 
     def set_batch_norm(self, model: nn.Module, mode: BatchNormMode) -> None:
         """Do nothing: there is no batch norm."""

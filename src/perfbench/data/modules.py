@@ -1,0 +1,40 @@
+"""What workloads do to a model of any kind: build it from a seed, name its parameters' roles, set its dropout."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import nn
+
+from perfbench.api.workload import ParameterRole
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Let the global generator on the CPU start from ``seed`` here, and be as it was afterwards."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        yield
+
+
+def roles_of(model: nn.Module, role_of: Callable[[nn.Module, str], ParameterRole]) -> dict[str, ParameterRole]:
+    """Return the role of every parameter.
+
+    Args:
+        model: Whose parameters.
+        role_of: Given the module that holds a parameter, and the parameter's name there.
+    """
+    return {
+        f"{prefix}.{name}" if prefix else name: role_of(module, name)
+        for prefix, module in model.named_modules()
+        for name, _ in module.named_parameters(recurse=False)
+    }
+
+
+def set_dropout_rate(model: nn.Module, rate: float) -> None:
+    """Set the rate of every dropout layer, of single numbers and of whole channels."""
+    for module in model.modules():
+        if isinstance(module, nn.Dropout | nn.Dropout2d):
+            module.p = rate
