@@ -8,18 +8,19 @@ validate and the rest test (AlgoPerf fastMRI specification, section 2.2).
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple
 
 import numpy as np
 from pydantic import JsonValue
 
-from perfbench.data.preparation import FileEntry, Manifest, PrepareRequest, Progress, entry_for
+from perfbench.data.packages import DebianPackage
+from perfbench.data.preparation import FileEntry, Manifest, PrepareRequest, entry_for
 from perfbench.errors import DataError
 from perfbench.results.files import append_line, read_lines
 from perfbench.spec.workload import WorkloadSpec
-from perfbench.workloads.fastmri import brain, phantoms
+from perfbench.workloads.fastmri import brain, phantoms, templates
 from perfbench.workloads.fastmri.imaging import hybrid_of, zero_filled
 from perfbench.workloads.fastmri.masks import evaluation_columns
 from perfbench.workloads.fastmri.params import Params
@@ -34,17 +35,21 @@ _PACKED_PART = 0.9
 """Of the archives' size, which hold about a third less than they unpack to."""
 
 
-class Generator(Protocol):
-    """A module that writes a small data set in the public form."""
+class Generator(NamedTuple):
+    """A small data set, written in the public form first."""
 
-    NAME: str
+    write_raw: Callable[[Path, Params, PrepareRequest], dict[str, JsonValue]]
+    """Writes both parts into a folder; returns where they come from."""
+    package: DebianPackage | None = None
+    """That must be there; ``source`` of a request says where it is unpacked."""
 
-    def write_raw(self, folder: Path, params: Params, progress: Progress) -> dict[str, JsonValue]:
-        """Write both parts into ``folder``; return where they come from."""
-        ...
 
-
-_GENERATORS: dict[str, Generator] = {phantoms.NAME: phantoms, brain.NAME: brain}
+GENERATORS = {
+    phantoms.NAME: Generator(phantoms.write_raw),
+    brain.NAME: Generator(brain.write_raw),
+    templates.NAME: Generator(templates.write_raw, templates.PACKAGE),
+}
+"""By the name of the data set."""
 
 
 class VolumeRecord(VolumeFacts):
@@ -56,12 +61,19 @@ class VolumeRecord(VolumeFacts):
 
 
 def required_bytes(request: PrepareRequest) -> int:
-    """Return how much disk the prepared volumes (and generated raw files) need at most."""
-    if request.source is None:
+    """Return how much disk the prepared volumes (and generated raw files) need at most.
+
+    Raises:
+        DataError: If there is neither a source nor what a small data set is made from.
+    """
+    generator = _generator(request)
+    if generator is not None:
+        if generator.package is not None:
+            generator.package.find(request.source, dataset=request.workload.dataset)
         params = _params(request.workload)
-        _generator(request.workload)
         slice_bytes = record_bytes(params.image_size, 2 * params.image_size)
         return 4 * slice_bytes * sum(params.expected_examples.values())
+    assert request.source is not None, "otherwise the data set is small"
     sources = find_sources(request.source)
     return int(
         sum(_UNPACKED_PART * s.size_bytes() if s.path.is_dir() else _PACKED_PART * s.size_bytes() for s in sources)
@@ -75,14 +87,15 @@ def prepare(request: PrepareRequest) -> Manifest:
         DataError: If a part is missing, its number of files is wrong, or a file is damaged: names the file.
     """
     params = _params(request.workload)
-    if request.source is not None:
+    generator = _generator(request)
+    if generator is None:
+        assert request.source is not None, "otherwise the data set is small"
         return _convert(request, params, request.source, origin={"source": "public fastMRI knee single-coil files"})
-    generator = _generator(request.workload)
     raw = request.destination / "raw"
     shutil.rmtree(raw, ignore_errors=True)
     raw.mkdir(parents=True)
     try:
-        origin = generator.write_raw(raw, params, request.progress)
+        origin = generator.write_raw(raw, params, request)
         return _convert(request, params, raw, origin=origin)
     finally:
         shutil.rmtree(raw, ignore_errors=True)
@@ -125,12 +138,15 @@ def _params(workload: WorkloadSpec) -> Params:
     return Params.from_mapping(workload.params, where="workload.params")
 
 
-def _generator(workload: WorkloadSpec) -> Generator:
-    generator = _GENERATORS.get(workload.dataset)
+def _generator(request: PrepareRequest) -> Generator | None:
+    """Return what writes the small data that is asked for; ``None`` if the source holds the public files."""
+    generator = GENERATORS.get(request.workload.dataset)
+    if request.source is not None:
+        return generator if generator is not None and generator.package is not None else None
     if generator is None:
         raise DataError(
             "needs the public files",
-            where=f"data set {workload.dataset}",
+            where=f"data set {request.workload.dataset}",
             hint="accept the agreement at fastmri.med.nyu.edu, fetch the knee single-coil train and val archives, "
             "and give --source DIR",
         )

@@ -19,13 +19,14 @@ from perfbench.data.classification import (
     roles_by_module,
     softmax_loss,
 )
+from perfbench.data.images.idx import IMAGE_SIDE
 from perfbench.data.preparation import Manifest
 from perfbench.data.sampling import BatchOrder, RowRange, UnitOrder, padded_part
 from perfbench.data.stream import RowStream
 from perfbench.spec.workload import Split, WorkloadSpec
-from perfbench.workloads.mnist.idx import stored_split
+from perfbench.workloads.mnist.arrays import stored_split
 from perfbench.workloads.mnist.model import DigitModel
-from perfbench.workloads.mnist.params import IMAGE_SIDE, Params
+from perfbench.workloads.mnist.params import Params
 
 _TRAIN = "train"
 
