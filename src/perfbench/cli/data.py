@@ -23,7 +23,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("workload", help="workload or family, e.g. criteo")
     parser.add_argument("--scale", default="mini", choices=[scale.value for scale in ScaleName])
     parser.add_argument("--dataset", help="one of the workload's data sets at this scale; its default otherwise")
-    parser.add_argument("--source", type=Path, metavar="DIR", help="folder of the public files (full scale)")
+    parser.add_argument(
+        "--source",
+        type=Path,
+        metavar="DIR",
+        help="folder of the public files (full scale), or where a Debian package is unpacked",
+    )
     parser.add_argument(
         "--trust-archives", action="store_true", help="go without the md5 sums of large archives (ImageNet: minutes)"
     )

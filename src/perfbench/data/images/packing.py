@@ -18,15 +18,14 @@ from pydantic import JsonValue
 from perfbench.data.images.packs import FORMAT_VERSION, index_name, write_index, write_pack
 from perfbench.data.images.params import ImageParams
 from perfbench.data.images.sources import PUBLIC_DATASET, Group, Image, check_archives, groups_in
+from perfbench.data.packages import DebianPackage, asked_for
 from perfbench.data.preparation import (
     FileEntry,
     Manifest,
     PrepareRequest,
-    Progress,
     entry_for,
     passing_folder,
     require_counts,
-    small_data,
 )
 from perfbench.errors import DataError
 from perfbench.results.files import append_line, read_lines
@@ -34,10 +33,12 @@ from perfbench.spec.base import Spec
 from perfbench.spec.workload import WorkloadSpec
 
 _PROGRESS = "packs.jsonl"
+_SMALL_IMAGE_BYTES = 6000
+"""At most, while small data is prepared: a block of 4,096 bytes for an image's file, and its copy in a pack."""
 _WINDOW = 256
 """Images that are held while they are examined."""
 
-WriteRaw = Callable[[Path, Progress], dict[str, JsonValue]]
+WriteRaw = Callable[[Path, ImageParams, PrepareRequest], dict[str, JsonValue]]
 """Writes class folders of images into a folder and tells where they came from."""
 
 
@@ -45,8 +46,9 @@ WriteRaw = Callable[[Path, Progress], dict[str, JsonValue]]
 class SmallData:
     """Images that come with an installed package."""
 
-    required_bytes: int
     write_raw: WriteRaw
+    package: DebianPackage | None = None
+    """That must be there; ``source`` of a request says where it is unpacked."""
 
 
 class PackRecord(Spec):
@@ -57,10 +59,18 @@ class PackRecord(Spec):
     entry: FileEntry
 
 
-def required_bytes(request: PrepareRequest, small: dict[str, SmallData]) -> int:
-    """Return how much disk the packs need at most: what the source needs, and a little for the index."""
-    if request.source is None:
-        return _small(request, small).required_bytes
+def required_bytes(request: PrepareRequest, params: ImageParams, small: dict[str, SmallData]) -> int:
+    """Return how much disk the packs need at most: what the source needs, and a little for the index.
+
+    Raises:
+        DataError: If there is no source, and the data set does not come with an installed package.
+    """
+    chosen = _small(request, small)
+    if chosen is not None:
+        if chosen.package is not None:
+            chosen.package.find(request.source, dataset=request.workload.dataset)
+        return _SMALL_IMAGE_BYTES * sum(params.expected_examples.values())
+    assert request.source is not None, "otherwise the data set is small"
     total = sum(path.stat().st_size for path in request.source.rglob("*") if path.is_file())
     return total + total // 100
 
@@ -71,11 +81,12 @@ def prepare(request: PrepareRequest, params: ImageParams, small: dict[str, Small
     Raises:
         DataError: If a split or class is missing, an image is empty or damaged, or a count is wrong.
     """
-    if request.source is not None:
-        return _pack(request, params, request.source, origin={"source": "public archives or class folders"})
     chosen = _small(request, small)
+    if chosen is None:
+        assert request.source is not None, "otherwise the data set is small"
+        return _pack(request, params, request.source, origin={"source": "public archives or class folders"})
     with passing_folder(request.destination / "raw") as raw:
-        return _pack(request, params, raw, origin=chosen.write_raw(raw, request.progress))
+        return _pack(request, params, raw, origin=chosen.write_raw(raw, params, request))
 
 
 def verify(workload: WorkloadSpec, params: ImageParams, folder: Path, *, prepare_command: str) -> Manifest:
@@ -99,9 +110,9 @@ def packs_of(manifest: Manifest, split: str) -> list[str]:
     return [str(name) for name in named]
 
 
-def _small(request: PrepareRequest, small: dict[str, SmallData]) -> SmallData:
+def _small(request: PrepareRequest, small: dict[str, SmallData]) -> SmallData | None:
     hint = "register at image-net.org, fetch the archives that the README names, and give --source DIR"
-    return small_data(small, request.workload, hint=hint)
+    return asked_for(small, request, hint=hint)
 
 
 def _pack(request: PrepareRequest, params: ImageParams, source: Path, *, origin: dict[str, JsonValue]) -> Manifest:

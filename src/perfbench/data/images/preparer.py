@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from perfbench.data.images import digits, packing
+from perfbench.data.images import digits, fashion, packing
 from perfbench.data.images.params import ImageParams
 from perfbench.data.preparation import Manifest, PrepareRequest
 from perfbench.spec.workload import WorkloadSpec
+
+_SMALL = digits.SMALL | fashion.SMALL
 
 
 class ImagePreparer:
@@ -21,8 +23,12 @@ class ImagePreparer:
         self._params_type = params_type
 
     def required_bytes(self, request: PrepareRequest) -> int:
-        """Return how much disk the packs need at most."""
-        return packing.required_bytes(request, digits.SMALL)
+        """Return how much disk the packs need at most.
+
+        Raises:
+            DataError: If there is neither a source nor an installed package with the images.
+        """
+        return packing.required_bytes(request, self._params(request.workload), _SMALL)
 
     def prepare(self, request: PrepareRequest) -> Manifest:
         """Pack the public archives, class folders, or small images from a package.
@@ -30,7 +36,7 @@ class ImagePreparer:
         Raises:
             DataError: If a split or class is missing, an image is empty or damaged, or a count is wrong.
         """
-        return packing.prepare(request, self._params(request.workload), digits.SMALL)
+        return packing.prepare(request, self._params(request.workload), _SMALL)
 
     def verify(self, workload: WorkloadSpec, folder: Path, *, prepare_command: str) -> Manifest:
         """Check that ``folder`` holds what ``workload`` needs; reads only the manifest and file sizes.

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from pydantic import JsonValue
 
-from perfbench.data.preparation import Progress
+from perfbench.data.preparation import PrepareRequest, Progress
 from perfbench.workloads.fastmri import raw
 from perfbench.workloads.fastmri.acquisition import FloatArray, acquire, grid
 from perfbench.workloads.fastmri.params import Params
@@ -36,10 +36,11 @@ class Layout(NamedTuple):
     slices_per_volume: int = _SLICES_PER_VOLUME
 
 
-def write_raw(folder: Path, params: Params, progress: Progress) -> dict[str, JsonValue]:
+def write_raw(folder: Path, params: Params, request: PrepareRequest) -> dict[str, JsonValue]:
     """Write the phantoms as ``singlecoil_train`` and ``singlecoil_val``; return where they come from."""
     counts = params.expected_volumes
-    write_volumes(folder, params, progress, Layout(counts["train"], counts["validation"], counts["test"]), seed=_SEED)
+    layout = Layout(counts["train"], counts["validation"], counts["test"])
+    write_volumes(folder, params, request.progress, layout, seed=_SEED)
     return {"generator": NAME, "seed": _SEED}
 
 

@@ -7,26 +7,25 @@ validate and the rest test (AlgoPerf fastMRI specification, section 2.2).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple
 
 import numpy as np
 from pydantic import JsonValue
 
+from perfbench.data.packages import DebianPackage, asked_for
 from perfbench.data.preparation import (
     FileEntry,
     Manifest,
     PrepareRequest,
-    Progress,
     entry_for,
     passing_folder,
-    small_data,
 )
 from perfbench.errors import DataError
 from perfbench.results.files import append_line, read_lines
 from perfbench.spec.workload import WorkloadSpec
-from perfbench.workloads.fastmri import brain, phantoms
+from perfbench.workloads.fastmri import brain, phantoms, templates
 from perfbench.workloads.fastmri.imaging import hybrid_of, zero_filled
 from perfbench.workloads.fastmri.masks import evaluation_columns
 from perfbench.workloads.fastmri.params import Params
@@ -41,17 +40,21 @@ _PACKED_PART = 0.9
 """Of the archives' size, which hold about a third less than they unpack to."""
 
 
-class Generator(Protocol):
-    """A module that writes a small data set in the public form."""
+class Generator(NamedTuple):
+    """A small data set, written in the public form first."""
 
-    NAME: str
+    write_raw: Callable[[Path, Params, PrepareRequest], dict[str, JsonValue]]
+    """Writes both parts into a folder; returns where they come from."""
+    package: DebianPackage | None = None
+    """That must be there; ``source`` of a request says where it is unpacked."""
 
-    def write_raw(self, folder: Path, params: Params, progress: Progress) -> dict[str, JsonValue]:
-        """Write both parts into ``folder``; return where they come from."""
-        ...
 
-
-_GENERATORS: dict[str, Generator] = {phantoms.NAME: phantoms, brain.NAME: brain}
+GENERATORS = {
+    phantoms.NAME: Generator(phantoms.write_raw),
+    brain.NAME: Generator(brain.write_raw),
+    templates.NAME: Generator(templates.write_raw, templates.PACKAGE),
+}
+"""By the name of the data set."""
 
 
 class VolumeRecord(VolumeFacts):
@@ -63,12 +66,19 @@ class VolumeRecord(VolumeFacts):
 
 
 def required_bytes(request: PrepareRequest) -> int:
-    """Return how much disk the prepared volumes (and generated raw files) need at most."""
-    if request.source is None:
+    """Return how much disk the prepared volumes (and generated raw files) need at most.
+
+    Raises:
+        DataError: If there is neither a source nor what a small data set is made from.
+    """
+    generator = _generator(request)
+    if generator is not None:
+        if generator.package is not None:
+            generator.package.find(request.source, dataset=request.workload.dataset)
         params = _params(request.workload)
-        _generator(request.workload)
         slice_bytes = record_bytes(params.image_size, 2 * params.image_size)
         return 4 * slice_bytes * sum(params.expected_examples.values())
+    assert request.source is not None, "otherwise the data set is small"
     sources = find_sources(request.source)
     return int(
         sum(_UNPACKED_PART * s.size_bytes() if s.path.is_dir() else _PACKED_PART * s.size_bytes() for s in sources)
@@ -82,11 +92,12 @@ def prepare(request: PrepareRequest) -> Manifest:
         DataError: If a part is missing, its number of files is wrong, or a file is damaged: names the file.
     """
     params = _params(request.workload)
-    if request.source is not None:
+    generator = _generator(request)
+    if generator is None:
+        assert request.source is not None, "otherwise the data set is small"
         return _convert(request, params, request.source, origin={"source": "public fastMRI knee single-coil files"})
-    generator = _generator(request.workload)
     with passing_folder(request.destination / "raw") as raw:
-        origin = generator.write_raw(raw, params, request.progress)
+        origin = generator.write_raw(raw, params, request)
         return _convert(request, params, raw, origin=origin)
 
 
@@ -120,10 +131,10 @@ def _params(workload: WorkloadSpec) -> Params:
     return Params.from_mapping(workload.params, where="workload.params")
 
 
-def _generator(workload: WorkloadSpec) -> Generator:
-    return small_data(
-        _GENERATORS,
-        workload,
+def _generator(request: PrepareRequest) -> Generator | None:
+    return asked_for(
+        GENERATORS,
+        request,
         hint="accept the agreement at fastmri.med.nyu.edu, fetch the knee single-coil train and val archives, "
         "and give --source DIR",
     )

@@ -5,8 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from perfbench.data.images.idx import IMAGE_SIDE, NUM_CLASSES
 from perfbench.data.initialisation import lecun_normal_
-from perfbench.workloads.mnist.params import IMAGE_SIDE, NUM_CLASSES, PIXEL_MEAN, PIXEL_STD, Params
+from perfbench.workloads.mnist.params import PIXEL_MEAN, PIXEL_STD, Params
 
 
 class DigitModel(nn.Module):

@@ -8,9 +8,7 @@ data files are read. Both are split by class, with a fixed permutation.
 from __future__ import annotations
 
 import gzip
-import hashlib
 import importlib.metadata
-import importlib.util
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,9 +18,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from pydantic import JsonValue
 
-from perfbench.errors import DataError
-from perfbench.workloads.mnist.idx import Images, write_idx
-from perfbench.workloads.mnist.params import IMAGE_SIDE, NUM_CLASSES
+from perfbench.data.images.idx import IMAGE_SIDE, NUM_CLASSES, TEST_FILES, TRAIN_FILES, Images, write_idx
+from perfbench.data.packages import python_package_file
 
 _DIGITS_MAX = 16
 _DIGITS_SIDE = 8
@@ -48,43 +45,25 @@ class Source:
     images_of: Callable[[Table], NDArray[np.uint8]]
 
 
-def write_raw(
-    source: Source, folder: Path, train_files: tuple[str, str], test_files: tuple[str, str]
-) -> dict[str, JsonValue]:
+def write_raw(source: Source, folder: Path) -> dict[str, JsonValue]:
     """Write the four files: training images first, then validation images, in one file, as in the public data.
 
     Raises:
         DataError: If the package is not installed, or its file is another one.
     """
-    table = np.loadtxt(gzip.decompress(_file(source).read_bytes()).decode().splitlines(), delimiter=",").astype(
-        np.int64
-    )
+    path = python_package_file(package=source.package, module=source.module, file=source.file, sha256=source.sha256)
+    table = np.loadtxt(gzip.decompress(path.read_bytes()).decode().splitlines(), delimiter=",").astype(np.int64)
     images, labels = source.images_of(table[:, :-1]), table[:, -1].astype(np.uint8)
     train, validation, test = _split_by_class(labels, source)
     training_file = np.concatenate([train, validation])
-    write_idx(folder, train_files, Images(images[training_file], labels[training_file]))
-    write_idx(folder, test_files, Images(images[test], labels[test]))
+    write_idx(folder, TRAIN_FILES, Images(images[training_file], labels[training_file]))
+    write_idx(folder, TEST_FILES, Images(images[test], labels[test]))
     return {
         "package": source.package,
         "version": importlib.metadata.version(source.package),
         "sha256": source.sha256,
         "split_seed": 0,
     }
-
-
-def _file(source: Source) -> Path:
-    found = importlib.util.find_spec(source.module)
-    if found is None or found.origin is None:
-        raise DataError(f"needs the package {source.package!r}", where="small data", hint="run `make setup`")
-    path = Path(found.origin).parent / source.file
-    actual = hashlib.sha256(path.read_bytes()).hexdigest()
-    if actual != source.sha256:
-        raise DataError(
-            f"sha256 {actual}, expected {source.sha256}",
-            where=str(path),
-            hint="another version of the package: install the one that constraints.txt or set-up names",
-        )
-    return path
 
 
 def _split_by_class(labels: NDArray[np.uint8], source: Source) -> tuple[Table, Table, Table]:

@@ -8,8 +8,6 @@ from pydantic import Field
 
 from perfbench.spec.base import Spec
 
-IMAGE_SIDE = 28
-NUM_CLASSES = 10
 PIXEL_MEAN = 0.1307
 PIXEL_STD = 0.3081
 """Of pixels in [0, 1]. Source: AlgoPerf mnist, which applies them to bytes 0 to 255; here they are divided first."""

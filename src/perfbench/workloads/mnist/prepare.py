@@ -7,6 +7,8 @@ from pathlib import Path
 
 from pydantic import JsonValue
 
+from perfbench.data.images import fashion
+from perfbench.data.images.idx import IMAGE_SIDE, TEST_FILES, TRAIN_FILES, Images, read_idx
 from perfbench.data.preparation import (
     Manifest,
     PrepareRequest,
@@ -19,11 +21,9 @@ from perfbench.data.preparation import (
 from perfbench.errors import DataError
 from perfbench.spec.workload import WorkloadSpec
 from perfbench.workloads.mnist import packaged
-from perfbench.workloads.mnist.idx import FORMAT_VERSION, Images, read_idx, write_split
-from perfbench.workloads.mnist.params import IMAGE_SIDE, Params
+from perfbench.workloads.mnist.arrays import FORMAT_VERSION, write_split
+from perfbench.workloads.mnist.params import Params
 
-TRAIN_FILES = ("train-images-idx3-ubyte.gz", "train-labels-idx1-ubyte.gz")
-TEST_FILES = ("t10k-images-idx3-ubyte.gz", "t10k-labels-idx1-ubyte.gz")
 PUBLIC_MD5 = {
     "train-images-idx3-ubyte.gz": "f68b3c2dcbeaaa9fbdd348bbdeb94873",
     "train-labels-idx1-ubyte.gz": "d53e105ee54ea40749a09fcbcd1e9432",
@@ -32,11 +32,20 @@ PUBLIC_MD5 = {
 }
 """Of the public data set ``mnist``. Source: torchvision's ``datasets.MNIST``."""
 PUBLIC_NAME = "mnist"
+DEBIAN_PACKAGES = {fashion.NAME: fashion.PACKAGE}
+"""By the name of the data set: packages whose files have the public form."""
 _HEADER_BYTES = 1024
 
 
 def required_bytes(request: PrepareRequest) -> int:
-    """Return how much disk the arrays (and generated files) need at most."""
+    """Return how much disk the arrays (and generated files) need at most.
+
+    Raises:
+        DataError: If a Debian package has the files, and is not there.
+    """
+    dataset = request.workload.dataset
+    if dataset in DEBIAN_PACKAGES:
+        DEBIAN_PACKAGES[dataset].find(request.source, dataset=dataset)
     params = Params.from_mapping(request.workload.params, where="workload.params")
     return 2 * (sum(params.expected_examples.values()) * (IMAGE_SIDE**2 + 1) + _HEADER_BYTES)
 
@@ -47,6 +56,10 @@ def prepare(request: PrepareRequest) -> Manifest:
     Raises:
         DataError: If a file is missing, damaged, or not the public one.
     """
+    dataset = request.workload.dataset
+    if dataset in DEBIAN_PACKAGES:
+        package = DEBIAN_PACKAGES[dataset]
+        return _convert(request, package.checked(request.source, dataset=dataset), origin=package.origin())
     if request.source is not None:
         folder = _folder_of_files(request.source)
         if request.workload.dataset == PUBLIC_NAME:
@@ -58,7 +71,7 @@ def prepare(request: PrepareRequest) -> Manifest:
         hint=f"fetch {', '.join(PUBLIC_MD5)} (README.md of the family says where), and give --source DIR",
     )
     with passing_folder(request.destination / "raw") as raw:
-        origin = packaged.write_raw(source, raw, TRAIN_FILES, TEST_FILES)
+        origin = packaged.write_raw(source, raw)
         return _convert(request, raw, origin=origin)
 
 

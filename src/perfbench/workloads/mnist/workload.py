@@ -19,14 +19,15 @@ from perfbench.data.classification import (
     roles_by_module,
     softmax_loss,
 )
+from perfbench.data.images.idx import IMAGE_SIDE
 from perfbench.data.modules import seeded
 from perfbench.data.preparation import Manifest
 from perfbench.data.sampling import BatchOrder, RowRange, UnitOrder, evaluation_ranges
 from perfbench.data.stream import RowStream
 from perfbench.spec.workload import Split, WorkloadSpec
-from perfbench.workloads.mnist.idx import stored_split
+from perfbench.workloads.mnist.arrays import stored_split
 from perfbench.workloads.mnist.model import DigitModel
-from perfbench.workloads.mnist.params import IMAGE_SIDE, Params
+from perfbench.workloads.mnist.params import Params
 
 _TRAIN = "train"
 

@@ -1,4 +1,4 @@
-"""Two file formats: the public IDX (big-endian header, then bytes, gzipped) and the prepared arrays (``.npy``)."""
+"""The public IDX files of small grey images: a big-endian header, then bytes, gzipped; four files make a data set."""
 
 from __future__ import annotations
 
@@ -12,13 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from perfbench.errors import DataError
-from perfbench.results.files import atomic_file
-from perfbench.workloads.mnist.params import IMAGE_SIDE, NUM_CLASSES
 
+IMAGE_SIDE = 28
+NUM_CLASSES = 10
+TRAIN_FILES = ("train-images-idx3-ubyte.gz", "train-labels-idx1-ubyte.gz")
+TEST_FILES = ("t10k-images-idx3-ubyte.gz", "t10k-labels-idx1-ubyte.gz")
 IMAGES_MAGIC = 2051
 LABELS_MAGIC = 2049
 _MOST_BYTES = 1 << 30
-FORMAT_VERSION = 1
 
 Bytes = NDArray[np.uint8]
 
@@ -57,22 +58,6 @@ def read_idx(images: Path, labels: Path) -> Images:
     if len(label_bytes) and label_bytes.max() >= NUM_CLASSES:
         raise DataError(f"label {label_bytes.max()} is none of 0 to {NUM_CLASSES - 1}", where=str(labels))
     return Images(image_bytes, label_bytes)
-
-
-def write_split(folder: Path, split: str, data: Images) -> list[Path]:
-    """Write a prepared split; return its files."""
-    paths = []
-    for name, array in zip(Images._fields, data, strict=True):
-        path = folder / f"{split}.{name}.npy"
-        with atomic_file(path) as file:
-            np.save(file, np.ascontiguousarray(array))
-        paths.append(path)
-    return paths
-
-
-def stored_split(folder: Path, split: str) -> Images:
-    """Load a prepared split; 47 MB at most."""
-    return Images(*(np.load(folder / f"{split}.{name}.npy") for name in Images._fields))
 
 
 def _read(path: Path, magic: int, *, num_dimensions: int) -> Bytes:
