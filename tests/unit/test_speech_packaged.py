@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import gzip
+import hashlib
+import io
 import shutil
 import sys
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from perfbench.compose import compose_workload
+from perfbench.data.debian import PackagedFiles
 from perfbench.data.preparation import PrepareRequest
-from perfbench.data.speech import espeak
+from perfbench.data.speech import asterisk, espeak
 from perfbench.data.speech.corpus import recordings, samples_of
 from perfbench.errors import DataError
 from perfbench.spec.workload import WorkloadSpec
@@ -108,11 +113,11 @@ def test_missing_programs_are_named_together_before_anything_starts(
     with pytest.raises(DataError) as one:
         prepare.required_bytes(request(tmp_path / "out", "espeak"))
     assert str(one.value) == (
-        "data set espeak: the Debian package flite is not installed: the data set is made from it\n"
+        "data set espeak: Debian's flite is not installed: the data set is made from it\n"
         "  hint: as root: apt-get install --no-install-recommends flite; or use data=tones"
     )
     (programs / "espeak-ng").unlink()
-    with pytest.raises(DataError, match=r"packages espeak-ng and flite are not installed: .* made from them"):
+    with pytest.raises(DataError, match=r"Debian's espeak-ng and Debian's flite are not installed: .* made from them"):
         prepare.prepare(request(tmp_path / "out", "espeak"))
     assert not list((tmp_path / "out").rglob("*.flac"))
 
@@ -158,3 +163,142 @@ def test_every_voice_speaks_the_same_bytes_twice(tmp_path: Path) -> None:
     files = sorted(path.relative_to(tmp_path / "a") for path in (tmp_path / "a").rglob("*.*"))
     assert len(files) == 2 * 38, "a file and a list of transcripts for each voice"
     assert all((tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes() for name in files)
+
+
+WORDS = ("ONE", "TWO", "STAR", "POUND", "PRESS", "NOW", "DON'T", "CALL", "YOUR", "NAME", "IS", "NOT")
+TEXTS = "; Names: and texts\n\n" + "".join(
+    f"menu/p{n}: {WORDS[n % 12]} {WORDS[n // 12]}, please!\n" for n in range(144)
+)
+
+
+@pytest.fixture
+def prompts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """144 prompts where the packages would put them, their sound in 16-bit samples instead of G.722."""
+    sounds, texts = tmp_path / "sounds", tmp_path / "texts.gz"
+    (sounds / "menu").mkdir(parents=True)
+    texts.write_bytes(gzip.compress(TEXTS.encode(), mtime=0))
+    for number in range(144):
+        samples = (np.sin(np.arange(8_000 + number) * 0.1) * 9_000).astype("<i2")
+        (sounds / "menu" / f"p{number}.g722").write_bytes(samples.tobytes())
+    (sounds / "beep.g722").write_bytes(b"no text")
+    for name, paths in (("TEXT_FILE", [texts]), ("SOUND_FILES", sorted(sounds.rglob("*.g722")))):
+        digest = hashlib.sha256(b"".join(path.read_bytes() for path in paths)).hexdigest()
+        package = getattr(asterisk, name).package
+        monkeypatch.setattr(asterisk, name, PackagedFiles(package=package, version="1", sha256=digest))
+    monkeypatch.setattr(asterisk, "TEXTS", texts)
+    monkeypatch.setattr(asterisk, "SOUNDS", sounds)
+    monkeypatch.setattr(asterisk, "_WHEEL", "numpy")
+    monkeypatch.setattr(asterisk, "decoded", lambda content: np.frombuffer(content, dtype="<i2"))
+    return sounds
+
+
+def test_recorded_prompts_pass_through_the_same_preparation(prompts: Path, tmp_path: Path) -> None:
+    origin = asterisk.write_corpus(tmp_path / "raw", lambda *_: None)
+    counts = {subset: len(list(recordings(tmp_path / "raw" / "LibriSpeech" / subset))) for subset in SUBSETS}
+    train = sum(count for subset, count in counts.items() if subset.startswith("train"))
+    expected = {"train": train, "validation": counts["dev-clean"] + counts["dev-other"], "test": counts["test-clean"]}
+    sizes = {"archive_utterances": counts, "expected_examples": expected, "vocabulary_size": 27, "num_pieces": 27}
+    asked = request(tmp_path / "out", "asterisk", **sizes)
+
+    manifest = prepare.prepare(asked)
+
+    prepare.verify(asked.workload, tmp_path / "out", prepare_command="the command")
+    assert sum(counts.values()) == 144
+    assert manifest.counts == expected
+    assert origin["utterances"] == counts
+    assert manifest.origin["packages"] == [asterisk.TEXT_FILE.origin(), asterisk.SOUND_FILES.origin()]
+
+
+def test_a_text_is_in_one_subset_and_every_prompt_keeps_its_own(prompts: Path, tmp_path: Path) -> None:
+    asterisk.write_corpus(tmp_path, lambda *_: None)
+
+    found = {subset: list(recordings(tmp_path / "LibriSpeech" / subset)) for subset in SUBSETS}
+    texts = [recording.transcript for recording in chain.from_iterable(found.values())]
+    assert len(texts) == len(set(texts)) == 144
+    lengths = {f"{WORDS[n % 12]} {WORDS[n // 12]} PLEASE": 8_000 + n for n in range(144)}
+    assert {r.transcript: len(samples_of(r)) for r in chain.from_iterable(found.values())} == lengths
+    assert all(asterisk.subset_of(r.transcript) == subset for subset, spoken in found.items() for r in spoken)
+
+
+def test_only_texts_whose_wording_is_certain_are_kept() -> None:
+    lines = [
+        "; A comment: not a text",
+        "menu: Press 1, or 9 to 're-enter' it...  Don't!",
+        "beep: [a tone]",
+        "spy: IAX (note: no two)",
+        "join: <beep>",
+        "wait: separated by * or #",
+        "dial: dial 500 now",
+        "h: H.323",
+    ]
+
+    found = asterisk.transcripts(gzip.compress("\n".join(lines).encode()))
+
+    assert found == {"menu": "PRESS ONE OR NINE TO RE ENTER IT DON'T"}
+
+
+def test_everything_that_the_prompts_need_is_named_at_once(
+    prompts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(asterisk, "_WHEEL", "no_such_wheel")
+    with pytest.raises(DataError) as one:
+        prepare.required_bytes(request(tmp_path / "out", "asterisk"))
+    assert str(one.value) == (
+        "data set asterisk: the wheel no_such_wheel is not installed: the data set is made from it\n"
+        "  hint: pip install no_such_wheel; or use data=tones"
+    )
+    asterisk.TEXTS.unlink()
+    monkeypatch.setattr(asterisk, "SOUNDS", tmp_path / "nowhere")
+    with pytest.raises(DataError) as three:
+        prepare.prepare(request(tmp_path / "out", "asterisk"))
+    assert "Debian's asterisk-core-sounds-en and Debian's asterisk-core-sounds-en-g722 and the wheel" in str(
+        three.value
+    )
+    assert "no-install-recommends asterisk-core-sounds-en asterisk-core-sounds-en-g722; pip install" in str(three.value)
+    assert "where dpkg leaves out /usr/share/doc, add --reinstall -o Dpkg::Options::=--path-include=" in str(
+        three.value
+    )
+
+
+def test_changed_prompts_are_refused(prompts: Path, tmp_path: Path) -> None:
+    (prompts / "menu" / "p7.g722").unlink()
+
+    with pytest.raises(DataError, match=r"sounds: not as in asterisk-core-sounds-en-g722 1: sha256 "):
+        prepare.prepare(request(tmp_path / "out", "asterisk"))
+
+
+def test_g722_is_decoded_at_its_rate_and_level() -> None:
+    av = pytest.importorskip("av", reason="pip install av: decoding of G.722 was NOT checked")
+    tone = (9_000 * np.sin(2 * np.pi * 440 * np.arange(16_000) / 16_000)).astype(np.int16)
+    packed = io.BytesIO()
+    with av.open(packed, "w", format="g722") as container:
+        stream = container.add_stream("g722", rate=16_000, layout="mono")
+        frame = av.AudioFrame.from_ndarray(tone[None], format="s16", layout="mono")
+        frame.sample_rate = 16_000
+        for packet in chain(stream.encode(frame), stream.encode(None)):
+            container.mux(packet)
+
+    found = asterisk.decoded(packed.getvalue())
+
+    assert found.dtype == np.int16
+    assert len(found) == 2 * len(packed.getvalue()) == 16_000
+    spectrum = np.abs(np.fft.rfft(found.astype(float)))
+    assert int(spectrum.argmax()) == 440
+    assert found.astype(float).std() == pytest.approx(tone.astype(float).std(), rel=0.05)
+    with pytest.raises(DataError, match=r"cannot be decoded as G.722"):
+        asterisk.decoded(b"")
+
+
+@pytest.mark.skipif(
+    not (asterisk.TEXTS.exists() and asterisk.SOUNDS.exists()),
+    reason="apt-get install asterisk-core-sounds-en-g722: its counts were NOT checked",
+)
+def test_the_installed_prompts_are_those_of_the_workload() -> None:
+    texts = asterisk.transcripts(asterisk.TEXT_FILE.read([asterisk.TEXTS], where=asterisk.TEXTS)[asterisk.TEXTS])
+    sounds = asterisk.SOUND_FILES.read(asterisk.SOUNDS.rglob("*.g722"), where=asterisk.SOUNDS)
+    names = [str(path.relative_to(asterisk.SOUNDS).with_suffix("")) for path in sounds]
+    found = [asterisk.subset_of(texts[name]) for name in names if name in texts]
+
+    expected = compose_workload("librispeech_conformer", scale="mini", dataset="asterisk").params["archive_utterances"]
+    assert len(sounds) == 568
+    assert {subset: found.count(subset) for subset in SUBSETS} == expected

