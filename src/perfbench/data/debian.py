@@ -29,7 +29,7 @@ class PackagedFiles:
 
         Args:
             paths: All files.
-            where: What to name if they are not what they were.
+            where: What to name if the contents are others.
 
         Raises:
             DataError: If a file cannot be read, or the contents are others.
