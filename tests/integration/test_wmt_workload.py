@@ -18,7 +18,7 @@ from perfbench.data.sampling import RowRange
 from perfbench.spec.workload import Split, WorkloadSpec
 from perfbench.workloads.wmt import invented, prepare
 from perfbench.workloads.wmt.data import TrainingRows
-from perfbench.workloads.wmt.workload import WmtWorkload
+from perfbench.workloads.wmt.workload import WmtWorkload, _pairs
 
 NUM_PAIRS = {"train": 500, "validation": 23, "test": 31}
 VARIANTS = ("wmt", "wmt_post_ln", "wmt_attention_temp", "wmt_glu_tanh")
@@ -84,6 +84,30 @@ def test_a_long_evaluation_source_is_cut_and_still_counted(folder: Path) -> None
     assert metrics["num_examples"] == 23
     references = [line.split() for line in (folder / "newstest2013.references.txt").read_text().splitlines()]
     assert int(totals["bleu_raw"][1]) >= sum(len(words) for words in references), "reference text is whole"
+
+
+def test_perplexity_is_of_all_tokens_and_needs_no_decoding(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    workload = WmtWorkload(small(decodes=False), folder)
+    monkeypatch.setattr(workload, "translations", lambda *_: pytest.fail("a sentence was decoded"))
+    model = workload.build_model(seed=0).eval()
+    batches = list(workload.eval_batches(Split.VALIDATION, global_batch_size=8, seed=0, shard=Shard()))
+    with torch.no_grad():
+        sums = [workload.eval_sums(model, batch, split=Split.VALIDATION) for batch in batches]
+        metrics = workload.finish_metrics(
+            Split.VALIDATION, {name: torch.stack([s[name] for s in sums]).sum(dim=0) for name in sums[0]}
+        )
+        tokens = [
+            float(-torch.log_softmax(model(_pairs(batch))[row, place], dim=-1)[batch["target_ids"][row, place]])
+            for batch in batches
+            for row, place in (batch["target_segments"] * batch["weights"][:, None]).nonzero().tolist()
+        ]
+
+    assert metrics["num_tokens"] == len(tokens)
+    assert metrics["perplexity"] == pytest.approx(float(np.exp(np.mean(tokens))), rel=1e-5)
+    assert not {"bleu", "bleu_raw"} & set(metrics)
+    assert workload.finish_metrics(
+        Split.VALIDATION, {**sums[0], "num_examples": torch.tensor(23.0), "loss": torch.tensor(1e9)}
+    )["perplexity"] == float("inf")
 
 
 @pytest.mark.parametrize("split", list(Split))

@@ -21,7 +21,7 @@ from perfbench.data.speech.corpus import write_subset
 from perfbench.data.speech.params import SAMPLE_RATE_HZ
 
 NAME = "tones"
-REQUIRED_BYTES = 200_000_000
+_REQUIRED_BYTES = 200_000_000
 NUM_UTTERANCES = {
     "train-clean-100": 400,
     "train-clean-360": 500,
@@ -46,6 +46,11 @@ _RAMP_S = 0.005
 _CLEAN_SNR_DB, _OTHER_SNR_DB = (8.0, 22.0), (-3.0, 8.0)
 
 FloatArray = NDArray[np.float64]
+
+
+def required_bytes() -> int:
+    """Return how much disk the corpus and its prepared form need at most."""
+    return _REQUIRED_BYTES
 
 
 def write_corpus(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -65,6 +65,9 @@ CORPORA = (
     Corpus("newstest2014", "test", "dev/newstest2014-deen-src.de.sgm", "dev/newstest2014-deen-ref.en.sgm", "dev.tgz"),
 )
 """In the published order; WMT17 de-en for training, as distributed."""
+
+_SMALL_SHARES = {"europarl-v7": 0.35, "commoncrawl": 0.4, "news-commentary-v12": 0.05, "rapid2016": 0.2}
+"""Of a small data set's training pairs, by corpus."""
 
 
 def pairs(folder: Path, corpus: Corpus) -> Iterator[Pair]:
@@ -134,3 +137,28 @@ def _text(line: bytes, path: Path, number: int) -> str:
             where=str(path),
             hint="fetch the file again; convert nothing",
         ) from None
+
+
+def write_pairs(folder: Path, pairs: Mapping[str, Sequence[Pair]], *, document: str) -> None:
+    """Write a small data set as the public files.
+
+    Args:
+        folder: Of the files.
+        pairs: By split, in order; the last training corpus gets what rounding left.
+        document: Name that stands in the SGML.
+    """
+    waiting = {split: iter(of_split) for split, of_split in pairs.items()}
+    shares = {name: int(share * len(pairs["train"])) for name, share in _SMALL_SHARES.items()}
+    shares["rapid2016"] += len(pairs["train"]) - sum(shares.values())
+    for corpus in CORPORA:
+        own = list(itertools.islice(waiting[corpus.split], shares.get(corpus.name)))
+        for path, side, kind in ((corpus.german, 0, "srcset"), (corpus.english, 1, "refset")):
+            sentences = [pair[side] for pair in own]
+            text = _sgml(sentences, corpus, kind, document) if corpus.is_sgml else "".join(f"{s}\n" for s in sentences)
+            (folder / path).parent.mkdir(parents=True, exist_ok=True)
+            (folder / path).write_text(text, encoding="utf-8")
+
+
+def _sgml(sentences: Sequence[str], corpus: Corpus, kind: str, document: str) -> str:
+    segments = "".join(f'<seg id="{number}">{text}</seg>\n' for number, text in enumerate(sentences, start=1))
+    return f'<{kind} setid="{corpus.name}">\n<doc docid="{document}">\n<p>\n{segments}</p>\n</doc>\n</{kind}>\n'

@@ -14,13 +14,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from perfbench.workloads.wmt.corpora import CORPORA, Corpus, Pair
+from pydantic import JsonValue
+
+from perfbench.workloads.wmt.corpora import Pair, write_pairs
 
 NAME = "invented"
 SEED = 0
 NUM_PAIRS = {"train": 20_000, "validation": 300, "test": 300}
-REQUIRED_BYTES = 40_000_000
-_TRAIN_SHARES = {"europarl-v7": 0.35, "commoncrawl": 0.4, "news-commentary-v12": 0.05, "rapid2016": 0.2}
+_REQUIRED_BYTES = 40_000_000
 _ZIPF_EXPONENT = 1.3
 _ARTICLES = {(False, False): "le", (True, False): "la", (False, True): "les", (True, True): "las"}
 """Definite, by (is feminine, is plural)."""
@@ -148,32 +149,21 @@ class Language:
         )
 
 
-def write_raw(folder: Path, *, seed: int = SEED, num_pairs: dict[str, int] | None = None) -> None:
+def required_bytes() -> int:
+    """Return how much disk the text and its prepared form need at most."""
+    return _REQUIRED_BYTES
+
+
+def write_raw(folder: Path, *, seed: int = SEED, num_pairs: dict[str, int] | None = None) -> dict[str, JsonValue]:
     """Write the pair as the public files; no source sentence occurs twice in all splits together."""
     language, seen = Language(seed), set[str]()
-    for corpus, count in _dealt(num_pairs or NUM_PAIRS):
-        pairs: list[Pair] = []
+    drawn: dict[str, list[Pair]] = {}
+    for split, count in (num_pairs or NUM_PAIRS).items():
+        pairs = drawn[split] = []
         while len(pairs) < count:
             pair = language.sentence()
             if pair[0] not in seen:
                 seen.add(pair[0])
                 pairs.append(pair)
-        _write(folder / corpus.german, [german for german, _ in pairs], corpus, kind="srcset")
-        _write(folder / corpus.english, [english for _, english in pairs], corpus, kind="refset")
-
-
-def _dealt(num_pairs: dict[str, int]) -> list[tuple[Corpus, int]]:
-    """Return how many pairs each corpus gets; the last training corpus gets what rounding left."""
-    shares = {name: int(share * num_pairs["train"]) for name, share in _TRAIN_SHARES.items()}
-    shares["rapid2016"] += num_pairs["train"] - sum(shares.values())
-    return [(c, shares[c.name] if c.split == "train" else num_pairs[c.split]) for c in CORPORA]
-
-
-def _write(path: Path, sentences: Sequence[str], corpus: Corpus, *, kind: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if corpus.is_sgml:
-        segments = "".join(f'<seg id="{number}">{text}</seg>\n' for number, text in enumerate(sentences, start=1))
-        text = f'<{kind} setid="{corpus.name}">\n<doc docid="invented">\n<p>\n{segments}</p>\n</doc>\n</{kind}>\n'
-    else:
-        text = "".join(f"{sentence}\n" for sentence in sentences)
-    path.write_text(text, encoding="utf-8")
+    write_pairs(folder, drawn, document=NAME)
+    return {"generator": NAME, "seed": seed}

@@ -42,6 +42,8 @@ class Params(Spec):
     beam_size: int = Field(ge=1)
     length_penalty: float = Field(ge=0)
     """Exponent of ``((5 + length) / 6)``, by which a finished sentence's log-probability is divided."""
+    decodes: bool
+    """Whether evaluation translates by beam search and gives BLEU; without, it gives loss and perplexity only."""
     eval_train_examples: int = Field(ge=1)
     expected_examples: dict[Literal["train", "validation", "test"], int]
     """Asserted against the prepared data."""

@@ -6,6 +6,7 @@ import itertools
 import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +25,7 @@ from perfbench.errors import DataError
 from perfbench.results.files import append_line, read_lines, write_text_atomically
 from perfbench.spec.base import Spec
 from perfbench.spec.workload import WorkloadSpec
-from perfbench.workloads.wmt import archives, invented
+from perfbench.workloads.wmt import archives, invented, trans_de_en
 from perfbench.workloads.wmt.corpora import CORPORA, Corpus, pairs
 from perfbench.workloads.wmt.params import Params
 from perfbench.workloads.wmt.token_store import FORMAT_VERSION, SIDES, PairStore, file_names, write_side
@@ -35,6 +36,23 @@ REFERENCES = "references.txt"
 _PROGRESS = "corpora.jsonl"
 _UNPACKED = "unpacked"
 _BLOCK_PAIRS = 8_192
+
+
+class Writer(Protocol):
+    """A module that writes a small data set."""
+
+    NAME: str
+
+    def required_bytes(self) -> int:
+        """Return how much disk the text and its prepared form need; refuse if what it is made from is missing."""
+        ...
+
+    def write_raw(self, folder: Path) -> dict[str, JsonValue]:
+        """Write the public files into ``folder``; return where they come from."""
+        ...
+
+
+_WRITERS: dict[str, Writer] = {module.NAME: module for module in (invented, trans_de_en)}
 
 
 class CorpusRecord(Spec):
@@ -48,26 +66,29 @@ class CorpusRecord(Spec):
 
 
 def required_bytes(request: PrepareRequest) -> int:
-    """Return how much disk the arrays (and text files) need at most: two bytes a token, eight a sentence."""
+    """Return how much disk the arrays (and text files) need at most: two bytes a token, eight a sentence.
+
+    Raises:
+        DataError: If files are missing, or a small data set's package.
+    """
     if request.source is None:
-        return invented.REQUIRED_BYTES
+        return _writer(request).required_bytes()
     return archives.required_bytes(request.source)
 
 
 def prepare(request: PrepareRequest) -> Manifest:
-    """Convert the source (or generate a small one first) into ``request.destination``.
+    """Convert the source (or write a small one first) into ``request.destination``.
 
     Raises:
-        DataError: If a file is missing, misaligned or malformed: names file and line.
+        DataError: If a file or package is missing, or a file misaligned or malformed: names file and line.
     """
     params = Params.from_mapping(request.workload.params, where="workload.params")
     if request.source is not None:
         return _convert(request, request.source, params, origin={"source": "public WMT17 de-en files"})
-    hint = "fetch the WMT17 de-en archives that the workload's README lists, and give --source DIR"
-    generator = small_data({invented.NAME: invented}, request.workload, hint=hint)
+    writer = _writer(request)
     with passing_folder(request.destination / "raw") as raw:
-        generator.write_raw(raw)
-        return _convert(request, raw, params, origin={"generator": invented.NAME, "seed": invented.SEED})
+        origin = writer.write_raw(raw)
+        return _convert(request, raw, params, origin=origin)
 
 
 def verify(workload: WorkloadSpec, folder: Path, *, prepare_command: str) -> Manifest:
@@ -98,6 +119,11 @@ def verify(workload: WorkloadSpec, folder: Path, *, prepare_command: str) -> Man
 def corpora_of(split: str) -> list[str]:
     """Return the names of a split's corpora, in order."""
     return [corpus.name for corpus in CORPORA if corpus.split == split]
+
+
+def _writer(request: PrepareRequest) -> Writer:
+    hint = "fetch the WMT17 de-en archives that the workload's README lists, and give --source DIR"
+    return small_data(_WRITERS, request.workload, hint=hint)
 
 
 def _vocabulary_settings(params: Params) -> dict[str, JsonValue]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from pathlib import Path
@@ -41,6 +42,8 @@ _ROLES = {
     "out": ParameterRole.ATTENTION_OUT,
 }
 """By the name of the module that holds the parameter."""
+_LARGEST_EXPONENT = 700.0
+"""Of a number that is not infinite."""
 
 
 def build(spec: WorkloadSpec, data_folder: Path) -> WmtWorkload:
@@ -110,9 +113,9 @@ class WmtWorkload:
         yield from pairs.batches(global_batch_size=global_batch_size, shard=shard)
 
     def eval_sums(self, model: nn.Module, batch: Batch, *, split: Split) -> dict[str, Tensor]:
-        """Return summed loss, right tokens, counts of tokens and sentences, and BLEU's counts.
+        """Return summed loss, right tokens, counts of tokens and sentences, and BLEU's counts if sentences are decoded.
 
-        Waits for the device: which words a translation has is known on the CPU only.
+        Decoding waits for the device: which words a translation has is known on the CPU only.
         """
         logits = model(_pairs(batch))
         weights = (batch["target_segments"] > 0) * batch["weights"][:, None]
@@ -123,6 +126,11 @@ class WmtWorkload:
             "num_tokens": weights.sum(dtype=torch.float64),
             "num_examples": batch["weights"].sum(dtype=torch.float64),
         }
+        if self.params.decodes:
+            sums |= self._bleu_sums(model, batch, split)
+        return sums
+
+    def _bleu_sums(self, model: nn.Module, batch: Batch, split: Split) -> dict[str, Tensor]:
         hypotheses = self.translations(model, batch)
         is_real = batch["weights"].tolist()
         real = [index for index, weight in enumerate(is_real) if weight > 0]
@@ -133,9 +141,8 @@ class WmtWorkload:
         texts = {"bleu": references.round_trip(pairs)}
         if split is not Split.EVAL_TRAIN:  # the text of training pairs is not kept
             texts["bleu_raw"] = references.published(pairs)
-        for name, expected in texts.items():
-            sums[name] = torch.from_numpy(bleu.counts(chosen, expected)).to(logits.device)
-        return sums
+        device = batch["weights"].device
+        return {name: torch.from_numpy(bleu.counts(chosen, expected)).to(device) for name, expected in texts.items()}
 
     def translations(self, model: nn.Module, batch: Batch) -> list[str]:
         """Return the best translation of every row by beam search.
@@ -148,7 +155,9 @@ class WmtWorkload:
         return self.tokenizer.decode([self._words(sequence) for sequence in found.tolist()])
 
     def finish_metrics(self, split: Split, sums: Mapping[str, Tensor]) -> dict[str, float]:
-        """Return loss and accuracy per token, BLEU, and how many sentences and tokens were counted.
+        """Return loss and accuracy per token, perplexity, BLEU, and how many sentences and tokens were counted.
+
+        Perplexity is ``exp`` of the loss per target token, EOS included: it depends on the vocabulary.
 
         Raises:
             WorkloadError: If not every sentence was counted exactly once.
@@ -158,8 +167,10 @@ class WmtWorkload:
             raise WorkloadError(f"evaluated {counted} sentences instead of {expected}", where=split.value)
         num_tokens = float(sums["num_tokens"])
         scores = {name: bleu.score(sums[name].numpy()) for name in ("bleu", "bleu_raw") if name in sums}
+        loss = float(sums["loss"]) / num_tokens
         return {
-            "loss": float(sums["loss"]) / num_tokens,
+            "loss": loss,
+            "perplexity": math.exp(loss) if loss < _LARGEST_EXPONENT else math.inf,
             "accuracy": float(sums["right"]) / num_tokens,
             **scores,
             "num_tokens": num_tokens,
