@@ -24,6 +24,8 @@ from perfbench.spec.submission import HyperparameterPoint, PointSpace, RangeSpac
 from perfbench.tuning import halton
 from perfbench.tuning.sampler import map_point
 
+pytestmark = pytest.mark.xdist_group("submissions_two_ranks")  # all are trained once, for all tests
+
 NUM_RANKS = 2
 NUM_STEPS = 12
 NUM_STEPS_SHARDED = 104
