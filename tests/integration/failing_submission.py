@@ -13,6 +13,8 @@ import torch
 from perfbench.spec.base import Spec
 from submissions.baseline import submission as baseline
 
+Options = baseline.Options
+
 class Hyperparameters(Spec):
     goes_wrong: str
 
@@ -31,10 +33,8 @@ def go_wrong(how, model):
         case "kill" if is_last:
             os.kill(os.getpid(), signal.SIGKILL)
 
-def build(context, hyperparameters):
-    submission = baseline.build(
-        context, baseline.Hyperparameters.from_mapping(POINT), options=baseline.Options()
-    )
+def build(context, hyperparameters, *, options):
+    submission = baseline.build(context, baseline.Hyperparameters.from_mapping(POINT), options=options)
     step = submission.update_params
     def update_params(batch):
         if submission.num_updates == 5:
