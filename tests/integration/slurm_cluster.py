@@ -118,9 +118,23 @@ class TestCluster:
         """Wait for something to be so, hastening requeued jobs meanwhile."""
         deadline_s = time.monotonic() + PATIENCE_S
         while not condition():
-            assert time.monotonic() < deadline_s, f"not so after {PATIENCE_S:.0f} s: {what}\n{self.slurm('squeue')}"
+            assert time.monotonic() < deadline_s, f"not so after {PATIENCE_S:.0f} s: {what}\n{self.accounts()}"
             self.hasten()
             time.sleep(0.3)
+
+    def accounts(self, *, num_characters: int = 1200) -> str:
+        """Return what every job that did not simply end well is or was doing, with the end of its log."""
+        queue = self.slurm("squeue", "--noheader", "--array", "--states=all", "--format=%i|%j|%T|%r|%M").splitlines()
+        texts = []
+        for line in queue:
+            job_id, _, rest = line.partition("|")
+            if "COMPLETED" in rest:
+                continue
+            shown = self.slurm("scontrol", "show", "job", job_id)
+            found = re.search(r"StdOut=(\S+)", shown)
+            log = Path(found[1]) if found else Path()
+            texts += [line, log.read_text()[-num_characters:] if log.is_file() else "(no log)"]
+        return "\n".join(texts)
 
 
 def missing_programs() -> list[str]:

@@ -23,15 +23,24 @@ def lines(folder: Path, file: str, kind: str) -> list[dict[str, Any]]:
     return small_criteo.lines(path, kind) if path.exists() else []
 
 
-def slow_submission(folder: Path, *, pause_s: float = 0.3) -> str:
-    """Write a baseline with long steps while its folder has no file ``fast``, and endless ones while ``stuck`` is."""
+def slow_submission(folder: Path, *, pause_s: float = 0.3, only_trial: int | None = None) -> str:
+    """Write a baseline with long steps while its folder has no file ``fast``, and endless ones while ``stuck`` is.
+
+    Args:
+        folder: New.
+        pause_s: Of each step.
+        only_trial: The one of ``trials`` that is so; all if not given.
+    """
     folder.mkdir()
+    only = None if only_trial is None else points()[only_trial - 1]
     (folder / "submission.py").write_text(
         "import os, time\n"
         "from submissions.baseline.submission import Hyperparameters, Options, build as build_baseline\n"
-        f"FOLDER = {str(folder)!r}\n"
+        f"FOLDER, ONLY = {str(folder)!r}, {only!r}\n"
         "def build(context, hyperparameters, options):\n"
         "    submission = build_baseline(context, hyperparameters, options=options)\n"
+        "    if not (ONLY or {}).items() <= hyperparameters.model_dump(mode='json').items():\n"
+        "        return submission\n"
         "    step = submission.update_params\n"
         "    def update_params(batch):\n"
         f"        time.sleep(0 if os.path.exists(f'{{FOLDER}}/fast') else {pause_s})\n"
@@ -44,15 +53,20 @@ def slow_submission(folder: Path, *, pause_s: float = 0.3) -> str:
     return f"submission.folder={folder}"
 
 
-def one_trial() -> str:
-    """Return an override that leaves one point in the search space."""
+def points() -> list[dict[str, Any]]:
+    """Return the points of the baseline's search space."""
     from perfbench.compose import compose_submission
 
     space = compose_submission("baseline").search_space
     assert space is not None
-    point = space.model_dump(mode="json")["points"][0]
-    inner = ", ".join(f"{name}: {json.dumps(value)}" for name, value in point.items())
-    return f"submission.search_space.points=[{{{inner}}}]"
+    found: list[dict[str, Any]] = space.model_dump(mode="json")["points"]
+    return found
+
+
+def trials(number: int) -> str:
+    """Return an override that leaves so many points in the search space."""
+    inner = [", ".join(f"{name}: {json.dumps(value)}" for name, value in point.items()) for point in points()[:number]]
+    return f"submission.search_space.points=[{', '.join(f'{{{point}}}' for point in inner)}]"
 
 
 def has_saved(folder: Path, *, attempt: int = 1) -> bool:

@@ -22,9 +22,9 @@ from tests.integration.slurm_trials import (
     STEPS,
     has_saved,
     lines,
-    one_trial,
     result_path,
     slow_submission,
+    trials,
     workers,
 )
 from tests.wandb_files import assert_one_offline_run, has_ended
@@ -50,7 +50,7 @@ def limited(cluster: TestCluster, tmp_path_factory: pytest.TempPathFactory) -> P
     root = tmp_path_factory.mktemp("limited")
     limit = ("cluster.time_limit_min=2", "cluster.signal_lead_s=10")
     code = slow_submission(root / "slow_limited", pause_s=0.6)
-    done = cluster.sweep(root / "runs", "submission=baseline", code, one_trial(), *SLOW, *limit)
+    done = cluster.sweep(root / "runs", "submission=baseline", code, trials(1), *SLOW, *limit)
     assert done.returncode == 0, done.stderr
     return root
 
@@ -113,29 +113,32 @@ def test_a_sweep_is_split_run_scored_and_never_submitted_twice(cluster: TestClus
 
 
 def job_of(cluster: TestCluster, root: Path) -> str:
-    """Return the job of the only trial of a run folder."""
+    """Return the job of the last trial of a run folder."""
     (name,) = (path.name for path in root.glob(".slurm/arrays/*"))
-    rows = [row.split() for row in cluster.slurm("squeue", "--noheader", "--format=%i %j").splitlines()]
-    return next(job_id for job_id, title in rows if title.endswith(name))
+    rows = [row.split() for row in cluster.slurm("squeue", "--noheader", "--array", "--format=%i %j").splitlines()]
+    return max(job_id for job_id, title in rows if title.endswith(name))
 
 
 def test_however_it_is_interrupted_a_trial_ends_as_if_it_had_not_been(
     cluster: TestCluster, tmp_path: Path, limited: Path
 ) -> None:
-    """One trial has met its real time limit and is then cancelled and resumed; meanwhile another one is requeued,
-    told to end, and told while it cannot save. A third one is left in peace.
+    """One trial has met its real time limit and is then cancelled and resumed; meanwhile another one, the last of an
+    array whose first has ended, is requeued, told to end, and told while it cannot save. A second array is left in
+    peace.
     """
     disturbed, whole = tmp_path / "disturbed", tmp_path / "whole"
-    slow = [slow_submission(tmp_path / name) for name in ("slow_disturbed", "never_slow")]
+    slow = [slow_submission(tmp_path / name, only_trial=2) for name in ("slow_disturbed", "never_slow")]
     (tmp_path / "never_slow" / "fast").touch()
     for root, code in zip((disturbed, whole), slow, strict=True):
         done = cluster.sweep(
-            root, "submission=baseline", code, one_trial(), *SLOW, "cluster.signal_lead_s=10", "tracking=wandb_offline"
+            root, "submission=baseline", code, trials(2), *SLOW, "cluster.signal_lead_s=10", "tracking=wandb_offline"
         )
         assert done.returncode == 0, done.stderr
 
-    folder, job_id = result_path(disturbed).parent, job_of(cluster, disturbed)
+    folder = result_path(disturbed, trial=2).parent
     cluster.wait_until(lambda: has_saved(folder), "a checkpoint before the requeue")
+    cluster.wait_until(result_path(disturbed).exists, "the first trial of the array ends")
+    job_id = job_of(cluster, disturbed)
     cluster.slurm("scontrol", "requeue", job_id)
     cluster.wait_until(lambda: has_saved(folder, attempt=2), "a checkpoint before SIGTERM")
     cluster.slurm("scancel", "--signal=TERM", job_id)
@@ -149,15 +152,16 @@ def test_however_it_is_interrupted_a_trial_ends_as_if_it_had_not_been(
     (tmp_path / "slow_disturbed" / "fast").touch()
 
     cancel_and_resume(cluster, limited)
-    for root in (whole, disturbed, limited / "runs"):
-        cluster.wait_until(result_path(root).exists, f"the trial of {root} ends")
-    expected = result_path(whole).parent
-    assert_same_course(result_path(disturbed).parent, expected, least_attempts=5)
-    assert_same_course(result_path(limited / "runs").parent, expected, least_attempts=3)
-    for kept in (result_path(whole).parent, result_path(disturbed).parent):
+    ended = [result_path(whole, trial=2), result_path(disturbed, trial=2), result_path(limited / "runs")]
+    for result in (result_path(whole), *ended):
+        cluster.wait_until(result.exists, f"the trial of {result} ends")
+    assert_same_course(folder, result_path(whole, trial=2).parent, least_attempts=5)
+    assert_same_course(result_path(limited / "runs").parent, result_path(whole).parent, least_attempts=3)
+    assert len(lines(result_path(disturbed).parent, "telemetry.jsonl", "started")) == 1
+    for kept in (result_path(whole).parent, folder):
         cluster.wait_until(lambda kept=kept: has_ended(kept), "the mirror has ended the W&B run")  # type: ignore[misc]
         assert_one_offline_run(kept)
-    assert lost_s(disturbed) > 3  # the stuck step
+    assert lost_s(folder) > 3  # the stuck step
     assert lines(result_path(limited / "runs").parent, "measurements.jsonl", "resumed")[0]["lost_s"] < 0.5
 
 
@@ -186,10 +190,10 @@ def is_queued(cluster: TestCluster, root: Path) -> bool:
     return any(name in one for one in cluster.names_in_queue())
 
 
-def lost_s(runs_root: Path) -> float:
-    result = TrialFolder(result_path(runs_root).parent).result()
+def lost_s(folder: Path) -> float:
+    result = TrialFolder(folder).result()
     assert result is not None
-    resumes = lines(result_path(runs_root).parent, "measurements.jsonl", "resumed")
+    resumes = lines(folder, "measurements.jsonl", "resumed")
     assert result.lost_s == pytest.approx(sum(line["lost_s"] for line in resumes), abs=0.01)
     return result.lost_s
 
@@ -234,7 +238,7 @@ WAYS = {
 def test_whatever_ends_a_trial_is_named_and_other_trials_go_on(cluster: TestCluster, tmp_path: Path) -> None:
     """In the result, in ``status``, and as a failed job; five run folders at once, to save time."""
     killed, hung, ways, without_data = (tmp_path / name for name in ("killed", "hung", "ways", "without_data"))
-    slow = ("submission=baseline", slow_submission(tmp_path / "slow_killed"), one_trial(), *SLOW)
+    slow = ("submission=baseline", slow_submission(tmp_path / "slow_killed"), trials(1), *SLOW)
     assert cluster.sweep(killed, *slow).returncode == 0
     hangs = failing_submission.write(tmp_path / "hangs", ["hang"])
     assert cluster.sweep(hung, *hangs, "cluster.hang_timeout_s=15.0").returncode == 0
@@ -243,7 +247,7 @@ def test_whatever_ends_a_trial_is_named_and_other_trials_go_on(cluster: TestClus
     data = tmp_path / "data"
     shutil.copytree(cluster.data_root, data)
     loses_data = f"cluster.setup=['export TORCHDYNAMO_DISABLE=1', 'rm -r {data}/criteo']"
-    one_rank = ("cluster.gpus_per_node=1", "submission=baseline", one_trial())
+    one_rank = ("cluster.gpus_per_node=1", "submission=baseline", trials(1))
     assert cluster.sweep(without_data, f"data_root={data}", loses_data, *one_rank).returncode == 0
 
     kill_a_rank(cluster, killed)
@@ -313,7 +317,7 @@ def test_trials_survive_the_loss_of_any_of_their_nodes(cluster: TestCluster, tmp
             f"cluster.nodes={num_nodes}",
             "cluster.gpus_per_node=1" if num_nodes == 1 else "cluster.gpus_per_node=2",
         )
-        done = cluster.sweep(root, "submission=baseline", code, one_trial(), *SLOW, *nodes)
+        done = cluster.sweep(root, "submission=baseline", code, trials(1), *SLOW, *nodes)
         assert done.returncode == 0, done.stderr
     wide_folder, narrow_folder = result_path(wide).parent, result_path(narrow).parent
     for folder in (wide_folder, narrow_folder):

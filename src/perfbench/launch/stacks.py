@@ -21,7 +21,14 @@ def stacks_file(folder: TrialFolder, *, attempt: int, rank: int) -> Path:
 
 def any_stacks(folder: TrialFolder, attempt: int) -> bool:
     """Tell whether a rank has made no progress for too long."""
-    return any(path.stat().st_size for path in folder.logs.glob(f"stacks_attempt_{attempt}_rank_*.txt"))
+    return any(_size_bytes(path) for path in folder.logs.glob(f"stacks_attempt_{attempt}_rank_*.txt"))
+
+
+def _size_bytes(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0  # its rank has just ended, and removed it
 
 
 def hang_failure(folder: TrialFolder, attempt: int) -> Failure:

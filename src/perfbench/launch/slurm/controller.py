@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
@@ -118,13 +119,24 @@ def _parsed_job(line: str) -> QueuedJob:
     )
 
 
-def job_state(job_id: str) -> str:
-    """Return the state of one job in lower case, ``unknown`` if Slurm has forgotten it."""
+def own_job_id(*, is_array: bool) -> str:
+    """Return the name of the job that this process belongs to, which means no other one.
+
+    The plain number of an array's last element is also the number of the array: asked with it, Slurm tells of all
+    elements, and requeues all of them.
+    """
+    if not is_array:
+        return os.environ["SLURM_JOB_ID"]
+    return f"{os.environ['SLURM_ARRAY_JOB_ID']}_{os.environ['SLURM_ARRAY_TASK_ID']}"
+
+
+def may_run(job_id: str) -> bool:
+    """Tell whether a job runs, or at least is not known to be taken back: a controller that is away decides nothing."""
     try:
         text = ask(["squeue", "--noheader", "--states=all", f"--jobs={job_id}", "--format=%T"])
     except LaunchError:
-        return "unknown"
-    return text.split()[0].lower() if text.strip() else "unknown"
+        return True
+    return text.strip().lower() in ("running", "")
 
 
 def requeue(job_id: str) -> None:

@@ -69,30 +69,28 @@ def run_element(manifest_path: str, index: int) -> None:
     flag = SignalFlag()
     manifest = ArrayManifest.read(Path(manifest_path))
     folder = TrialFolder(manifest.trial_path(index))
-    job_id = os.environ["SLURM_JOB_ID"]
-    holder = f"{job_id}.{os.environ.get('SLURM_RESTART_COUNT', '0')}"
-    lease = Lease(folder.path, holder)
+    job_id = controller.own_job_id(is_array=len(manifest.trial_folders) > 1)
+    lease = Lease(folder.path, f"{job_id}.{os.environ.get('SLURM_RESTART_COUNT', '0')}")
     with lease.held():
         folder.reopen_after_crash()
         if folder.result() is None:
-            _run_attempt(manifest, folder, lease, flag, holder)
+            _run_attempt(manifest, folder, lease, flag, job_id)
     code = _exit_code(folder)
     if code:
         raise SystemExit(code)
 
 
-def _run_attempt(manifest: ArrayManifest, folder: TrialFolder, lease: Lease, flag: SignalFlag, holder: str) -> None:
+def _run_attempt(manifest: ArrayManifest, folder: TrialFolder, lease: Lease, flag: SignalFlag, job_id: str) -> None:
     attempt = folder.num_attempts() + 1
-    job_id = os.environ["SLURM_JOB_ID"]
     place = {"job": job_id, "nodes": os.environ.get("SLURM_JOB_NODELIST", "")}
     folder.append_telemetry("started", {"attempt": attempt, **place})
     if attempt > manifest.cluster.max_attempts:
         reason = f"{attempt - 1} attempts have brought no result (cluster.max_attempts)"
         folder.write_result(crash_result(folder, failure_seen(attempt, FailureReason.NODE, reason), attempt))
         return
-    command = _command(manifest, folder, attempt, holder)
+    command = _command(manifest, folder, attempt, lease.holder)
     with mirrored(folder, manifest.tracking, _tell) as mirror:
-        end = _run_step(manifest, folder, lease, flag, command, attempt)
+        end = _run_step(manifest, folder, lease, flag, command, attempt, job_id)
         if lease.is_lost():
             raise SystemExit(int(ExitCode.RUN_FAILED))
         if folder.result() is None:
@@ -143,7 +141,13 @@ def _environment(manifest: ArrayManifest, folder: TrialFolder) -> dict[str, str]
 
 
 def _run_step(
-    manifest: ArrayManifest, folder: TrialFolder, lease: Lease, flag: SignalFlag, command: list[str], attempt: int
+    manifest: ArrayManifest,
+    folder: TrialFolder,
+    lease: Lease,
+    flag: SignalFlag,
+    command: list[str],
+    attempt: int,
+    job_id: str,
 ) -> StepEnd:
     """Run the ranks to their end; hand a signal on to them once, and end them all if one hangs."""
     errors = folder.logs / f"srun_attempt_{attempt}.log"
@@ -169,7 +173,7 @@ def _run_step(
                 hung_since_s = now_s
             is_overdue = told_since_s is not None and now_s > told_since_s + saving_s
             if is_overdue or (hung_since_s is not None and now_s > hung_since_s + STACKS_GRACE_S):
-                _kill_step(step)
+                _kill_step(step, job_id)
     output = errors.read_text(errors="replace")
     return StepEnd(step.wait(), output, hung=hung_since_s is not None, overdue=is_overdue)
 
@@ -180,12 +184,11 @@ def _saving_s(manifest: ArrayManifest) -> float:
     return max(lead_s / 2, lead_s - _END_S)
 
 
-def _kill_step(step: subprocess.Popen[bytes]) -> None:
+def _kill_step(step: subprocess.Popen[bytes], job_id: str) -> None:
     """End all ranks; SIGKILL for a whole job would cancel it, this process included: the step is named."""
-    subprocess.run(
-        ["scancel", "--signal=KILL", f"{os.environ['SLURM_JOB_ID']}.0"], capture_output=True, timeout=60, check=False
-    )
+    command = ["scancel", "--signal=KILL", f"{job_id}.0"]
     try:
+        subprocess.run(command, capture_output=True, timeout=60, check=False)
         step.wait(timeout=20)
     except subprocess.TimeoutExpired:
         step.kill()
@@ -201,8 +204,7 @@ def _conclude(
     before_requeue: Callable[[], None],
 ) -> None:
     """Without a result: requeue what was told to stop, record what failed, leave alone what Slurm takes back."""
-    state = controller.job_state(job_id)
-    if state != "running":
+    if not controller.may_run(job_id):
         return  # Slurm requeues or cancels the job, and decides what comes next
     failures = folder.failures(attempt=attempt)
     if end.hung:
@@ -212,7 +214,7 @@ def _conclude(
         try:
             controller.requeue(job_id)
         except LaunchError as problem:
-            if controller.job_state(job_id) == "running":  # else Slurm was so fast that it ended its own command
+            if controller.may_run(job_id):  # else Slurm was so fast that it ended its own command
                 print(f"not requeued: {problem}", flush=True)  # noqa: T201 - the job's log
                 raise SystemExit(int(ExitCode.RUN_FAILED)) from None
         time.sleep(60)  # Slurm ends this job within seconds; what came after would be a second end

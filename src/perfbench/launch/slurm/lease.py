@@ -29,7 +29,7 @@ class Lease:
     def __init__(self, folder: Path, holder: str) -> None:
         self._path = folder / "lease"
         self._lock = folder / ".lock"
-        self._holder = holder
+        self.holder = holder
 
     @contextmanager
     def held(self) -> Iterator[None]:
@@ -38,7 +38,7 @@ class Lease:
         Raises:
             LaunchError: If it does not end.
         """
-        write_text_atomically(self._path, self._holder)
+        write_text_atomically(self._path, self.holder)
         deadline_s = time.monotonic() + _WAIT_S
         with self._lock.open("w") as file:
             while True:
@@ -56,6 +56,6 @@ class Lease:
     def is_lost(self) -> bool:
         """Tell whether a later attempt has taken over."""
         try:
-            return self._path.read_text() != self._holder
+            return self._path.read_text() != self.holder
         except OSError:
             return False  # the disk is away for a moment: whoever cannot read it cannot write to it either
