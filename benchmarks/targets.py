@@ -3,7 +3,9 @@
 The recipe is fixed beforehand: one submission and point, the workload's own step budget, evaluations by steps (so that
 a busy machine changes nothing). Every seed trains to the end of the budget. The scored target is the median over seeds
 of the best validation metric (the benchmark's own rule); the smoke target must be reached by every seed, and missed by
-the controls: a learning rate of (nearly) zero, a tenth of it, or a hundred times it. Test values choose nothing.
+the controls: a learning rate of (nearly) zero, a tenth of it, and a rate that is a hundred times too high: a hundred times
+the best one of the point's rate and its multiples by ten, which is not always the point's own (where norms follow every
+layer, a small network wants more). Test values choose nothing.
 
     python benchmarks/targets.py WORKLOAD [--data NAME] [--seeds 10] [--evaluations 20] [key=value ...]
 """
@@ -11,6 +13,7 @@ the controls: a learning rate of (nearly) zero, a tenth of it, or a hundred time
 from __future__ import annotations
 
 import argparse
+import math
 import re
 import resource
 import statistics
@@ -26,7 +29,15 @@ from perfbench.results.store import TrialFolder
 from perfbench.spec.submission import PointSpace
 from perfbench.spec.workload import Direction, ScaleName, Target, TargetKind, WorkloadSpec
 
-CONTROLS = {"learning rate 0 (1e-9 of it)": 1e-9, "learning rate / 10": 0.1, "learning rate x 100": 100.0}
+CONTROLS = {
+    "learning rate 0 (1e-9 of it)": 1e-9,
+    "learning rate / 10": 0.1,
+    "learning rate x 10": 10.0,
+    "learning rate x 100": 100.0,
+    "learning rate x 1,000": 1_000.0,
+    "learning rate x 10,000": 10_000.0,
+}
+TOO_HIGH = 100.0
 NEVER = {Direction.MINIMIZE: -1e9, Direction.MAXIMIZE: 1e9}
 """A target that no run reaches, so that each one spends its budget."""
 
@@ -51,10 +62,12 @@ def main() -> None:
     for seed in range(arguments.seeds):
         trial = run(arguments, workload, f"seed_{seed}", f"seed={seed}")
         best.append(add_row(table, f"{arguments.submission}, point {arguments.point}, seed {seed}", trial, target))
+    by_factor = {1.0: statistics.median(best)}
     for name, factor in CONTROLS.items():
         trial = run(arguments, workload, re.sub(r"\W+", "_", name), scaled_points(arguments.submission, factor))
-        add_row(table, name, trial, target)
+        by_factor[factor] = add_row(table, name, trial, target)
     console.print(table)
+    print_too_high(console, by_factor, target)
     console.print(f"scored target (median of best): {statistics.median(best):.5g}")
     console.print(f"best of each seed: {min(best):.5g} to {max(best):.5g}")
 
@@ -80,6 +93,17 @@ def run(arguments: argparse.Namespace, workload: WorkloadSpec, name: str, *overr
     if not folder.measurements():
         sys.exit(f"{' '.join(command)}\n{ended.stdout[-2000:]}{ended.stderr[-2000:]}")
     return folder, cpu_of_children_s() - before_s
+
+
+def print_too_high(console: Console, by_factor: dict[float, float], target: Target) -> None:
+    """Say what a rate reached that is a hundred times the best one."""
+    sign = 1 if target.direction is Direction.MAXIMIZE else -1
+    tried = {factor: value for factor, value in by_factor.items() if factor * TOO_HIGH in by_factor}
+    finite = {factor: value for factor, value in tried.items() if not math.isnan(value)}
+    factor = max(finite, key=lambda factor: sign * finite[factor])
+    console.print(
+        f"best rate: {factor:g} times the point's; {TOO_HIGH:g} times that reached {by_factor[factor * TOO_HIGH]:.5g}"
+    )
 
 
 def cpu_of_children_s() -> float:
