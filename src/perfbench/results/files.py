@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 from collections.abc import Iterator
@@ -52,6 +53,9 @@ def append_line(path: Path, line: str, *, durable: bool = True) -> None:
         path: File of lines; created if missing.
         line: Without the newline.
         durable: Wait until the line is on the disk.
+
+    Raises:
+        OSError: If the disk cannot take it, or only a part of it.
     """
     assert "\n" not in line, "a record is one line"
     descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
@@ -59,7 +63,9 @@ def append_line(path: Path, line: str, *, durable: bool = True) -> None:
         size = os.fstat(descriptor).st_size
         is_torn = size > 0 and os.pread(descriptor, 1, size - 1) != b"\n"
         separator = "\n" if is_torn else ""
-        os.write(descriptor, f"{separator}{line}\n".encode())
+        content = f"{separator}{line}\n".encode()
+        if (num_written := os.write(descriptor, content)) != len(content):  # a disk that is full takes what fits
+            raise OSError(errno.ENOSPC, f"only {num_written} of {len(content)} bytes could be written", str(path))
         if durable:
             os.fsync(descriptor)
     finally:

@@ -23,7 +23,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 
 from perfbench.errors import LaunchError, ResultsError
 from perfbench.results.files import append_line, iterate_lines, read_lines, write_text_atomically
@@ -165,8 +165,9 @@ class TrialFolder:
         append_line(self.path / "measurements.jsonl", record.to_json(indent=None))
 
     def records(self) -> list[Measurement | Resumed]:
-        """Return all records as written, oldest first."""
-        return [_RECORD.validate_json(line) for line in read_lines(self.path / "measurements.jsonl")]
+        """Return all records as written, oldest first; a line that a crash tore is left out (reading for scores tells)."""
+        lines = read_lines(self.path / "measurements.jsonl")
+        return [record for line in lines if (record := _record(line)) is not None]
 
     def measurements(self) -> list[Measurement]:
         """Return the measurements that count: a resume voids earlier ones after the step it went on from."""
@@ -178,10 +179,9 @@ class TrialFolder:
         append_line(self.path / "telemetry.jsonl", line, durable=kind == "started")
 
     def telemetry(self, kind: str) -> list[dict[str, Any]]:
-        """Return the telemetry lines of one kind."""
+        """Return the telemetry lines of one kind; one that a crash tore is left out."""
         lines = iterate_lines(self.path / "telemetry.jsonl")
-        marker = f'{{"kind": "{kind}"'
-        return [json.loads(line) for line in lines if line.startswith(marker)]
+        return [values for line in lines if (values := _telemetry(line, kind)) is not None]
 
     def num_attempts(self) -> int:
         """Return how often the trial was started."""
@@ -192,11 +192,11 @@ class TrialFolder:
         resumes = [record for record in self.records() if isinstance(record, Resumed)]
         last_resumed = max((record.attempt for record in resumes), default=1)
         attempt, reached_s = 0, 0.0
-        for line in read_lines(self.path / "telemetry.jsonl"):
-            if line.startswith('{"kind": "started"'):
-                attempt = json.loads(line)["attempt"]
-            elif attempt >= last_resumed and line.startswith('{"kind": "pulse"'):
-                reached_s = max(reached_s, json.loads(line)["submission_time_s"])
+        for line in iterate_lines(self.path / "telemetry.jsonl"):
+            if (started := _telemetry(line, "started")) is not None:
+                attempt = started["attempt"]
+            elif attempt >= last_resumed and (pulse := _telemetry(line, "pulse")) is not None:
+                reached_s = max(reached_s, pulse["submission_time_s"])
         return History(reached_s=reached_s, lost_s=sum(record.lost_s for record in resumes))
 
     def write_environment(self, environment: Environment) -> None:
@@ -228,6 +228,24 @@ class TrialFolder:
         paths = sorted(self.path.glob("failure_rank_*.json"))
         found = [Failure.from_json(path.read_bytes(), where=str(path), error=ResultsError) for path in paths]
         return [failure for failure in found if failure.attempt == attempt]
+
+
+def _record(line: str) -> Measurement | Resumed | None:
+    try:
+        return _RECORD.validate_json(line)
+    except ValidationError:
+        return None
+
+
+def _telemetry(line: str, kind: str) -> dict[str, Any] | None:
+    """Return the values of a telemetry line; ``None`` if it is of another kind, or torn."""
+    if not line.startswith(f'{{"kind": "{kind}"'):
+        return None
+    try:
+        values: dict[str, Any] = json.loads(line)
+    except ValueError:
+        return None
+    return values
 
 
 def valid_measurements(records: list[Measurement | Resumed]) -> list[Measurement]:

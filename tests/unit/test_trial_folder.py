@@ -1,0 +1,66 @@
+"""A trial folder whose writer was killed, or whose disk was full: what is torn costs its own line and nothing else."""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+
+import pytest
+
+from perfbench.launch.ending import crash_result, failure_seen
+from perfbench.results.store import TrialFolder
+from perfbench.spec.result import FailureReason, Resumed
+from tests.trial_folders import measurement, trial_spec, write_trial
+
+
+def torn_and_continued(runs: Path) -> TrialFolder:
+    """Return a folder whose first attempt was killed within a line of each file; the second one closed both."""
+    records = [measurement(step=10, time_s=10.0, loss=1.0), measurement(step=20, time_s=20.0, loss=0.9)]
+    folder = write_trial(runs, trial_spec(), records, is_finished=False)
+    folder.append_telemetry("started", {"attempt": 1})
+    folder.append_telemetry("pulse", {"submission_time_s": 24.0})
+    folder.append_telemetry("pulse", {"submission_time_s": 24.5})
+    for name in ("measurements.jsonl", "telemetry.jsonl"):
+        path = folder.path / name
+        path.write_bytes(path.read_bytes()[:-9])
+    folder.append_telemetry("started", {"attempt": 2})
+    utc = "2026-01-01T00:00:00Z"
+    folder.append(Resumed(attempt=2, from_step=10, submission_time_s=10.0, lost_s=14.0, wall_time_utc=utc))
+    return folder
+
+
+def test_a_trial_goes_on_after_a_torn_line_was_closed(tmp_path: Path) -> None:
+    folder = torn_and_continued(tmp_path)
+
+    assert folder.num_attempts() == 2
+    assert [one.step for one in folder.measurements()] == [10]
+    assert folder.history().lost_s == 14.0
+
+
+def test_a_crash_after_a_torn_line_gets_its_result(tmp_path: Path) -> None:
+    folder = torn_and_continued(tmp_path)
+
+    result = crash_result(folder, failure_seen(2, FailureReason.NODE, "killed"), 2)
+
+    assert (result.num_measurements, result.lost_s) == (1, 14.0)
+
+
+def test_a_torn_start_is_no_attempt(tmp_path: Path) -> None:
+    folder = write_trial(tmp_path, trial_spec(), [], is_finished=False)
+    (folder.path / "telemetry.jsonl").write_text('{"kind": "started", "att')
+    folder.append_telemetry("started", {"attempt": 1})
+
+    assert folder.num_attempts() == 1
+    assert folder.history().reached_s == 0.0
+
+
+def test_a_record_that_the_disk_cannot_take_whole_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = write_trial(tmp_path, trial_spec(), [], is_finished=False)
+    write = os.write
+    monkeypatch.setattr(os, "write", lambda descriptor, data: write(descriptor, data[:20]))
+
+    with pytest.raises(OSError, match="only 20 of") as full:
+        folder.append(measurement(step=10, time_s=10.0, loss=1.0))
+
+    assert full.value.errno == errno.ENOSPC
