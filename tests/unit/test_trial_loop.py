@@ -18,6 +18,8 @@ from perfbench.api import (
     TrainingDiverged,
 )
 from perfbench.data.sampling import RowRange
+from perfbench.engine.pace import KeptReports
+from perfbench.engine.team import Team
 from perfbench.errors import SubmissionError
 from perfbench.spec.result import BudgetSpent, Completed, Diverged, TargetReached
 from tests.tiny_trials import Descent, run
@@ -200,6 +202,24 @@ def test_a_trial_continued_just_before_its_end_ends_as_it_would_have(
 
     assert continued is not None
     assert (continued.outcome.kind, continued.outcome.step) == (kind, 8)
+
+
+def test_a_pulse_counts_no_second_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A pulse may come at any moment: also after a segment's time was added up, while its losses are read."""
+    read = KeptReports.read
+
+    def look(reports: KeptReports, team: Team) -> dict[str, list[float]]:
+        time.sleep(0.6)  # a pulse comes twice a second
+        return read(reports, team)
+
+    monkeypatch.setattr(KeptReports, "read", look)
+    result, folder = run(tmp_path, lambda context: Descent(context, lr=0.0), every_steps=5, max_steps=10)
+
+    assert result is not None
+    in_pulse = [line["submission_time_s"] for line in folder.telemetry("pulse")]
+    on_the_clock = [line["submission_time_s"] for line in folder.telemetry("steps")]
+    assert len(in_pulse) >= 3
+    assert max(in_pulse) <= max(on_the_clock) + 0.001
 
 
 def test_work_that_an_interruption_lost_is_recorded(tmp_path: Path) -> None:

@@ -235,7 +235,9 @@ class TrialLoop:
             yield
         self._run_ahead.forget()
         own_s = self._clock.spent_s(Phase.SCORED) - self._scored_before_s
-        self._submission_time_s += self._team.slowest(own_s)
+        slowest_s = self._team.slowest(own_s)
+        self._pulse = "logging"  # before the sum: a pulse in between must not count the block twice
+        self._submission_time_s += slowest_s
 
     def _evaluate(self, model: nn.Module, *, is_complete: bool) -> Ending | None:
         spent = BudgetSpent(resource="time", step=self._step, submission_time_s=self._submission_time_s)
@@ -368,13 +370,13 @@ class TrialLoop:
 
     def _read_pulse(self) -> Mapping[str, object]:
         timetable = getattr(self, "_timetable", None)
-        running_s = 0.0
+        before_s, running_s = self._submission_time_s, 0.0  # the sum first: it is changed last
         if self._pulse == "training" and timetable is not None:
             running_s = max(0.0, self._clock.spent_s(Phase.SCORED) - self._scored_before_s)
         return {
             "phase": self._pulse,
             "at_step": self._step,
-            "submission_time_s": round(self._submission_time_s + running_s, 3),
+            "submission_time_s": round(before_s + running_s, 3),
             "next_evaluation_s": timetable.seconds_to_next_evaluation() if timetable else None,
         }
 
