@@ -19,7 +19,7 @@ from perfbench.api import (
 )
 from perfbench.data.sampling import RowRange
 from perfbench.engine.pace import KeptReports
-from perfbench.engine.team import Team
+from perfbench.engine.team import Flags, Solo, Team
 from perfbench.errors import SubmissionError
 from perfbench.spec.result import BudgetSpent, Completed, Diverged, TargetReached
 from tests.tiny_trials import Descent, run
@@ -181,6 +181,18 @@ def test_a_stopped_trial_continues_where_it_was(tmp_path: Path) -> None:
     assert continued.num_steps == uninterrupted.num_steps
     assert [m.metrics for m in folder.measurements()] == [m.metrics for m in whole.measurements()]
     assert continued.phases.scored > 0
+
+
+def test_a_stop_that_arrives_after_a_short_segment_is_heard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Several ranks learn of a stop two steps later: more steps than there are between these evaluations."""
+    late: list[Flags] = []
+    monkeypatch.setattr(Solo, "exchange", lambda _self, flags: late.append(flags) or Flags())
+    monkeypatch.setattr(Solo, "settle", lambda _self: late.pop())
+
+    stopped, folder = run(tmp_path, lambda context: Descent(context, lr=0.0), every_steps=2, stop=lambda: True)
+
+    assert stopped is None
+    assert [m.step for m in folder.measurements()] == [2]
 
 
 @pytest.mark.parametrize(("ends", "kind"), [(TrainingComplete, "completed"), (TrainingDiverged, "diverged")])

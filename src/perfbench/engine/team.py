@@ -46,8 +46,8 @@ class Team(Protocol):
         """
         ...
 
-    def settle(self) -> None:
-        """Forget flags that are still under way; called by all ranks between the same two steps."""
+    def settle(self) -> Flags:
+        """Return flags that are still under way, joined; called by all ranks between the same two steps."""
         ...
 
     def add(self, tensor: Tensor) -> Tensor:
@@ -81,8 +81,9 @@ class Solo:
         """Return the flags."""
         return flags
 
-    def settle(self) -> None:
-        """Do nothing."""
+    def settle(self) -> Flags:
+        """Return none: nothing is ever under way."""
+        return Flags()
 
     def add(self, tensor: Tensor) -> Tensor:
         """Return the tensor."""
@@ -132,11 +133,14 @@ class ProcessTeam:
         arrived.wait()
         return Flags(*(bool(flag) for flag in joined.tolist()))
 
-    def settle(self) -> None:
-        """Wait for flags under way and drop them: whoever still means one posts it again."""
+    def settle(self) -> Flags:
+        """Wait for flags under way and return them: between two short segments they would never arrive."""
+        late = Flags()
         while self._under_way:
-            work, _ = self._under_way.popleft()
+            work, joined = self._under_way.popleft()
             work.wait()
+            late = Flags(*(before or bool(flag) for before, flag in zip(late, joined.tolist(), strict=True)))
+        return late
 
     def add(self, tensor: Tensor) -> Tensor:
         """Return the sum over ranks."""

@@ -212,7 +212,8 @@ class TrialLoop:
             if is_complete or divergence is not None:
                 evaluate, flags = is_complete, Flags()
             model = submission.prepare_for_eval() if evaluate else None
-        self._team.settle()
+        late = self._team.settle()
+        flags = flags._replace(stop=flags.stop or late.stop)  # what else was due is asked anew
         return Segment(flags=flags, is_complete=is_complete, model=model, divergence=divergence)
 
     def _due(self) -> Flags:
