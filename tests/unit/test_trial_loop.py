@@ -141,6 +141,28 @@ def test_wall_clock_evaluations_come_a_period_after_the_last_one_ended(tmp_path:
     assert all(gap >= 0.15 for gap in gaps)
 
 
+def test_interruptions_more_frequent_than_evaluations_do_not_put_them_off(tmp_path: Path) -> None:
+    """Three attempts of 0.2 s of training each, an evaluation every 0.4 s."""
+
+    class Slow(Descent):
+        def update_params(self, batch: Batch) -> StepReport:
+            time.sleep(0.02)
+            return super().update_params(batch)
+
+    for attempt in (1, 2, 3):
+        stopped, folder = run(
+            tmp_path,
+            lambda context: Slow(context, lr=0.0),
+            every_steps=None,
+            eval_period_s=0.4,
+            stop=itertools.chain([False] * 9, itertools.repeat(True)).__next__,
+            attempt=attempt,
+        )
+        assert stopped is None
+
+    assert folder.measurements()
+
+
 def test_the_warm_up_leaves_no_trace(tmp_path: Path) -> None:
     def trajectory(rule: str, runs: Path) -> list[float]:
         rules = trial_spec().ruleset.model_dump(mode="json") | {"compile": rule}

@@ -18,6 +18,7 @@ class Timetable:
         eval_period_s: Of the workload.
         checkpoint_period_s: Of the scale.
         max_steps: The limit on steps, if any.
+        since_evaluation_s: How much of the period an earlier attempt has spent: interruptions do not start it again.
     """
 
     def __init__(
@@ -28,13 +29,15 @@ class Timetable:
         eval_period_s: float,
         checkpoint_period_s: float,
         max_steps: int | None,
+        since_evaluation_s: float = 0.0,
     ) -> None:
         self._clock = clock
         self._every_steps = schedule.every_steps if isinstance(schedule, EveryStepsSchedule) else None
         self._eval_period_s = eval_period_s
         self._checkpoint_period_s = checkpoint_period_s
         self._max_steps = max_steps
-        self._last_evaluation_s = self._last_checkpoint_s = clock.now_s()
+        self._last_checkpoint_s = clock.now_s()
+        self._last_evaluation_s = self._last_checkpoint_s - since_evaluation_s
 
     def evaluated(self) -> None:
         """Note that an evaluation ended now."""
@@ -54,7 +57,11 @@ class Timetable:
         """Tell whether evaluation is due by this rank's wall clock: rank 0's answer counts."""
         if self._every_steps is not None:
             return False
-        return self._clock.now_s() - self._last_evaluation_s >= self._eval_period_s
+        return self.since_evaluation_s() >= self._eval_period_s
+
+    def since_evaluation_s(self) -> float:
+        """Return how long ago the last evaluation ended, or training began; interruptions left out."""
+        return self._clock.now_s() - self._last_evaluation_s
 
     def checkpoint_is_due(self) -> bool:
         """Tell whether a checkpoint is due by this rank's wall clock: rank 0's answer counts."""
@@ -64,4 +71,4 @@ class Timetable:
         """Return how long until the next evaluation is due by time; ``None`` under a step schedule."""
         if self._every_steps is not None:
             return None
-        return max(0.0, self._last_evaluation_s + self._eval_period_s - self._clock.now_s())
+        return max(0.0, self._eval_period_s - self.since_evaluation_s())

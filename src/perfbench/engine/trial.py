@@ -126,7 +126,7 @@ class TrialLoop:
         self._trace_steps = frozenset(trial.trace_steps)
         self._step = 0
         self._submission_time_s = 0.0
-        self._lost_s = 0.0
+        self._lost_s = self._since_evaluation_s = 0.0
         self._pulse = "preparing"
         self._last_report: StepReport | None = None
 
@@ -155,6 +155,7 @@ class TrialLoop:
                 eval_period_s=self._trial.workload.eval_period_s,
                 checkpoint_period_s=self._trial.scale.checkpoint_period_s,
                 max_steps=self._trial.max_steps,
+                since_evaluation_s=self._since_evaluation_s,
             )
             try:
                 ending = self._train_to_end()
@@ -314,6 +315,7 @@ class TrialLoop:
             shared |= {
                 "step": self._step,
                 "submission_time_s": self._submission_time_s,
+                "since_evaluation_s": self._timetable.since_evaluation_s(),
                 "measurements": [measurement.to_json(indent=None) for measurement in self._measurements],
             }
             self._checkpoints.save(self._step, own=own, shared=shared)
@@ -344,6 +346,7 @@ class TrialLoop:
         self._clock.carry(phases)
         self._step = saved.shared["step"]
         self._submission_time_s = saved.shared["submission_time_s"]
+        self._since_evaluation_s = saved.shared.get("since_evaluation_s", 0.0)  # older checkpoints have none
         self._measurements[:] = [Measurement.from_json(text) for text in saved.shared["measurements"]]
 
     def _result(self, ending: Ending) -> TrialResult:
