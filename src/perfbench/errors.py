@@ -80,6 +80,10 @@ class TrialFailedError(PerfbenchError):
     exit_code: ClassVar[ExitCode] = ExitCode.RUN_FAILED
 
 
+class TrialInterruptedError(TrialFailedError):
+    """A trial was told to stop, and can go on."""
+
+
 def nearest_name_hint(name: str, known: Iterable[str], *, kind: str = "choices") -> str:
     """Return a hint that names the nearest known name, or lists all of them where none is near.
 

@@ -13,7 +13,7 @@ from perfbench.cli.arrays import SubmitOptions, submit_or_show
 from perfbench.cli.output import add_output_options, console_and_view
 from perfbench.cli.progress import data_progress
 from perfbench.compose import compose_sweep
-from perfbench.errors import ExitCode, TrialFailedError
+from perfbench.errors import ExitCode, TrialFailedError, TrialInterruptedError
 from perfbench.launch.execute import execute_trial
 from perfbench.launch.preflight import check_trial
 from perfbench.launch.sweep import plan_sweep
@@ -79,7 +79,7 @@ def _run_here(requests: Sequence[RunSpec], trials: Sequence[TrialSpec], console:
         except TrialFailedError as problem:
             view.failed(trial, problem)
             results.append(None)
-            if "interrupted" in problem.what:
+            if isinstance(problem, TrialInterruptedError):
                 break
     console.print(_result_table(trials, results, several=len(requests) > 1))
     console.print(f"records: {runs_root.resolve()}   score them: perfbench score {first.runs_root}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from perfbench.errors import TrialFailedError
+from perfbench.launch.attempt import why_no_result, with_next_attempt
 from perfbench.launch.worker import StopRequest, run_rank
 from perfbench.results.store import TrialFolder
 from perfbench.spec.result import TrialResult
@@ -10,21 +10,17 @@ from perfbench.spec.run import TrialSpec
 
 
 def run_here(trial: TrialSpec, folder: TrialFolder) -> TrialResult:
-    """Run or continue a trial in this process.
+    """Run or continue a trial in this process; a finished one is returned as it is.
 
     Raises:
-        TrialFailedError: If it ends without a result.
+        PerfbenchError: As :func:`perfbench.launch.local.run_trial`.
     """
-    folder.claim(trial)
-    with folder.locked():
-        folder.reopen_after_crash()
-        if (done := folder.result()) is not None:
-            return done
-        attempt = folder.num_attempts() + 1
-        folder.append_telemetry("started", {"attempt": attempt})
-        run_rank(folder, attempt=attempt, stop_requested=StopRequest())
-        result = folder.result()
-    if result is None:
-        failures = folder.failures(attempt=attempt)
-        raise TrialFailedError(failures[0].message if failures else "interrupted", where=str(folder.path))
-    return result
+
+    def run(attempt: int) -> TrialResult:
+        stop = StopRequest()
+        code = run_rank(folder, attempt=attempt, stop_requested=stop)
+        if (result := folder.result()) is not None:
+            return result
+        raise why_no_result(folder, attempt, [code], was_interrupted=stop())
+
+    return with_next_attempt(trial, folder, run)

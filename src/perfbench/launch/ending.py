@@ -10,6 +10,8 @@ from perfbench.spec.result import Crashed, FailureReason, PhaseTimes, TrialResul
 
 KILLED = "killed (SIGKILL): out of memory or killed by hand"
 """All that can be known of a process that ended so."""
+STOPPED = 75
+"""A rank's exit code when it was told to stop and has saved: Python's own for any error is 1."""
 
 
 def failure_seen(

@@ -25,6 +25,7 @@ from perfbench.engine.recorder import FolderRecorder, Recorder, SilentRecorder
 from perfbench.engine.team import ProcessTeam, Solo, Team
 from perfbench.engine.trial import TrialLoop
 from perfbench.errors import ExitCode
+from perfbench.launch.ending import STOPPED
 from perfbench.launch.failure import describe_failure
 from perfbench.launch.watch import Watch
 from perfbench.registry import build_workload, submission_builder, workload_folder
@@ -102,7 +103,7 @@ def run_rank(
     watched: Watched = _unwatched,
     submission_folder: str | None = None,
 ) -> int:
-    """Run one rank to its end; a failure is recorded in the folder and told by the exit code.
+    """Run one rank to its end and return the exit code; a failure is recorded in the folder too.
 
     Args:
         folder: Of the trial.
@@ -135,7 +136,7 @@ def run_rank(
     if dist.is_initialized():
         team.barrier()  # gloo aborts a rank whose peers are gone when it leaves
         dist.destroy_process_group()
-    return int(ExitCode.DONE if result is not None else ExitCode.RUN_FAILED)
+    return int(ExitCode.DONE) if result is not None else STOPPED
 
 
 def _prepared_loop(

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 from perfbench.errors import ExitCode
+from perfbench.launch.ending import STOPPED
 from perfbench.launch.slurm.lease import Lease
 from perfbench.launch.watch import Watch
 from perfbench.launch.worker import Place, StopRequest, run_rank
@@ -45,10 +46,7 @@ def main() -> int:
         watched=watch.over,
         submission_folder=arguments.submission_folder,
     )
-    has_failed = any(failure.rank == rank for failure in folder.failures(attempt=arguments.attempt))
-    if code and stop_requested() and not has_failed:
-        return int(ExitCode.DONE)  # saved as asked: no reason for srun to kill the others
-    return code
+    return int(ExitCode.DONE) if code == STOPPED else code  # saved as asked: no reason for srun to kill the others
 
 
 if __name__ == "__main__":

@@ -1,0 +1,69 @@
+"""An attempt at a trial on this machine: what comes before it, and what it means when it leaves no result."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable, Sequence
+
+from perfbench.errors import ExitCode, PerfbenchError, TrialFailedError, TrialInterruptedError
+from perfbench.launch.ending import KILLED, STOPPED, crash_result, failure_seen, first_cause
+from perfbench.launch.stacks import any_stacks, hang_failure
+from perfbench.results.store import Failure, TrialFolder
+from perfbench.spec.result import FailureReason, TrialResult
+from perfbench.spec.run import TrialSpec
+
+
+def with_next_attempt(trial: TrialSpec, folder: TrialFolder, run: Callable[[int], TrialResult]) -> TrialResult:
+    """Claim the folder and make the next attempt, given its number; a finished trial is returned as it is.
+
+    Raises:
+        PerfbenchError: If the folder is another trial's, another process runs this one, or as ``run``.
+    """
+    folder.claim(trial)
+    with folder.locked():
+        folder.reopen_after_crash()
+        if (done := folder.result()) is not None:
+            return done
+        attempt = folder.num_attempts() + 1
+        folder.append_telemetry("started", {"attempt": attempt})
+        return run(attempt)
+
+
+def why_no_result(
+    folder: TrialFolder, attempt: int, exit_codes: Sequence[int], *, was_interrupted: bool
+) -> PerfbenchError:
+    """Return the error that explains why there is no result, and record a crash as such.
+
+    Args:
+        folder: Of the trial.
+        attempt: Which one ended.
+        exit_codes: By rank.
+        was_interrupted: Whether the launcher was told to stop: ranks that did not listen yet then end by the signal.
+    """
+    failures = folder.failures(attempt=attempt)
+    refusals = [failure for failure in failures if failure.exit_code == ExitCode.IMPOSSIBLE_REQUEST]
+    if refusals:
+        return PerfbenchError(refusals[0].message)
+    hung = hang_failure(folder, attempt) if any_stacks(folder, attempt) else None
+    if not failures and hung is None and (was_interrupted or all(code in (0, STOPPED) for code in exit_codes)):
+        return TrialInterruptedError(
+            "interrupted; everything up to the last step is saved",
+            where=str(folder.path),
+            hint="the same command continues it",
+        )
+    failure = hung or first_cause(failures) or _ended(exit_codes, attempt)
+    folder.write_result(crash_result(folder, failure, attempt))
+    log = folder.logs / f"rank_{failure.rank}.log"
+    return TrialFailedError(
+        f"the trial crashed on rank {failure.rank} ({failure.reason.value}): {failure.message.splitlines()[0]}",
+        where=str(folder.path),
+        hint=f"see {log}; the same command tries again from the last checkpoint",
+    )
+
+
+def _ended(exit_codes: Sequence[int], attempt: int) -> Failure:
+    rank, code = next((rank, code) for rank, code in enumerate(exit_codes) if code not in (0, STOPPED))
+    name = signal.Signals(-code).name if code < 0 else f"exit code {code}"
+    message = KILLED if code == -signal.SIGKILL else f"ended by {name}"
+    reason = FailureReason.NODE if code < 0 else FailureReason.ENGINE  # without a signal: it could not even begin
+    return failure_seen(attempt, reason, message, rank=rank, error_type="Killed" if code < 0 else "Ended")

@@ -1,0 +1,106 @@
+"""What the launcher of this machine makes of ranks that end: ranks are shell scripts here."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from perfbench.errors import TrialFailedError, TrialInterruptedError
+from perfbench.launch import debug, local
+from perfbench.launch.ending import STOPPED, failure_seen
+from perfbench.launch.slurm import rank
+from perfbench.results.store import TrialFolder
+from perfbench.spec.result import Crashed, FailureReason
+from tests.trial_folders import trial_spec
+
+STOPS = f"exit {STOPPED}"
+
+
+def run_ranks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *scripts: str) -> TrialFolder:
+    """Run a trial whose ranks do what the scripts say, one each; return its folder if it raises nothing."""
+    program = tmp_path / "a rank"
+    cases = "".join(f"{number}) {script};;\n" for number, script in enumerate(scripts))
+    program.write_text(f"#!/bin/sh\ncase $RANK in\n{cases}esac\n")
+    program.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(program))
+    trial = trial_spec({"num_ranks": len(scripts)})
+    folder = TrialFolder.of(tmp_path, trial)
+    local.run_trial(trial, folder, lambda: None, hang_timeout_s=60.0)
+    return folder
+
+
+def the_folder(tmp_path: Path) -> TrialFolder:
+    return TrialFolder.of(tmp_path, trial_spec())
+
+
+def test_a_rank_that_cannot_begin_has_crashed_and_was_not_interrupted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Python's own exit code is 1 where a module cannot be imported."""
+    with pytest.raises(TrialFailedError, match=r"crashed on rank 0 \(engine\): ended by exit code 1") as failed:
+        run_ranks(tmp_path, monkeypatch, "exit 1")
+
+    assert not isinstance(failed.value, TrialInterruptedError)
+    result = the_folder(tmp_path).result()
+    assert result is not None
+    assert isinstance(result.outcome, Crashed)
+
+
+def test_ranks_that_have_saved_as_asked_are_interrupted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However long one of them takes to leave."""
+    monkeypatch.setattr(local, "_GRACE_S", 0.1)
+
+    with pytest.raises(TrialInterruptedError, match="interrupted; everything up to the last step is saved"):
+        run_ranks(tmp_path, monkeypatch, STOPS, f"sleep 0.6; {STOPS}")
+
+    assert the_folder(tmp_path).result() is None
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_before_ranks_listen_is_no_crash(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
+) -> None:
+    timer = threading.Timer(0.5, os.kill, (os.getpid(), number))
+    timer.start()
+
+    with pytest.raises(TrialInterruptedError):
+        run_ranks(tmp_path, monkeypatch, "exec sleep 30")
+
+    timer.join()
+    assert the_folder(tmp_path).result() is None
+
+
+def test_under_srun_a_rank_that_has_saved_is_no_reason_to_kill_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever was told to stop: this one, or another one that told the others."""
+    for name, value in {"SLURM_PROCID": "1", "SLURM_NTASKS": "2", "SLURM_LOCALID": "1"}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(os, "environ", dict(os.environ))
+    monkeypatch.setattr(rank, "StopRequest", lambda: lambda: False)
+    monkeypatch.setattr(rank, "run_rank", lambda *_, **__: STOPPED)
+    options = ["--attempt", "1", "--holder", "7.0", "--hang-timeout-s", "9"]
+    monkeypatch.setattr(sys, "argv", ["rank", str(tmp_path), *options])
+
+    assert rank.main() == 0
+
+
+def test_a_crash_while_debugging_is_recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(folder: TrialFolder, *, attempt: int, **_: object) -> int:
+        folder.write_failure(failure_seen(attempt, FailureReason.SUBMISSION, "a mistake"))
+        return 1
+
+    monkeypatch.setattr(debug, "StopRequest", lambda: lambda: False)
+    monkeypatch.setattr(debug, "run_rank", fail)
+
+    with pytest.raises(TrialFailedError, match=r"crashed on rank 0 \(submission\): a mistake"):
+        debug.run_here(trial_spec(), the_folder(tmp_path))
+
+    result = the_folder(tmp_path).result()
+    assert result is not None
+    assert isinstance(result.outcome, Crashed)
