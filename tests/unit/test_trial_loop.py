@@ -208,7 +208,12 @@ def test_a_stopped_trial_continues_where_it_was(tmp_path: Path) -> None:
 def test_a_stop_that_arrives_after_a_short_segment_is_heard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Several ranks learn of a stop two steps later: more steps than there are between these evaluations."""
     late: list[Flags] = []
-    monkeypatch.setattr(Solo, "exchange", lambda _self, flags: late.append(flags) or Flags())
+
+    def post(_solo: Solo, flags: Flags) -> Flags:
+        late.append(flags)
+        return Flags()
+
+    monkeypatch.setattr(Solo, "exchange", post)
     monkeypatch.setattr(Solo, "settle", lambda _self: late.pop())
 
     stopped, folder = run(tmp_path, lambda context: Descent(context, lr=0.0), every_steps=2, stop=lambda: True)

@@ -20,9 +20,10 @@ from perfbench.launch.slurm.arrays import (
     plan_arrays,
 )
 from perfbench.launch.slurm.disk import disk_bytes_at_most
-from perfbench.launch.slurm.queue import array_jobs, jobs_by_trial
+from perfbench.launch.slurm.queue import array_jobs, held_jobs, jobs_by_trial
 from perfbench.launch.slurm.submission import submit, texts
 from perfbench.launch.sweep import SweptTrial, look_up, to_submit
+from perfbench.results.store import TrialFolder
 from perfbench.spec.run import SlurmCluster, TrackingSpec, TrialSpec
 
 _MAX_TEXTS = 4
@@ -36,6 +37,8 @@ class SubmitOptions:
     """Only show the plan and the job scripts."""
     retry_failed: bool
     tracking: TrackingSpec
+    names_held: bool = True
+    """Whether to say which jobs wait for a release; what releases them has said so itself."""
 
 
 def submit_or_show(
@@ -55,10 +58,15 @@ def submit_or_show(
     has_slurm = not options.is_dry or controller.is_reachable()  # a plan can be made anywhere
     queue = controller.queued_jobs() if has_slurm else []
     max_array_size = controller.max_array_size() if has_slurm else DEFAULT_MAX_ARRAY_SIZE
-    swept = look_up(trials, runs_root, jobs_by_trial(runs_root, queue))
+    jobs = jobs_by_trial(runs_root, queue)
+    swept = look_up(trials, runs_root, jobs)
     wanted = to_submit(swept, retry_failed=options.retry_failed)
     arrays = plan_arrays(wanted, cluster, max_array_size=max_array_size)
     console.print(_states_line(swept), highlight=False)
+    asked_for = {TrialFolder.of(runs_root, trial).path for trial in trials}
+    held = held_jobs(job for folder, job in jobs.items() if folder in asked_for)
+    if held and options.names_held:
+        console.print(f"held by Slurm: {', '.join(held)}; `perfbench resume {runs_root}` releases", highlight=False)
     if not arrays:
         console.print("nothing to submit")
         return int(ExitCode.DONE)

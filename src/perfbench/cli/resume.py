@@ -44,7 +44,7 @@ def run(arguments: argparse.Namespace) -> int:
         folders = [runs_root / name for name, used in latest.items() if used == (cluster, tracking)]
         trials = read_trials_back(runs_root, [folder for folder in folders if (folder / "run.json").exists()])
         if trials:
-            options = SubmitOptions(arguments.dry_run, arguments.retry_failed, tracking)
+            options = SubmitOptions(arguments.dry_run, arguments.retry_failed, tracking, names_held=False)
             submit_or_show(trials, cluster, runs_root, console, options)
     return int(ExitCode.DONE)
 
@@ -52,11 +52,11 @@ def run(arguments: argparse.Namespace) -> int:
 def _release_held(runs_root: Path, console: Console, *, is_dry: bool) -> None:
     """Release the jobs of a run folder that Slurm holds, as it does when their node was lost at launch."""
     from perfbench.launch.slurm import controller
-    from perfbench.launch.slurm.queue import jobs_by_trial
+    from perfbench.launch.slurm.queue import held_jobs, jobs_by_trial
 
     if is_dry and not controller.is_reachable():  # a plan can be made anywhere
         return
-    held = [job.job_id for job in jobs_by_trial(runs_root, controller.queued_jobs()).values() if job.is_held]
+    held = held_jobs(jobs_by_trial(runs_root, controller.queued_jobs()).values())
     if not held:
         return
     if not is_dry:

@@ -39,6 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Print the table, once or until all is done."""
     from rich.console import Console
+    from rich.markup import escape
 
     from perfbench.errors import ExitCode
 
@@ -46,32 +47,34 @@ def run(arguments: argparse.Namespace) -> int:
     if not console.is_terminal and "COLUMNS" not in os.environ:
         console = Console(soft_wrap=False, width=_FILE_COLUMNS)
     while True:
-        found = read_statuses(arguments.runs_root.resolve())
+        found, unknown = read_statuses(arguments.runs_root.resolve())
         if arguments.watch and console.is_terminal:
             console.clear()
         _print(found, console, show_all=arguments.all)
-        if not (arguments.watch and any(status.state.is_under_way for status in found)):
+        if unknown:
+            what = "what it runs or has queued stands above as interrupted, planned or crashed"
+            console.print(f"[yellow]warning[/] Slurm cannot be asked ({escape(unknown)}): {what}", soft_wrap=True)
+        if not (arguments.watch and (unknown or any(status.state.is_under_way for status in found))):
             return int(ExitCode.DONE)
         time.sleep(arguments.period_s)
 
 
-def read_statuses(runs_root: Path) -> list[TrialStatus]:
-    """Return the status of every trial under a run folder.
+def read_statuses(runs_root: Path) -> tuple[list[TrialStatus], str]:
+    """Return the status of every trial under a run folder, and why the queue could not be asked; empty if it could.
 
     Raises:
         ResultsError: If there is no trial.
     """
     from perfbench.errors import ResultsError
-    from perfbench.launch.slurm.controller import is_reachable, queued_jobs
     from perfbench.launch.slurm.manifest import books_folder
-    from perfbench.launch.slurm.queue import jobs_by_trial
+    from perfbench.launch.slurm.queue import jobs_by_trial, queue_if_known
     from perfbench.launch.states import statuses
 
-    asks_queue = books_folder(runs_root).exists() and is_reachable()
-    found = statuses(runs_root, jobs_by_trial(runs_root, queued_jobs()) if asks_queue else {})
+    queue, unknown = queue_if_known() if books_folder(runs_root).exists() else ([], "")
+    found = statuses(runs_root, jobs_by_trial(runs_root, queue))
     if not found:
         raise ResultsError("no trial folder found", where=str(runs_root), hint="`perfbench sweep` makes some")
-    return found
+    return found, unknown
 
 
 def _print(found: Sequence[TrialStatus], console: Console, *, show_all: bool) -> None:

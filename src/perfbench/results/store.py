@@ -165,7 +165,7 @@ class TrialFolder:
         append_line(self.path / "measurements.jsonl", record.to_json(indent=None))
 
     def records(self) -> list[Measurement | Resumed]:
-        """Return all records as written, oldest first; a line that a crash tore is left out (reading for scores tells)."""
+        """Return all records as written, oldest first; a line that a crash tore is left out."""
         lines = read_lines(self.path / "measurements.jsonl")
         return [record for line in lines if (record := _record(line)) is not None]
 

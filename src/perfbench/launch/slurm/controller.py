@@ -16,7 +16,10 @@ from perfbench.launch.slurm.arrays import DEFAULT_MAX_ARRAY_SIZE
 _TIMEOUT_S = 120.0
 _NUM_TRIES = 4
 _PAUSE_S = 3.0
-_BUSY = ("Socket timed out", "Unable to contact slurm controller", "Transport endpoint is not connected")
+_NO_ANSWER = "no answer in"
+_BUSY = ("Socket timed out", "Unable to contact slurm controller", "Transport endpoint is not connected", _NO_ANSWER)
+_REQUEUE_PATIENCE_S = 1800.0
+"""For a controller that is away: it ends no job either, so that there is time to wait for it."""
 _QUEUE_FORMAT = "%A|%F|%K|%T|%r|%N|%j"
 _HELD = frozenset({"launch failed requeued held", "job requeued in held state", "JobHeldUser"})
 """Reasons that only a release ends. The first is Slurm's own doing, when a node was lost while it launched the job."""
@@ -76,7 +79,7 @@ def ask(command: Sequence[str]) -> str:
             require_slurm()
             raise LaunchError(f"no {command[0]} on PATH", where="cluster") from None
         except subprocess.TimeoutExpired:
-            message = f"no answer in {_TIMEOUT_S:.0f} s"
+            message = f"{_NO_ANSWER} {_TIMEOUT_S:.0f} s"
         else:
             if done.returncode == 0:
                 return done.stdout
@@ -140,12 +143,20 @@ def may_run(job_id: str) -> bool:
 
 
 def requeue(job_id: str) -> None:
-    """Put a running job back into the queue.
+    """Put a running job back into the queue, as soon as the controller can be reached.
 
     Raises:
-        LaunchError: If Slurm refuses.
+        LaunchError: If Slurm refuses, or stays away.
     """
-    ask(["scontrol", "requeue", job_id])
+    deadline_s = time.monotonic() + _REQUEUE_PATIENCE_S
+    while True:
+        try:
+            ask(["scontrol", "requeue", job_id])
+        except LaunchError as problem:
+            if not is_busy(problem.what) or time.monotonic() > deadline_s:
+                raise
+        else:
+            return
 
 
 def release(job_ids: Sequence[str]) -> None:
@@ -174,7 +185,10 @@ def is_reachable() -> bool:
     if shutil.which("sinfo") is None:
         return False
     command = ["sinfo", "--noheader"]
-    return subprocess.run(command, capture_output=True, timeout=_TIMEOUT_S, check=False).returncode == 0
+    try:
+        return subprocess.run(command, capture_output=True, timeout=_TIMEOUT_S, check=False).returncode == 0
+    except subprocess.TimeoutExpired:
+        return False
 
 
 def max_array_size() -> int:
@@ -193,14 +207,16 @@ def partitions() -> list[str]:
 
 
 def check_acceptable(script_path: str) -> None:
-    """Ask Slurm whether it would take a job script, without submitting it.
+    """Ask Slurm whether it would take a job script, without submitting it; no answer is no refusal.
 
     Raises:
         LaunchError: If not, with the option that is at fault.
     """
-    done = subprocess.run(
-        ["sbatch", "--test-only", script_path], capture_output=True, text=True, timeout=_TIMEOUT_S, check=False
-    )
+    command = ["sbatch", "--test-only", script_path]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=_TIMEOUT_S, check=False)
+    except subprocess.TimeoutExpired:
+        return
     if done.returncode != 0 and not is_busy(done.stderr):
         raise refusal(done.stderr)
 

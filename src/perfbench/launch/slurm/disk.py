@@ -33,5 +33,11 @@ def largest_checkpoint_bytes(array: ArrayPlan, runs_root: Path) -> int:
     """Return the size of the largest checkpoint of this submission on this workload; 0 if there is none."""
     submission, workload = array.trials[0].submission.name, array.trials[0].workload.name
     found = (runs_root / submission).glob(f"study_*/{workload}/trial_*/checkpoints/step_*[0-9]")
-    sizes = (sum(file.stat().st_size for file in folder.glob("*") if file.is_file()) for folder in found)
-    return max(sizes, default=0)
+    return max((_size_bytes(folder) for folder in found), default=0)
+
+
+def _size_bytes(folder: Path) -> int:
+    try:
+        return sum(file.stat().st_size for file in folder.iterdir())
+    except FileNotFoundError:  # its trial runs, and has just removed it for a newer one
+        return 0

@@ -2,14 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import shutil
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from perfbench.errors import LaunchError
+from perfbench.launch.slurm import controller
 from perfbench.launch.slurm.controller import QueuedJob
 from perfbench.launch.slurm.manifest import ArrayManifest, manifest_of_job
 from perfbench.launch.states import JobOfTrial
 
 _RUNNING = frozenset({"running", "suspended", "stopped"})
+
+
+def queue_if_known() -> tuple[list[QueuedJob], str]:
+    """Return the queue, and why it is not known; empty if it is, or where there is no Slurm at all."""
+    if shutil.which("sinfo") is None:
+        return [], ""
+    if not controller.is_reachable():
+        return [], "its controller does not answer"
+    try:
+        return controller.queued_jobs(), ""
+    except LaunchError as problem:
+        return [], problem.what
 
 
 def jobs_by_trial(runs_root: Path, queue: Sequence[QueuedJob]) -> dict[Path, JobOfTrial]:
@@ -36,3 +51,8 @@ def array_jobs(runs_root: Path, queue: Sequence[QueuedJob]) -> list[str]:
     """Return the ids of all arrays of a run folder that have not ended, each once."""
     names = {job.name: job.array_job_id for job in queue}
     return sorted({job_id for name, job_id in names.items() if manifest_of_job(runs_root, name) is not None})
+
+
+def held_jobs(jobs: Iterable[JobOfTrial]) -> list[str]:
+    """Return the ids of the jobs that wait until somebody releases them."""
+    return [job.job_id for job in jobs if job.is_held]
