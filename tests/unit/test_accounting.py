@@ -7,16 +7,23 @@ from pathlib import Path
 
 from rich.console import Console
 
+from perfbench.cli.boards import read_boards
 from perfbench.results.benchmark import benchmark_of, split_by_setting
 from perfbench.results.reader import read_trials
 from perfbench.results.store import TrialFolder
-from perfbench.scoring.accounting import eval_share_table, eval_shares, time_accounting, too_much_evaluation
+from perfbench.scoring.accounting import (
+    eval_share_table,
+    eval_shares,
+    time_accounting,
+    too_much_evaluation,
+    trials_of,
+)
 from perfbench.scoring.board import leaderboard
 from perfbench.scoring.report import ReportedBoard, report_page
 from perfbench.scoring.uncertainty import bootstrap
-from perfbench.spec.result import PhaseTimes
+from perfbench.spec.result import Crashed, FailureReason, PhaseTimes
 from perfbench.tracking.console import summary
-from tests.trial_folders import trial_spec, write_reaching_trial
+from tests.trial_folders import measurement, trial_spec, write_reaching_trial, write_trial
 
 
 def summary_text(folder: TrialFolder, phases: PhaseTimes) -> str:
@@ -62,3 +69,25 @@ def test_the_report_names_the_workloads_on_which_evaluation_takes_too_much(tmp_p
         **{"compile": 0.0, "scored": 2.0, "data wait": 0.0, "eval": 1.0},
         **{"checkpoint": 0.0, "logging": 0.0, "idle": 0.0},
     }
+
+
+def test_trials_of_the_same_name_on_another_board_are_counted_there(tmp_path: Path) -> None:
+    """As in a folder of runs at both scales: once it takes 10 s, once 90 s and ends with a crash."""
+    write_reaching_trial(tmp_path / "mini", time_s=10.0)
+    scale = trial_spec().scale.model_dump(mode="json") | {"name": "full"}
+    spec = trial_spec({"scale": scale})
+    crash = Crashed(reason=FailureReason.NODE, rank=0, error_type="Killed", message="killed", step=20)
+    write_trial(tmp_path / "full", spec, [measurement(step=20, time_s=90.0, loss=1.0)], outcome=crash)
+    read = read_boards([tmp_path], benchmark=None, as_published=False)
+    assert [board.benchmark.name.split()[0] for board in read.boards] == ["full", "mini"]
+
+    owned = [trials_of(logs, read.recorded) for logs in read.logs]
+    scored = [
+        time_accounting(board, own)[0]["seconds"]["scored"] for board, own in zip(read.boards, owned, strict=True)
+    ]
+    assert scored == [90.0, 10.0]
+
+    boards = [ReportedBoard(board, bootstrap(board), logs) for board, logs in zip(read.boards, read.logs, strict=True)]
+    full, mini = report_page(boards, read.recorded, []).split('<section id="board-1">')
+    assert "Trials: 1 crashed" in full
+    assert "Trials: 1 reached" in mini

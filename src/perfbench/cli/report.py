@@ -71,7 +71,7 @@ def write_report(console: Console, read: ReadBoards, folder: Path, *, with_pictu
 
 
 def _pictures(boards: list[ReportedBoard], recorded: tuple[RecordedTrial, ...]) -> dict[str, bytes]:
-    from perfbench.scoring.accounting import time_accounting
+    from perfbench.scoring.accounting import time_accounting, trials_of
     from perfbench.scoring.files import slug
     from perfbench.scoring.plot import (
         accounting_figure,
@@ -91,7 +91,7 @@ def _pictures(boards: list[ReportedBoard], recorded: tuple[RecordedTrial, ...]) 
             "heat": heat_figure(one.board),
             "curves": curves_figure(one.board, curves(one.board, one.logs)),
         }
-        accounting = time_accounting(one.board, recorded)
+        accounting = time_accounting(one.board, trials_of(one.logs, recorded))
         if accounting:
             figures["accounting"] = accounting_figure(accounting)
         for name, figure in figures.items():

@@ -24,6 +24,7 @@ def run(arguments: argparse.Namespace) -> int:
     from perfbench.cli.boards import input_paths, print_complaints, read_boards
     from perfbench.cli.report import write_report
     from perfbench.errors import ExitCode, LaunchError
+    from perfbench.scoring.accounting import trials_of
     from perfbench.scoring.uncertainty import bootstrap
     from perfbench.spec.run import WandbTracking
     from perfbench.tracking.access import check_tracking
@@ -48,9 +49,9 @@ def run(arguments: argparse.Namespace) -> int:
         return int(ExitCode.DONE)
     from perfbench.tracking.wandb_report import publish
 
-    for board in read.boards:
+    for board, logs in zip(read.boards, read.logs, strict=True):
         try:
-            made = publish(board, bootstrap(board), read.recorded, tracking)
+            made = publish(board, bootstrap(board), trials_of(logs, read.recorded), tracking)
         except Exception as problem:  # noqa: BLE001 - W&B raises many classes
             hint = "try again later, or --local"
             raise LaunchError(f"W&B did not take the report: {reason_of(problem)}", hint=hint) from None

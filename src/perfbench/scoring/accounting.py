@@ -3,17 +3,28 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from perfbench.results.trials import RecordedTrial
+from perfbench.results.trials import RecordedTrial, TrialLog
 from perfbench.scoring.board import Board
 from perfbench.scoring.tables import Table
 from perfbench.spec.result import EVAL_SHARE_LIMIT, PhaseTimes
 
 
+def trials_of(logs: Iterable[TrialLog], recorded: Iterable[RecordedTrial]) -> list[RecordedTrial]:
+    """Return the trials that a board's logs were made from: on another board there may be some of the same names."""
+    folders = {log.path for log in logs}
+    return [trial for trial in recorded if trial.path in folders]
+
+
 def time_accounting(board: Board, recorded: Sequence[RecordedTrial]) -> list[dict[str, Any]]:
-    """Return mean seconds per account, by submission and workload, over the board's finished trials."""
+    """Return mean seconds per account, by submission and workload, over the board's finished trials.
+
+    Args:
+        board: Which one.
+        recorded: The trials that it was made from.
+    """
     grouped: dict[tuple[str, str], list[PhaseTimes]] = {}
     for trial, phases in _finished(board, recorded):
         grouped.setdefault((trial.key.submission, trial.key.workload), []).append(phases)

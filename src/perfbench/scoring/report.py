@@ -11,7 +11,7 @@ from html import escape
 from pathlib import Path
 
 from perfbench.results.trials import Complaint, RecordedTrial, TrialLog
-from perfbench.scoring.accounting import eval_share_table, eval_shares, too_much_evaluation
+from perfbench.scoring.accounting import eval_share_table, eval_shares, too_much_evaluation, trials_of
 from perfbench.scoring.board import Board
 from perfbench.scoring.report_data import page_data, status_of
 from perfbench.scoring.sensitivity import sensitivity, sensitivity_table
@@ -53,8 +53,9 @@ def report_page(
     boards: Sequence[ReportedBoard], recorded: Sequence[RecordedTrial], complaints: Sequence[Complaint]
 ) -> str:
     """Return the page as HTML."""
-    data = [page_data(one.board, one.uncertainty, one.logs, recorded) for one in boards]
-    sections = [_section(index, one, recorded) for index, one in enumerate(boards)]
+    owned = [trials_of(one.logs, recorded) for one in boards]
+    data = [page_data(one.board, one.uncertainty, one.logs, own) for one, own in zip(boards, owned, strict=True)]
+    sections = [_section(index, one, own) for index, (one, own) in enumerate(zip(boards, owned, strict=True))]
     num_trials = sum(len(one.board.ends) for one in boards)
     names = " · ".join(escape(one.board.benchmark.name) for one in boards)
     links = "".join(
