@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from pathlib import Path
 
+import pytest
 from rich.console import Console
 
 from perfbench.cli.boards import read_boards
@@ -20,8 +21,9 @@ from perfbench.scoring.accounting import (
 )
 from perfbench.scoring.board import leaderboard
 from perfbench.scoring.report import ReportedBoard, report_page
+from perfbench.scoring.report_data import status_of
 from perfbench.scoring.uncertainty import bootstrap
-from perfbench.spec.result import Crashed, FailureReason, PhaseTimes
+from perfbench.spec.result import BudgetSpent, Crashed, Diverged, FailureReason, Outcome, PhaseTimes
 from perfbench.tracking.console import summary
 from tests.trial_folders import measurement, trial_spec, write_reaching_trial, write_trial
 
@@ -91,3 +93,24 @@ def test_trials_of_the_same_name_on_another_board_are_counted_there(tmp_path: Pa
     full, mini = report_page(boards, read.recorded, []).split('<section id="board-1">')
     assert "Trials: 1 crashed" in full
     assert "Trials: 1 reached" in mini
+
+
+@pytest.mark.parametrize(
+    ("outcome", "expected"),
+    [
+        (BudgetSpent(resource="time", step=30, submission_time_s=101.0), ("missed", "budget of time spent")),
+        (
+            Diverged(step=30, submission_time_s=31.0, metric="validation/loss", message="block 1 is not finite"),
+            ("diverged", "block 1 is not finite"),
+        ),
+    ],
+)
+def test_an_end_that_no_evaluation_shows_is_told_by_the_result(
+    tmp_path: Path, outcome: Outcome, expected: tuple[str, str]
+) -> None:
+    """Once the time is spent, there is no further evaluation."""
+    folder = write_trial(tmp_path, trial_spec(), [measurement(step=20, time_s=30.0, loss=1.0)], outcome=outcome)
+    read = read_boards([folder.path], benchmark=None, as_published=False)
+    (trial,) = read.recorded
+
+    assert status_of(trial.key, read.boards[0], {trial.key: trial}) == expected

@@ -15,7 +15,7 @@ from perfbench.scoring.document import finite
 from perfbench.scoring.style import line_style, profile_steps
 from perfbench.scoring.tables import cell_text, seconds_text
 from perfbench.scoring.uncertainty import Uncertainty
-from perfbench.spec.result import Completed, Crashed, Diverged
+from perfbench.spec.result import BudgetSpent, Completed, Crashed, Diverged
 from perfbench.spec.workload import Direction, Target
 
 _MOST_POINTS = 120
@@ -161,8 +161,8 @@ def status_of(key: TrialKey, board: Board, recorded: dict[TrialKey, RecordedTria
                 return "crashed", f"{crash.reason}: {crash.error_type}: {crash.message}"
             case Completed():
                 return "completed", "the submission had nothing more to do"
-            case Diverged() as divergence if divergence.message:
-                outcome = divergence  # no evaluation shows it
+            case (Diverged() | BudgetSpent()) as ending:
+                outcome = outcome or ending  # where no evaluation shows it
     if outcome is None:
         is_open = trial is not None and trial.result is None
         return ("unfinished", "no result yet") if is_open else ("missed", "the log ends before target and budget")
