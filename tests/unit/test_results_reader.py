@@ -7,6 +7,7 @@ import pytest
 
 from perfbench.errors import ResultsError
 from perfbench.results.reader import read_trials
+from perfbench.scoring.verify import seeds_differ
 from perfbench.spec.result import Measurement, Resumed
 from tests.trial_folders import measurement, trial_spec, write_reaching_trial, write_trial
 
@@ -147,6 +148,18 @@ def test_a_copy_of_a_trial_is_left_out_and_named(tmp_path: Path) -> None:
 
     assert [trial.measurements[-1].submission_time_s for trial in reading.trials] == [10.0]
     assert "is also in" in reading.complaints[0].what
+
+
+def test_a_trial_with_another_kind_of_target_is_no_copy(tmp_path: Path) -> None:
+    scale = trial_spec().scale.model_dump(mode="json")
+    write_reaching_trial(tmp_path / "a", time_s=10.0)
+    write_reaching_trial(tmp_path / "b", time_s=1.0, scale=scale | {"target": "smoke"})
+
+    reading = read_trials([tmp_path])
+
+    assert [trial.spec.scale.target for trial in reading.trials] == ["scored", "smoke"]
+    assert not reading.complaints
+    assert not list(seeds_differ(reading.trials))
 
 
 def test_links_are_followed_and_loops_and_overlapping_paths_end(tmp_path: Path) -> None:

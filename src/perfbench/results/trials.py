@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from perfbench.spec.environment import Environment
-from perfbench.spec.result import Measurement, Resumed, TrialResult
+from perfbench.spec.result import Crashed, Measurement, Resumed, TrialResult
 from perfbench.spec.run import TrialSpec
 
 Floats = NDArray[np.float64]
@@ -63,6 +63,8 @@ class TrialLog:
     """False where the rules exclude the trial (evaluation after fixed steps)."""
     is_finished: bool = True
     """False while the trial may still go on."""
+    has_crashed: bool = False
+    """True where it ended with an error: it counts as what it has measured."""
 
     def __len__(self) -> int:
         """Return the number of evaluations."""
@@ -98,6 +100,7 @@ class RecordedTrial:
             target_metric=np.array([one.metrics.get(metric, np.nan) for one in self.measurements], dtype=np.float64),
             is_scorable=self.spec.is_scorable() and (self.result is None or self.result.scorable),
             is_finished=self.result is not None,
+            has_crashed=self.result is not None and isinstance(self.result.outcome, Crashed),
         )
 
 
@@ -111,10 +114,10 @@ class Reading:
 
 def without_duplicates(trials: Iterable[RecordedTrial], complaints: list[Complaint]) -> list[RecordedTrial]:
     """Keep the first trial of each name and setting, sorted; complain about the others."""
-    kept: dict[tuple[str, str, str, TrialKey], RecordedTrial] = {}
+    kept: dict[tuple[str, str, str, str, TrialKey], RecordedTrial] = {}
     for trial in trials:
         ruleset = trial.spec.ruleset
-        name = (trial.spec.scale.name, ruleset.kind, ruleset.version, trial.key)
+        name = (trial.spec.scale.name, trial.spec.scale.target, ruleset.kind, ruleset.version, trial.key)
         if name in kept:
             complaints.append(Complaint(trial.path, f"left out: {trial.key} is also in {kept[name].path}"))
         else:

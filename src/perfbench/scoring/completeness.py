@@ -17,6 +17,7 @@ def warnings_of(
     unscorable = Counter(log.key.submission for log in logs if not log.is_scorable)
     for submission, count in sorted(unscorable.items()):
         yield f"{submission}: {_count(count, 'trial')} left out: evaluated after fixed steps, not by wall clock"
+    crashed = Counter((log.key.submission, log.key.workload) for log in logs if log.is_scorable and log.has_crashed)
     for submission in submissions:
         gaps: dict[str, list[str]] = defaultdict(list)
         for workload in benchmark.workloads:
@@ -30,6 +31,8 @@ def warnings_of(
             expected = benchmark.num_trials * len(found.studies)
             if num_trials < expected:
                 gaps[f"{num_trials} of {expected} trials in the studies run"].append(workload)
+            if num_crashed := crashed[submission, workload]:
+                gaps[f"{_count(num_crashed, 'trial')} crashed"].append(workload)
             if found.num_unfinished:
                 gaps[f"{_count(found.num_unfinished, 'trial')} not finished"].append(workload)
         for gap, workloads in gaps.items():
