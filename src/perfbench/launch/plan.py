@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from pathlib import Path
 
 from perfbench.errors import ConfigError, RulesError
@@ -66,14 +67,20 @@ def plan_trial(run: RunSpec) -> TrialSpec:
 
 
 def num_gpus() -> int:
-    """Return how many GPUs this machine shows, without importing torch."""
+    """Return how many GPUs a process started here would see, without importing torch."""
     try:
         import pynvml
 
         pynvml.nvmlInit()
-        return int(pynvml.nvmlDeviceGetCount())
+        num_installed = int(pynvml.nvmlDeviceGetCount())
     except Exception:  # noqa: BLE001 - no package, no library, no driver: all of them mean no GPU
         return 0
+    chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if chosen is None:
+        return num_installed
+    names = [name.strip() for name in chosen.split(",")]
+    num_chosen = next((place for place, name in enumerate(names) if name in ("", "-1")), len(names))
+    return min(num_installed, num_chosen)  # CUDA takes the names up to the first that means no device
 
 
 def _check_rules(run: RunSpec) -> None:
