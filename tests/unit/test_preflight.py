@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -9,9 +10,11 @@ from types import SimpleNamespace
 
 import pytest
 
+from perfbench.cli.main import main
 from perfbench.compose import compose_workload
 from perfbench.data.preparation import PrepareRequest
 from perfbench.launch import preflight
+from perfbench.launch.plan import num_gpus
 
 
 def test_data_that_two_trials_miss_at_once_is_prepared_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -36,3 +39,32 @@ def test_data_that_two_trials_miss_at_once_is_prepared_once(monkeypatch: pytest.
             start.result()
 
     assert prepared == [tmp_path / "criteo" / "mini" / "flights"]
+
+
+def test_a_sweep_checks_the_files_of_every_submission(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Not of the first one on a workload only: the others would fail one after another, hours later."""
+    monkeypatch.setattr(preflight, "ensure_data", lambda *_, **__: None)
+    submissions = "submission=baseline_self_tuning,sinv6"
+
+    assert main(["sweep", "workload=criteo", submissions, f"runs_root={tmp_path}", "cluster=slurm"]) == 2
+
+    assert "submission sinv6" in (said := capsys.readouterr().err)
+    assert "needs a file that this repository does not hold" in said
+
+
+@pytest.mark.parametrize(
+    ("chosen", "expected"), [(None, 8), ("3", 1), ("0,1,2", 3), ("", 0), ("-1", 0), ("0,-1,1", 1), ("GPU-a,GPU-b", 2)]
+)
+def test_ranks_are_as_many_as_the_gpus_that_they_will_see(
+    monkeypatch: pytest.MonkeyPatch, chosen: str | None, expected: int
+) -> None:
+    """Eight ranks on the one GPU that was left visible would share it, and measure nothing."""
+    driver = SimpleNamespace(nvmlInit=lambda: None, nvmlDeviceGetCount=lambda: 8)
+    monkeypatch.setitem(sys.modules, "pynvml", driver)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if chosen is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", chosen)
+
+    assert num_gpus() == expected

@@ -14,7 +14,7 @@ from perfbench.errors import ExitCode
 from perfbench.launch.execute import execute_trial
 from perfbench.launch.plan import plan_trial
 from perfbench.launch.preflight import check_trial
-from perfbench.tracking.access import check_tracking
+from perfbench.tracking.access import RUN_GOES_ON, check_tracking
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -40,7 +40,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.dry:
         Console(soft_wrap=True).print_json(trial.to_json())
         return int(ExitCode.DONE)
-    check_tracking(request.tracking, view.warn)
+    check_tracking(request.tracking, lambda why: view.warn(f"{why}; {RUN_GOES_ON}"))
     result, folder = execute_trial(trial, request.cluster, request.tracking, runs_root, view)
     view.finished(trial, result, folder)
     missed = arguments.require_target and result.outcome.kind != "reached"

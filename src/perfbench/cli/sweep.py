@@ -17,9 +17,10 @@ from perfbench.errors import ExitCode, TrialFailedError, TrialInterruptedError
 from perfbench.launch.execute import execute_trial
 from perfbench.launch.preflight import check_trial
 from perfbench.launch.sweep import plan_sweep
+from perfbench.registry import check_unshipped_files
 from perfbench.spec.result import TrialResult
 from perfbench.spec.run import RunSpec, SlurmCluster, TrialSpec
-from perfbench.tracking.access import check_tracking
+from perfbench.tracking.access import RUN_GOES_ON, check_tracking
 from perfbench.tracking.views import View
 
 
@@ -45,7 +46,7 @@ def run(arguments: argparse.Namespace) -> int:
     tracking = requests[0].tracking
     if not arguments.dry_run:
         _check(trials, runs_root, console)
-        check_tracking(tracking, view.warn)
+        check_tracking(tracking, lambda why: view.warn(f"{why}; {RUN_GOES_ON}"))
     if isinstance(cluster, SlurmCluster):
         options = SubmitOptions(arguments.dry_run, arguments.retry_failed, tracking)
         return submit_or_show(trials, cluster, runs_root.resolve(), Console(soft_wrap=True), options)
@@ -55,7 +56,9 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _check(trials: Sequence[TrialSpec], runs_root: Path, console: Console) -> None:
-    """Check parameters, run folder and data, once for each workload."""
+    """Check parameters, run folder and data, once for each workload, and the files of each submission."""
+    for trial in {trial.submission.name: trial for trial in trials}.values():
+        check_unshipped_files(trial.submission)
     with data_progress(console) as progress:
         for trial in {trial.workload.name: trial for trial in reversed(trials)}.values():
             check_trial(trial, runs_root, progress)

@@ -5,14 +5,12 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from perfbench.cli.wandb_arguments import add_wandb_arguments
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the verb's arguments."""
-    parser.add_argument(
-        "paths", nargs="*", type=Path, metavar="PATH", help="folders with trials, at any depth (default: runs)"
-    )
-    parser.add_argument("--project", default="perfbench", help="W&B project (default: perfbench)")
-    parser.add_argument("--entity", help="W&B user or team (default: yours)")
+    add_wandb_arguments(parser)
     parser.add_argument("--artifacts", action="store_true", help="upload the records of finished trials too")
     parser.add_argument("--offline", action="store_true", help="write W&B's files into the trial folders instead")
 
@@ -40,7 +38,10 @@ def run(arguments: argparse.Namespace) -> int:
     folders = list(trial_folders(paths, complaints))
     if not folders:
         raise ResultsError("no trial folder found", where=", ".join(map(str, paths)), hint="`perfbench run` makes one")
-    check_tracking(tracking, lambda text: console.print(f"[yellow]warning[/] {text}"))
+    unreachable: list[str] = []
+    check_tracking(tracking, unreachable.append)
+    if unreachable:  # every folder would wait for it
+        raise LaunchError(unreachable[0], where="sync", hint="the records are whole; sync again later, or --offline")
     num_left_out = 0
     for path in folders:
         try:

@@ -5,14 +5,12 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from perfbench.cli.wandb_arguments import add_wandb_arguments
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the verb's arguments."""
-    parser.add_argument(
-        "paths", nargs="*", type=Path, metavar="PATH", help="folders with trials, at any depth (default: runs)"
-    )
-    parser.add_argument("--project", default="perfbench", help="W&B project (default: perfbench)")
-    parser.add_argument("--entity", help="W&B user or team (default: yours)")
+    add_wandb_arguments(parser)
     parser.add_argument("--local", action="store_true", help="write the page only")
     parser.add_argument("--out", type=Path, metavar="DIR", help="where the page goes (default: PATH/dashboard)")
 

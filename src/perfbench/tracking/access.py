@@ -17,11 +17,12 @@ from perfbench.errors import LaunchError
 from perfbench.spec.run import NoTracking, TrackingSpec, WandbTracking
 
 _PATIENCE_S = 15.0
+RUN_GOES_ON = "the run goes on, and `perfbench sync` can follow"
 _WITHOUT = "or use tracking=wandb_offline, or tracking=none"
 
 
 def check_tracking(tracking: TrackingSpec, tell: Callable[[str], None]) -> None:
-    """Check package, login and team; a service that does not answer is a warning only.
+    """Check package, login and team; that the service does not answer is only told: a run goes on without it.
 
     Raises:
         LaunchError: If nothing could be mirrored as asked.
@@ -52,7 +53,7 @@ def _check_service(tracking: WandbTracking, tell: Callable[[str], None]) -> None
     except (ValueError, IndexError):
         answer = {"unreachable": "no answer that can be read"}
     if "unreachable" in answer:
-        tell(f"W&B cannot be reached now ({answer['unreachable']}); the run goes on, and `perfbench sync` can follow")
+        tell(f"W&B cannot be reached now ({answer['unreachable']})")
     elif "refused" in answer:
         raise LaunchError(answer["refused"], where=answer["where"], hint=f"{answer['hint']}, {_WITHOUT}")
 
