@@ -17,7 +17,9 @@ from perfbench.api import (
     TrainingContext,
     TrainingDiverged,
 )
+from perfbench.api.workload import Shard
 from perfbench.data.sampling import RowRange
+from perfbench.engine.checkpoint import Checkpoints
 from perfbench.engine.pace import KeptReports
 from perfbench.engine.team import Flags, Solo, Team
 from perfbench.errors import SubmissionError
@@ -61,6 +63,19 @@ def test_divergence_ends_the_trial_at_its_next_evaluation(tmp_path: Path) -> Non
     assert isinstance(result.outcome, Diverged)
     assert len(folder.measurements()) == 1
     assert result.best_metric is None
+
+
+def test_an_evaluation_without_the_targets_metric_is_a_divergence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(TinyWorkload, "finish_metrics", lambda *_: {"num_examples": 64.0})
+
+    result, folder = run(tmp_path)
+
+    assert result is not None
+    assert isinstance(result.outcome, Diverged)
+    assert result.best_metric is None
+    assert folder.result() == result
 
 
 class Giving(Descent):
@@ -277,6 +292,18 @@ def test_work_that_an_interruption_lost_is_recorded(tmp_path: Path) -> None:
     assert result.lost_s == pytest.approx(2.5, abs=0.01)
     assert folder.history().lost_s == result.lost_s
     assert folder.measurements()[-1].submission_time_s == result.outcome.submission_time_s < 2.5  # type: ignore[union-attr]
+
+
+def test_a_checkpoint_is_complete_with_the_files_of_all_ranks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not with those that a folder's listing shows."""
+    team = Solo()
+    monkeypatch.setattr(team, "shard", Shard(rank=0, num_ranks=2), raising=False)
+    checkpoints = Checkpoints(tmp_path / "checkpoints", trial_identity="a", team=team)
+
+    with pytest.raises(FileNotFoundError, match=r"rank_1\.pt"):
+        checkpoints.save(1, own={}, shared={})
+
+    assert not list(tmp_path.glob("checkpoints/step_*[0-9]"))
 
 
 def test_a_changed_checkpoint_is_passed_over_for_the_one_before(tmp_path: Path) -> None:

@@ -104,13 +104,11 @@ class Checkpoints:
         return SavedState(step=index.step, own=own["own"], shared=shared["shared"])
 
     def _complete(self, partial: Path, final: Path, step: int) -> None:
-        digests = {path.name: digest_of_file(path) for path in sorted(partial.glob("rank_*.pt"))}
-        index = CheckpointIndex(
-            trial_identity=self._identity,
-            step=step,
-            num_ranks=self._team.shard.num_ranks,
-            digests=digests,
-        )
+        num_ranks = self._team.shard.num_ranks
+        # By name: a listing of a shared folder may not show yet what other nodes have just written.
+        names = [_file_name(Shard(rank=rank, num_ranks=num_ranks)) for rank in range(num_ranks)]
+        digests = {name: digest_of_file(partial / name) for name in names}
+        index = CheckpointIndex(trial_identity=self._identity, step=step, num_ranks=num_ranks, digests=digests)
         write_text_atomically(partial / "complete.json", index.to_json())
         if final.exists():
             shutil.rmtree(final)

@@ -350,7 +350,7 @@ class TrialLoop:
         self._measurements[:] = [Measurement.from_json(text) for text in saved.shared["measurements"]]
 
     def _result(self, ending: Ending) -> TrialResult:
-        values = [m.metrics[self._trial.target.metric] for m in self._measurements]
+        values = [m.metrics.get(self._trial.target.metric, math.nan) for m in self._measurements]
         is_minimized = self._trial.target.direction is Direction.MINIMIZE
         finite = [value for value in values if math.isfinite(value)]
         result = TrialResult(
