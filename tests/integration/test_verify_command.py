@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -13,7 +13,7 @@ from perfbench.results.algoperf import read_algoperf_logs
 from perfbench.results.reader import read_trials
 from perfbench.results.store import TrialFolder
 from perfbench.spec.environment import Environment
-from perfbench.spec.result import Measurement, PhaseTimes
+from perfbench.spec.result import Measurement, PhaseTimes, Resumed
 from perfbench.spec.seeds import trial_seed
 from tests.scoring_logs import benchmark
 from tests.trial_folders import measurement, trial_spec, write_trial
@@ -54,7 +54,7 @@ def _write(
     study: int = 0,
     trial: int = 1,
     submission: str = "adamw",
-    records: list[Measurement] | None = None,
+    records: Sequence[Measurement | Resumed] | None = None,
     environment: Environment | None = None,
     **changes: object,
 ) -> TrialFolder:
@@ -149,6 +149,19 @@ def _dirty_checkout(runs: Path) -> None:
     _write(runs, environment=_environment(is_clean_checkout=False))
 
 
+def _changed_between_attempts(runs: Path) -> None:
+    """Of attempt 2 nothing counts: the third went back to where it had begun."""
+    resumed = [
+        Resumed(attempt=attempt, from_step=10, submission_time_s=1.0, wall_time_utc="2026-01-01T00:00:01Z")
+        for attempt in (2, 3)
+    ]
+    records: list[Measurement | Resumed] = [_measured(10, 1.0, 0.9), *resumed]
+    records.append(_measured(20, 2.0, 0.4).model_copy(update={"attempt": 3}))
+    folder = _write(runs, records=records, environment=_environment(submission_digest="edited"))
+    folder.write_environment(_environment(attempt=2, submission_digest="tried"))
+    folder.write_environment(_environment(attempt=3))
+
+
 def _no_environment(runs: Path) -> None:
     (_write(runs).path / "environment.json").unlink()
 
@@ -178,6 +191,7 @@ def _extra_study(runs: Path) -> None:
         (_repeated_seed, "seed", "not a repetition"),
         (_other_machine, "environment", "packages 'torch 2.13.0, triton absent, numpy absent', but most trials"),
         (_changed_submission, "environment", "submission code 'other', but most trials of adamw on criteo"),
+        (_changed_between_attempts, "environment", "submission code 'edited' in attempt 1, 's' in the last"),
         (_dirty_checkout, "environment", "the checkout had changes that no commit holds"),
         (_no_environment, "environment", "nobody knows what this ran on"),
         (_bad_schema, "schema", "line 3 is not a record"),

@@ -74,7 +74,22 @@ def read_trial(folder: Path, complaints: list[Complaint]) -> RecordedTrial | Non
         measurements=tuple(_counted(records, folder, complaints)),
         result=_read_fact(TrialResult, folder / "result.json", complaints),
         environment=_read_fact(Environment, folder / "environment.json", complaints),
+        earlier_environments=tuple(_earlier_environments(folder, records, complaints)),
     )
+
+
+def _earlier_environments(
+    folder: Path, records: Sequence[Measurement | Resumed], complaints: list[Complaint]
+) -> Iterator[Environment]:
+    """Yield what earlier attempts ran on, of whose steps some count: no later attempt went back to where they began."""
+    resumes = [record for record in records if isinstance(record, Resumed)]
+    starts = {1: 0} | {record.attempt: record.from_step for record in resumes}
+    for attempt, start in sorted(starts.items()):
+        later = [record.from_step for record in resumes if record.attempt > attempt]
+        if later and min(later) > start:
+            environment = _read_fact(Environment, folder / f"environment.attempt_{attempt}.json", complaints)
+            if environment is not None:
+                yield environment
 
 
 def _read_fact(kind: type[_FactT], path: Path, complaints: list[Complaint]) -> _FactT | None:

@@ -4,7 +4,7 @@ Layout (docs/results-format.md)::
 
     runs/<submission>/study_<i>/<workload>/trial_<j>/
         run.json             the TrialSpec, written once
-        environment.json     of the latest attempt
+        environment.json     of the latest attempt; environment.attempt_<n>.json of earlier ones
         measurements.jsonl   append-only: the only input of scoring
         telemetry.jsonl      append-only: read by no score
         result.json          written once at the end
@@ -200,8 +200,11 @@ class TrialFolder:
         return History(reached_s=reached_s, lost_s=sum(record.lost_s for record in resumes))
 
     def write_environment(self, environment: Environment) -> None:
-        """Record what the latest attempt runs on."""
-        write_text_atomically(self.path / "environment.json", environment.to_json())
+        """Record what the latest attempt runs on; what an earlier one ran on is kept aside."""
+        path = self.path / "environment.json"
+        if path.exists() and (earlier := self.environment()).attempt < environment.attempt:
+            write_text_atomically(self.path / f"environment.attempt_{earlier.attempt}.json", earlier.to_json())
+        write_text_atomically(path, environment.to_json())
 
     def environment(self) -> Environment:
         """Return what the latest attempt ran on.

@@ -83,6 +83,9 @@ class RecordedTrial:
     """Those that count."""
     result: TrialResult | None
     environment: Environment | None
+    """Of the latest attempt."""
+    earlier_environments: tuple[Environment, ...] = ()
+    """Of attempts whose work is a part of the trial."""
 
     @property
     def key(self) -> TrialKey:

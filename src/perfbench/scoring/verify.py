@@ -6,6 +6,7 @@ it never stops another one.
 
 from __future__ import annotations
 
+import dataclasses
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -135,6 +136,17 @@ def code_is_known(trial: RecordedTrial) -> Iterator[Finding]:
         yield Finding("environment", trial.path, "the checkout had changes that no commit holds")
 
 
+def environment_stays(trial: RecordedTrial) -> Iterator[Finding]:
+    """All attempts of a trial ran on the same hardware, software and code."""
+    for environment in trial.earlier_environments:
+        earlier = dataclasses.replace(trial, environment=environment)
+        for name, describe in _ENVIRONMENT.items():
+            before, now = describe(earlier), describe(trial)
+            if trial.environment is not None and before != now:
+                what = f"{name} {before!r} in attempt {environment.attempt}, {now!r} in the last"
+                yield Finding("environment", trial.path, what)
+
+
 def attempts_are_counted(trial: RecordedTrial) -> Iterator[Finding]:
     """No attempt is recorded beyond those that the result counts."""
     last = max((record.attempt for record in trial.records), default=0)
@@ -241,6 +253,7 @@ _TRIAL_CHECKS = (
     result_agrees,
     seed_is_derived,
     code_is_known,
+    environment_stays,
     attempts_are_counted,
 )
 _GROUP_CHECKS = (seeds_differ, environments_agree, trials_are_complete)
