@@ -17,7 +17,15 @@ _TIMEOUT_S = 120.0
 _NUM_TRIES = 4
 _PAUSE_S = 3.0
 _NO_ANSWER = "no answer in"
-_BUSY = ("Socket timed out", "Unable to contact slurm controller", "Transport endpoint is not connected", _NO_ANSWER)
+_BUSY = (
+    "Socket timed out",
+    "Unable to contact slurm controller",
+    "Transport endpoint is not connected",
+    "Zero Bytes were transmitted",
+    "Protocol authentication error",  # munge under load
+    "Resource temporarily unavailable",
+    _NO_ANSWER,
+)
 _REQUEUE_PATIENCE_S = 1800.0
 """For a controller that is away: it ends no job either, so that there is time to wait for it."""
 _QUEUE_FORMAT = "%A|%F|%K|%T|%r|%N|%j"
