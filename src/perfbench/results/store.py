@@ -125,6 +125,14 @@ class TrialFolder:
                 ) from None
             yield
 
+    def is_running(self) -> bool:
+        """Tell whether a process holds the trial now."""
+        try:
+            with self.locked():
+                return False
+        except LaunchError:
+            return True
+
     def trial(self) -> TrialSpec:
         """Return what this folder runs."""
         path = self.path / "run.json"

@@ -68,8 +68,15 @@ def open_destination(
             raise AssertionError("nothing to open")
 
 
-def mirror(folder: TrialFolder, destination: Destination, ended: threading.Event) -> int:
-    """Hand over every row that the destination does not hold, until the trial has ended; return how many."""
+def mirror(folder: TrialFolder, destination: Destination, ended: threading.Event, *, holds_back: bool = False) -> int:
+    """Hand over every row that the destination does not hold, until the trial has ended; return how many.
+
+    Args:
+        folder: Of the trial.
+        destination: Where to.
+        ended: Set when no more records come.
+        holds_back: Whether more may come all the same: then the place of the last evaluation is not known yet.
+    """
     maker = RowMaker(folder.trial())
     telemetry = GrowingFile(folder.path / "telemetry.jsonl", from_start=True)
     records = GrowingFile(folder.path / "measurements.jsonl", from_start=True)
@@ -90,7 +97,8 @@ def mirror(folder: TrialFolder, destination: Destination, ended: threading.Event
             if is_last_look:
                 break
             ended.wait(_PERIOD_S)
-    send(maker.rest())
+    if not holds_back:
+        send(maker.rest())
     destination.finish(folder.result())
     return num_sent
 

@@ -25,9 +25,10 @@ def sync_trial(folder: TrialFolder, tracking: TrackingSpec) -> int:
     ended.set()
     with only_mirror(folder), tempfile.TemporaryDirectory(prefix="perfbench_sync_") as scratch:
         folder.trial()
+        is_running = folder.is_running()
         try:
             destination = open_destination(folder, tracking, scratch=Path(scratch), patience_s=_PATIENCE_S)
-            return mirror(folder, destination, ended)
+            return mirror(folder, destination, ended, holds_back=is_running)
         except PerfbenchError:
             raise
         except Exception as problem:  # noqa: BLE001 - W&B raises many classes
