@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -59,6 +60,29 @@ def test_ranks_that_have_saved_as_asked_are_interrupted(tmp_path: Path, monkeypa
         run_ranks(tmp_path, monkeypatch, STOPS, f"sleep 0.6; {STOPS}")
 
     assert the_folder(tmp_path).result() is None
+
+
+def test_a_killed_rank_is_the_cause_and_lost_connections_are_its_echo(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    echo = failure_seen(1, FailureReason.NODE, "Connection closed by peer", rank=0)
+    told = tmp_path / "told"
+    told.write_text(echo.to_json())
+    says_so = f'sleep 0.5; cp "{told}" "{the_folder(tmp_path).path}/failure_rank_0.json"; exit 1'
+
+    with pytest.raises(TrialFailedError, match=r"crashed on rank 1 \(node\): killed \(SIGKILL\)"):
+        run_ranks(tmp_path, monkeypatch, says_so, "kill -9 $$")
+
+
+def test_ranks_that_wait_for_one_that_failed_are_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where the first rank is the one that waits."""
+    monkeypatch.setattr(local, "_GRACE_S", 0.2)
+    started_s = time.monotonic()
+
+    with pytest.raises(TrialFailedError, match=r"crashed on rank 1 \(engine\): ended by exit code 3"):
+        run_ranks(tmp_path, monkeypatch, "exec sleep 30", "exit 3")
+
+    assert time.monotonic() - started_s < 15
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

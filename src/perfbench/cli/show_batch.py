@@ -40,7 +40,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("workload")
     parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="e.g. data=planted seed=1")
     parser.add_argument("--split", default="validation", choices=[_TRAIN, *Split], help="default: validation")
-    parser.add_argument("--trial", type=Path, metavar="FOLDER", help="predict with this trial's newest checkpoint")
+    parser.add_argument(
+        "--trial",
+        type=Path,
+        metavar="FOLDER",
+        help="predict with this trial's newest checkpoint: its last evaluation but one, once it has ended",
+    )
     parser.add_argument("--out", type=Path, metavar="PNG", help="default: runs/pictures/WORKLOAD_SPLIT.png")
 
 
@@ -139,9 +144,8 @@ def _put_weights(model: nn.Module, checkpoints: Path, warn: Callable[[str], None
 
     saved = read_weights(checkpoints, warn)
     if saved is None:
-        raise ResultsError(
-            "the trial has no readable checkpoint", where=str(checkpoints), hint="leave --trial out: untrained weights"
-        )
+        hint = "leave --trial out: untrained weights; on Slurm only cluster.keep_checkpoints=true keeps them to the end"
+        raise ResultsError("the trial has no readable checkpoint", where=str(checkpoints), hint=hint)
     copy_into(model.named_parameters(), saved.shared["parameters"])
     copy_into(model.named_buffers(), saved.own["buffers"])
     return f"weights of step {saved.step:,}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 from perfbench.errors import ExitCode, PerfbenchError, TrialFailedError, TrialInterruptedError
 from perfbench.launch.ending import KILLED, STOPPED, crash_result, failure_seen, first_cause
@@ -29,15 +30,28 @@ def with_next_attempt(trial: TrialSpec, folder: TrialFolder, run: Callable[[int]
         return run(attempt)
 
 
-def why_no_result(
-    folder: TrialFolder, attempt: int, exit_codes: Sequence[int], *, was_interrupted: bool
-) -> PerfbenchError:
+class Ended(NamedTuple):
+    """How the ranks of an attempt ended."""
+
+    exit_codes: tuple[int, ...]
+    """By rank; negative for a signal."""
+    first_bad: int | None
+    """The rank that was the first to end badly, of several at once one that a signal ended."""
+
+
+def bad_rank(exit_codes: Sequence[int | None]) -> int | None:
+    """Return the rank of those that have ended badly whose end explains most: a signal more than an exit code."""
+    bad = [(code >= 0, rank) for rank, code in enumerate(exit_codes) if code not in (None, 0, STOPPED)]
+    return min(bad)[1] if bad else None
+
+
+def why_no_result(folder: TrialFolder, attempt: int, ended: Ended, *, was_interrupted: bool) -> PerfbenchError:
     """Return the error that explains why there is no result, and record a crash as such.
 
     Args:
         folder: Of the trial.
         attempt: Which one ended.
-        exit_codes: By rank.
+        ended: How.
         was_interrupted: Whether the launcher was told to stop: ranks that did not listen yet then end by the signal.
     """
     failures = folder.failures(attempt=attempt)
@@ -45,13 +59,19 @@ def why_no_result(
     if refusals:
         return PerfbenchError(refusals[0].message)
     hung = hang_failure(folder, attempt) if any_stacks(folder, attempt) else None
-    if not failures and hung is None and (was_interrupted or all(code in (0, STOPPED) for code in exit_codes)):
+    if not failures and hung is None and (was_interrupted or ended.first_bad is None):
         return TrialInterruptedError(
             "interrupted; everything up to the last step is saved",
             where=str(folder.path),
             hint="the same command continues it",
         )
-    failure = hung or first_cause(failures) or _ended(exit_codes, attempt)
+    cause = first_cause(failures)
+    if ended.first_bad is not None and (cause is None or cause.reason is FailureReason.NODE):
+        code = ended.exit_codes[ended.first_bad]
+        if cause is None or code < 0:  # a lost connection is the echo of a rank that was killed before
+            cause = _failure_of(ended.first_bad, code, attempt)
+    failure = hung or cause
+    assert failure is not None, "a rank ended badly, or all hang"
     folder.write_result(crash_result(folder, failure, attempt))
     log = folder.logs / f"rank_{failure.rank}.log"
     return TrialFailedError(
@@ -61,8 +81,7 @@ def why_no_result(
     )
 
 
-def _ended(exit_codes: Sequence[int], attempt: int) -> Failure:
-    rank, code = next((rank, code) for rank, code in enumerate(exit_codes) if code not in (0, STOPPED))
+def _failure_of(rank: int, code: int, attempt: int) -> Failure:
     name = signal.Signals(-code).name if code < 0 else f"exit code {code}"
     message = KILLED if code == -signal.SIGKILL else f"ended by {name}"
     reason = FailureReason.NODE if code < 0 else FailureReason.ENGINE  # without a signal: it could not even begin

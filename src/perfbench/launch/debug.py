@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from perfbench.launch.attempt import why_no_result, with_next_attempt
+from perfbench.launch.attempt import Ended, bad_rank, why_no_result, with_next_attempt
 from perfbench.launch.worker import StopRequest, run_rank
 from perfbench.results.store import TrialFolder
 from perfbench.spec.result import TrialResult
@@ -21,6 +21,6 @@ def run_here(trial: TrialSpec, folder: TrialFolder) -> TrialResult:
         code = run_rank(folder, attempt=attempt, stop_requested=stop)
         if (result := folder.result()) is not None:
             return result
-        raise why_no_result(folder, attempt, [code], was_interrupted=stop())
+        raise why_no_result(folder, attempt, Ended((code,), bad_rank((code,))), was_interrupted=stop())
 
     return with_next_attempt(trial, folder, run)

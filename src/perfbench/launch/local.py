@@ -13,8 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-from perfbench.launch.attempt import why_no_result, with_next_attempt
-from perfbench.launch.ending import STOPPED
+from perfbench.launch.attempt import Ended, bad_rank, why_no_result, with_next_attempt
 from perfbench.launch.stacks import STACKS_GRACE_S, any_stacks
 from perfbench.registry import repository_root
 from perfbench.results.store import TrialFolder
@@ -40,10 +39,10 @@ def run_trial(trial: TrialSpec, folder: TrialFolder, watch: Watch, *, hang_timeo
     def run(attempt: int) -> TrialResult:
         ranks = _start_ranks(trial, folder, attempt, hang_timeout_s=hang_timeout_s)
         with _interrupts_reach(ranks) as interrupted:
-            exit_codes = _wait(ranks, watch, lambda: any_stacks(folder, attempt))
+            ended = _wait(ranks, watch, lambda: any_stacks(folder, attempt))
         if (result := folder.result()) is not None:
             return result
-        raise why_no_result(folder, attempt, exit_codes, was_interrupted=interrupted.is_set())
+        raise why_no_result(folder, attempt, ended, was_interrupted=interrupted.is_set())
 
     return with_next_attempt(trial, folder, run)
 
@@ -109,22 +108,26 @@ def _interrupts_reach(ranks: list[subprocess.Popen[bytes]]) -> Iterator[threadin
             signal.signal(number, handler)
 
 
-def _wait(ranks: list[subprocess.Popen[bytes]], watch: Watch, hangs: Callable[[], bool]) -> list[int]:
+def _wait(ranks: list[subprocess.Popen[bytes]], watch: Watch, hangs: Callable[[], bool]) -> Ended:
     """Wait for all ranks; once one has ended badly, or hangs, the others get a moment and are then killed."""
     deadline: float | None = None
-    while any(rank.poll() is None for rank in ranks):
+    first_bad: int | None = None
+    while True:
+        codes = [rank.poll() for rank in ranks]  # of all, in one look: the first rank may wait for another one for ever
+        if first_bad is None:
+            first_bad = bad_rank(codes)
+        ended = [code for code in codes if code is not None]
         watch()
+        if len(ended) == len(ranks):
+            return Ended(tuple(ended), first_bad)
         time.sleep(_POLL_S)
-        failed = any(rank.returncode not in (None, 0, STOPPED) for rank in ranks)
-        if failed and deadline is None:
+        if first_bad is not None and deadline is None:
             deadline = time.monotonic() + _GRACE_S
         if deadline is None and hangs():
             deadline = time.monotonic() + STACKS_GRACE_S
         if deadline is not None and time.monotonic() > deadline:
             for rank in ranks:
                 rank.kill()
-    watch()
-    return [rank.wait() for rank in ranks]
 
 
 def trial_folder(runs_root: Path, trial: TrialSpec) -> TrialFolder:

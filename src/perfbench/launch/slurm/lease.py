@@ -48,7 +48,9 @@ class Lease:
                 except BlockingIOError:
                     if time.monotonic() > deadline_s:
                         raise LaunchError(
-                            f"an earlier attempt has not ended within {_WAIT_S:.0f} s", where=str(self._path.parent)
+                            f"an earlier attempt has not ended within {_WAIT_S:.0f} s",
+                            where=str(self._path.parent),
+                            hint="`perfbench resume RUNS_ROOT` submits the trial again",
                         ) from None
                     time.sleep(0.5)
             yield
