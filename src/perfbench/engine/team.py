@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Mapping
+from datetime import timedelta
 from typing import Any, NamedTuple, Protocol, cast
 
 import torch
@@ -111,13 +112,14 @@ class ProcessTeam:
     Args:
         lag_steps: After how many steps a flag takes effect. The exchange of step ``k`` is waited for at step
             ``k + lag_steps``, when it is long done unless a rank is that many steps behind.
+        timeout: How long ranks wait for one another; ``None`` for torch's own.
     """
 
-    def __init__(self, *, lag_steps: int = 2) -> None:
+    def __init__(self, *, lag_steps: int = 2, timeout: timedelta | None = None) -> None:
         self.shard = Shard(rank=dist.get_rank(), num_ranks=dist.get_world_size())
         self.backend = str(dist.get_backend())
         # Flags travel beside gradients: a group of their own keeps the order of collectives in each one fixed.
-        self._control = cast("dist.ProcessGroup", dist.new_group(backend="gloo"))
+        self._control = cast("dist.ProcessGroup", dist.new_group(backend="gloo", timeout=timeout))
         self._lag_steps = lag_steps
         self._under_way: deque[tuple[dist.Work, Tensor]] = deque()
 

@@ -14,6 +14,7 @@ import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 
 import torch
@@ -34,6 +35,8 @@ from perfbench.results.store import TrialFolder
 from perfbench.spec.run import TrialSpec
 
 _PR_SET_PDEATHSIG = 1
+_LATER = timedelta(minutes=1)
+"""By so much collectives outlast the watch, which dumps stacks: nccl's own 10 minutes are less than compiling may take."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -84,7 +87,13 @@ def main() -> int:
     folder, attempt = TrialFolder(arguments.folder), arguments.attempt
     rank = Place.from_environment().rank
     watch = Watch(folder, attempt=attempt, rank=rank, timeout_s=arguments.hang_timeout_s)
-    return run_rank(folder, attempt=attempt, stop_requested=StopRequest(), watched=watch.over)
+    return run_rank(
+        folder,
+        attempt=attempt,
+        stop_requested=StopRequest(),
+        watched=watch.over,
+        hang_timeout_s=arguments.hang_timeout_s,
+    )
 
 
 Watched = Callable[[TrialLoop], AbstractContextManager[None]]
@@ -102,6 +111,7 @@ def run_rank(
     stop_requested: StopRequest,
     watched: Watched = _unwatched,
     submission_folder: str | None = None,
+    hang_timeout_s: float = 1800.0,
 ) -> int:
     """Run one rank to its end and return the exit code; a failure is recorded in the folder too.
 
@@ -111,6 +121,7 @@ def run_rank(
         stop_requested: Asked between steps.
         watched: Watches over the loop.
         submission_folder: Where the submission's code is, if not where ``run.json`` says: a copy made earlier.
+        hang_timeout_s: After which whatever watches over ranks takes them for hanging.
     """
     place = Place.from_environment()
     loop: TrialLoop | None = None
@@ -118,7 +129,7 @@ def run_rank(
         trial = folder.trial()
         submission_folder = submission_folder or trial.submission.folder
         device = _device(trial, place)
-        team = _team(place, device)
+        team = _team(place, device, timedelta(seconds=hang_timeout_s) + _LATER)
         loop = _prepared_loop(trial, folder, team, device, attempt, submission_folder)
         with watched(loop):
             result = loop.run(attempt=attempt, stop_requested=stop_requested)
@@ -187,7 +198,7 @@ def _device(trial: TrialSpec, place: Place) -> torch.device:
     return device
 
 
-def _team(place: Place, device: torch.device) -> Team:
+def _team(place: Place, device: torch.device, timeout: timedelta) -> Team:
     if place.num_ranks == 1:
         return Solo()
     dist.init_process_group(
@@ -195,9 +206,10 @@ def _team(place: Place, device: torch.device) -> Team:
         init_method=os.environ.get("PERFBENCH_RENDEZVOUS", "env://"),
         rank=place.rank,
         world_size=place.num_ranks,
+        timeout=timeout,
         device_id=device if device.type == "cuda" else None,
     )
-    return ProcessTeam()
+    return ProcessTeam(timeout=timeout)
 
 
 def _end_with_parent() -> None:

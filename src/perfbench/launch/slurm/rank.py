@@ -45,6 +45,7 @@ def main() -> int:
         stop_requested=stop_requested,
         watched=watch.over,
         submission_folder=arguments.submission_folder,
+        hang_timeout_s=arguments.hang_timeout_s,
     )
     return int(ExitCode.DONE) if code == STOPPED else code  # saved as asked: no reason for srun to kill the others
 
