@@ -3,9 +3,9 @@
 The recipe is fixed beforehand: one submission and point, the workload's own step budget, evaluations by steps (so that
 a busy machine changes nothing). Every seed trains to the end of the budget. The scored target is the median over seeds
 of the best validation metric (the benchmark's own rule); the smoke target must be reached by every seed, and missed by
-the controls: a learning rate of (nearly) zero, a tenth of it, and one that is a hundred times too high. That is a hundred
-times the best one of the point's rate and its multiples by ten: where norms follow every layer, a small network wants
-more than the point's own. Test values choose nothing.
+the controls: a learning rate of (nearly) zero, a tenth of it, and one that is a hundred times too high. That is a
+hundred times the best one of the point's rate and its multiples by ten: where norms follow every layer, a small network
+wants more than the point's own. Test values choose nothing.
 
     python benchmarks/targets.py WORKLOAD [--data NAME] [--seeds 10] [--evaluations 20] [key=value ...]
 """
