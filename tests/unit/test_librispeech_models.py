@@ -248,6 +248,16 @@ def test_batch_norm_in_groups_is_batch_norm_of_each_group() -> None:
     assert torch.allclose(grouped.running_mean, torch.stack([norm.running_mean for norm in alone]).mean(0), atol=1e-6)
 
 
+@pytest.mark.parametrize("num_examples", [1, 5])
+def test_batch_norm_in_groups_evaluates_a_batch_of_any_size(num_examples: int) -> None:
+    """A rank's part of an evaluation batch, or of a picture, need not be a multiple of the group."""
+    torch.manual_seed(0)
+    x, valid = torch.randn(num_examples, 4, 3), torch.ones(num_examples, 4, dtype=torch.bool)
+    grouped = MaskedBatchNorm(3, momentum=0.1, group_examples=32).eval()
+
+    assert torch.equal(grouped(x, valid), MaskedBatchNorm(3, momentum=0.1, group_examples=None).eval()(x, valid))
+
+
 def test_positions_of_the_full_model() -> None:
     table = conformer.positions(500, 512)
 
