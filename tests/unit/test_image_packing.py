@@ -10,11 +10,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from perfbench.data.images import packing, sources
 from perfbench.data.images.digits import SMALL
 from perfbench.data.images.packs import Index, PackReader, write_pack
-from perfbench.data.images.sources import Image, labels_of
+from perfbench.data.images.sources import Image as NamedImage
+from perfbench.data.images.sources import labels_of
 from perfbench.data.preparation import Manifest
 from perfbench.errors import DataError
 from tests import small_images
@@ -85,7 +87,7 @@ def test_an_interrupted_preparation_continues_to_the_same_manifest(archives: Pat
     class PowerCutError(Exception):
         pass
 
-    def failing(path: Path, images: Iterable[Image]) -> Index:
+    def failing(path: Path, images: Iterable[NamedImage]) -> Index:
         written.append(path.name)
         if len(written) > limit:
             raise PowerCutError
@@ -97,7 +99,7 @@ def test_an_interrupted_preparation_continues_to_the_same_manifest(archives: Pat
     assert not (tmp_path / "cut" / "manifest.json").exists()
     again: list[str] = []
 
-    def counted(path: Path, images: Iterable[Image]) -> Index:
+    def counted(path: Path, images: Iterable[NamedImage]) -> Index:
         again.append(path.name)
         return original(path, images)
 
@@ -126,11 +128,15 @@ def damaged(name: str, change: Callable[[Path], object]) -> Callable[[Path], obj
         ),
         (
             damaged(f"train/{WNIDS[3]}/{WNIDS[3]}_1.JPEG", lambda path: path.write_bytes(path.read_bytes()[:-300])),
-            rf"train, {WNIDS[3]}, {WNIDS[3]}_1.JPEG: cannot be decoded: image file is truncated",
+            rf"train, {WNIDS[3]}, {WNIDS[3]}_1.JPEG: cannot be decoded: Image is incomplete or truncated",
         ),
         (
             damaged(f"train/{WNIDS[3]}/{WNIDS[3]}_1.JPEG", lambda path: path.write_bytes(b"no image at all")),
             rf"{WNIDS[3]}_1.JPEG: is no image",
+        ),
+        (
+            damaged(f"train/{WNIDS[3]}/{WNIDS[3]}_1.JPEG", lambda path: Image.open(path).save(path, format="BMP")),
+            rf"{WNIDS[3]}_1.JPEG: is no image of a kind that is read",
         ),
         (
             damaged(f"train/{WNIDS[3]}/{WNIDS[3]}_1.JPEG", Path.unlink),
@@ -228,7 +234,7 @@ def test_archives_are_checked_before_the_first_pack_and_not_when_continuing(
     checked: list[Path] = []
     monkeypatch.setattr(packing, "check_archives", lambda source, _: checked.append(source))
 
-    def interrupted(path: Path, images: Iterable[Image]) -> Index:
+    def interrupted(path: Path, images: Iterable[NamedImage]) -> Index:
         if path.name.startswith("validation"):
             raise KeyboardInterrupt
         return write_pack(path, images)
