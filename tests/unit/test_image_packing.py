@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from perfbench.data.images import packing, sources
+from perfbench.data.images import packing, packs, sources
 from perfbench.data.images.digits import SMALL
 from perfbench.data.images.packs import Index, PackReader, write_pack
 from perfbench.data.images.sources import Image as NamedImage
@@ -184,6 +184,22 @@ def test_validation_images_without_the_development_kit_are_refused(archives: Pat
         DataError, match=r"devkit_t12.tar.gz: the file is missing\n  hint: .*img_val.tar holds no labels"
     ):
         packed(source, tmp_path / "out")
+
+
+def test_more_packs_than_files_may_be_open_are_read(
+    folders: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manifest = packed(folders, tmp_path)
+    whole = content(tmp_path, manifest, "train")
+    monkeypatch.setattr(packs, "most_open", lambda: 3)
+    reader = PackReader(tmp_path, "train", packing.packs_of(manifest, "train"))
+    before = len(list(Path("/proc/self/fd").iterdir()))
+
+    read = [reader.read(number) for number in range(len(reader))]
+
+    assert sorted(read) == sorted(encoded for _, encoded in whole.values())
+    assert len(packing.packs_of(manifest, "train")) == 12
+    assert len(list(Path("/proc/self/fd").iterdir())) == before + 3
 
 
 def test_a_truncated_pack_is_named_by_verify(folders: Path, tmp_path: Path) -> None:
