@@ -116,6 +116,15 @@ def test_a_damaged_file_is_named_with_its_line(
     assert not (tmp_path / "out" / "manifest.json").exists()
 
 
+def test_bytes_that_are_no_text_are_named_with_their_line(archive: Path, tmp_path: Path) -> None:
+    shutil.copytree(archive, tmp_path / "copy")
+    path = tmp_path / "copy" / "pcba" / raw.LABELS
+    path.write_bytes(gzip.compress(b"0,1,\n0,\xff,1\n"))
+
+    with pytest.raises(DataError, match=r"graph-label.csv.gz, line 2: field 2 is no label .*: '\ufffd'"):
+        prepare.prepare(request(tmp_path / "copy", tmp_path / "out"))
+
+
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
