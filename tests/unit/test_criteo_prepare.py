@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import random
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -129,6 +130,34 @@ def test_an_interrupted_preparation_continues_to_the_same_bytes(raw: Path, tmp_p
     assert continued == whole
 
 
+def test_a_shard_that_is_no_longer_whole_is_written_again_and_so_are_those_behind_it(raw: Path, tmp_path: Path) -> None:
+    source = as_published(raw, tmp_path / "gz")
+    whole = prepare.prepare(request(source, tmp_path / "whole"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Manifest, "write", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            prepare.prepare(request(source, tmp_path / "cut"))
+    (tmp_path / "cut" / "day_0.001.bin").write_bytes(b"torn")
+
+    assert prepare.prepare(request(source, tmp_path / "cut")) == whole
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("day_5.gz", r"day 5 is there twice: day_5.gz, day_5_00|day 5 is there twice: day_5_00, day_5.gz"),
+        ("day_5_00.gz", r"day 5 is there twice"),
+        ("day_5_02", r"day 5 has 2 pieces, and none is day_5_01"),
+    ],
+)
+def test_a_day_is_there_once_and_whole(raw: Path, tmp_path: Path, name: str, message: str) -> None:
+    shutil.copytree(raw, tmp_path / "source")
+    (tmp_path / "source" / name).write_bytes(b"rows")
+
+    with pytest.raises(DataError, match=message):
+        prepare.prepare(request(tmp_path / "source", tmp_path / "out"))
+
+
 def damage_line(number: int, change: Callable[[list[bytes]], list[bytes]]) -> Callable[[Path], None]:
     def damage(path: Path) -> None:
         lines = path.read_bytes().splitlines()
@@ -177,6 +206,14 @@ def test_a_truncated_archive_is_named(raw: Path, tmp_path: Path) -> None:
     packed.write_bytes(packed.read_bytes()[:-20])
 
     with pytest.raises(DataError, match=r"day_7.gz: cannot be unpacked"):
+        prepare.prepare(request(source, tmp_path / "out"))
+
+
+def test_an_archive_with_nothing_in_it_is_named(raw: Path, tmp_path: Path) -> None:
+    source = as_published(raw, tmp_path / "gz")
+    (source / "day_7.gz").write_bytes(gzip.compress(b""))
+
+    with pytest.raises(DataError, match=r"day_7.gz: nothing is packed in it"):
         prepare.prepare(request(source, tmp_path / "out"))
 
 
