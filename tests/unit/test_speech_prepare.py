@@ -157,11 +157,20 @@ def cut(subset: Path) -> None:
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
 
 
+def shortened(subset: Path) -> None:
+    """Say in the first block that there are fewer samples: decoders believe it."""
+    path = first(subset, "*.flac")
+    content = bytearray(path.read_bytes())
+    content[25] ^= 1  # the last of the count's 36 bits
+    path.write_bytes(content)
+
+
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
         (cut, r"-0000.flac: cannot be decoded: .*\n  hint: the file is damaged"),
         (lambda s: first(s, "*.flac").write_bytes(b"no audio"), r"-0000.flac: cannot be decoded"),
+        (shortened, r"-0000.flac: the file ends early, or holds other samples than its checksum says"),
         (reencode(8000, 1, "PCM_16"), r"8000 Hz, 1 channels, PCM_16; needed are 16000 Hz, 1 channel, PCM_16"),
         (reencode(16000, 2, "PCM_16"), r"16000 Hz, 2 channels"),
         (reencode(16000, 1, "PCM_24"), r"PCM_24; needed"),
@@ -219,6 +228,8 @@ def test_verify_names_what_differs(corpus: Path, tmp_path: Path) -> None:
         prepare.verify(small(expected_examples={"test": 9}), tmp_path, prepare_command="the command")
     with pytest.raises(DataError, match=r"prepared with max_characters 64, the workload has 63"):
         prepare.verify(small(max_characters=63), tmp_path, prepare_command="the command")
+    with pytest.raises(DataError, match=r"max_labels: a transcript of train has \d+ labels, the workload has 5 slots"):
+        prepare.verify(small(max_labels=5), tmp_path, prepare_command="the command")
     model = tmp_path / "tokenizer.model"
     content = model.read_bytes()
     model.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))

@@ -22,7 +22,7 @@ from perfbench.data.speech import tokenizer
 from perfbench.data.speech.corpus import locate
 from perfbench.data.speech.decoding import PROGRESS_NAME, SHARD_SAMPLES, ShardRecord, Utterance, decode_subsets
 from perfbench.data.speech.params import SAMPLE_RATE_HZ, SUBSETS, TOKENIZER_SUBSET, SpeechParams
-from perfbench.data.speech.storage import EXAMPLE, FORMAT_VERSION, write_split
+from perfbench.data.speech.storage import EXAMPLE, FORMAT_VERSION, most_labels, write_split
 from perfbench.data.speech.tokenizer import Tokenizer
 from perfbench.errors import DataError
 from perfbench.results.files import atomic_file
@@ -93,7 +93,7 @@ def convert(request: PrepareRequest, source: Path, params: SpeechParams, *, orig
 
 
 def verify(params: SpeechParams, folder: Path, *, prepare_command: str) -> Manifest:
-    """Check that ``folder`` holds what the workload needs; reads the manifest, file sizes and the tokenizer.
+    """Check that ``folder`` holds what the workload needs; reads the manifest, file sizes, tokenizer and indices.
 
     Raises:
         DataError: If files are missing or truncated, the tokenizer is another one, or counts are not the workload's.
@@ -110,6 +110,13 @@ def verify(params: SpeechParams, folder: Path, *, prepare_command: str) -> Manif
             raise DataError(what, where=where, hint=redo)
     hint = f"{redo} on the complete corpus"
     require_counts(manifest.counts, params.expected_examples.items(), unit="examples", where=where, hint=hint)
+    for split in manifest.counts:
+        if (longest := most_labels(folder, split)) > params.max_labels:
+            raise DataError(
+                f"a transcript of {split} has {longest} labels, the workload has {params.max_labels} slots",
+                where="workload.params.max_labels",
+                hint="raise it",
+            )
     return manifest
 
 
