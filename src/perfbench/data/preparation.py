@@ -82,7 +82,7 @@ class Manifest(Spec):
             raise DataError(
                 f"format version {manifest.format_version}, this program reads {format_version}",
                 where=str(folder),
-                hint=f"delete the folder and run `{prepare_command}`",
+                hint=_again(folder, prepare_command),
             )
         manifest.verify_sizes(folder, prepare_command=prepare_command)
         return manifest
@@ -96,14 +96,14 @@ class Manifest(Spec):
         for name, entry in self.files.items():
             path = folder / name
             if not path.exists():
-                raise DataError("missing data file", where=str(path), hint=f"run `{prepare_command}`")
+                raise DataError("missing data file", where=str(path), hint=_again(folder, prepare_command))
             size_bytes = path.stat().st_size
             if size_bytes != entry.size_bytes:
                 raise DataError(
                     f"{'truncated' if size_bytes < entry.size_bytes else 'overlong'} data file: "
                     f"{size_bytes} bytes, the manifest says {entry.size_bytes}",
                     where=str(path),
-                    hint=f"delete it and run `{prepare_command}`",
+                    hint=_again(folder, prepare_command),
                 )
 
     def verify_digests(self, folder: Path, *, prepare_command: str, progress: Progress) -> None:
@@ -119,8 +119,13 @@ class Manifest(Spec):
                 raise DataError(
                     "data file changed: its digest is not the manifest's",
                     where=str(folder / name),
-                    hint=f"delete it and run `{prepare_command}`",
+                    hint=_again(folder, prepare_command),
                 )
+
+
+def _again(folder: Path, prepare_command: str) -> str:
+    """Return what to do about damaged data: whatever has a manifest counts as prepared and is not mended."""
+    return f"delete {folder} and run `{prepare_command}`"
 
 
 def entry_for(path: Path) -> FileEntry:

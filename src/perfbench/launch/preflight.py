@@ -59,10 +59,12 @@ def prepare_data(request: PrepareRequest) -> None:
     preparer = preparer_of(request.workload.family)
     needed_bytes = preparer.required_bytes(request)
     request.destination.mkdir(parents=True, exist_ok=True)
+    done_bytes = sum(path.stat().st_size for path in request.destination.rglob("*") if path.is_file())
+    missing_bytes = needed_bytes - done_bytes  # an interrupted call may have written most of it
     free_bytes = shutil.disk_usage(request.destination).free
-    if needed_bytes > free_bytes:
+    if missing_bytes > free_bytes:
         raise DataError(
-            f"preparing needs {needed_bytes / 1e9:.1f} GB, the disk has {free_bytes / 1e9:.1f} GB free",
+            f"preparing needs {missing_bytes / 1e9:.1f} GB, the disk has {free_bytes / 1e9:.1f} GB free",
             where=str(request.destination),
             hint="free some space, or choose another disk with data_root=...",
         )
