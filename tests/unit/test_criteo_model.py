@@ -203,4 +203,6 @@ def test_published_targets_and_budget() -> None:
     }
     assert (base.max_submission_time_s, base.step_hint, base.eval_period_s) == (7703.0, 10666, 120.0)
     assert base.reference_batch_size == 262144
+    assert -(-83_274_637 // 8_192) * 8_192 == 83_279_872, "the published size, at the published batch size"
+    assert base.params["eval_train_examples"] == -(-83_274_637 // base.eval_batch_size) * base.eval_batch_size
     assert base.params["expected_examples"] == {"train": 4195197692, "validation": 83274637, "test": 95000000}

@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 
 from perfbench.compose import compose_workload
-from perfbench.data.preparation import Manifest, PrepareRequest
+from perfbench.data.preparation import FileEntry, Manifest, PrepareRequest
 from perfbench.data.sampling import RowRange
 from perfbench.errors import DataError
 from perfbench.workloads.criteo import planted, prepare
 from perfbench.workloads.criteo.params import BUCKET_COUNTS
-from perfbench.workloads.criteo.prepare import ShardRecord, split_of_shards
+from perfbench.workloads.criteo.prepare import ROWS_PER_SHARD, ShardRecord, split_of_shards
 from perfbench.workloads.criteo.shards import BYTES_PER_ROW, Mapped, ShardReader, write_shard
 from perfbench.workloads.criteo.tsv import parse
 
@@ -81,23 +81,34 @@ def test_compressed_days_become_the_rows_of_the_text(raw: Path, tmp_path: Path) 
     assert not (tmp_path / "out" / "shards.jsonl").exists()
 
 
+PUBLIC_ROWS = (
+    195_841_983, 199_563_535, 196_792_019, 181_115_208, 152_115_810, 172_548_507, 204_846_845, 200_801_003,
+    193_772_492, 198_424_372, 185_778_055, 153_588_700, 169_003_364, 194_216_520, 194_081_279, 187_154_596,
+    177_984_934, 163_382_602, 142_061_091, 156_534_237, 193_627_464, 192_215_183, 189_747_893, 178_274_637,
+)  # fmt: skip
+"""Of each day (AlgoPerf specification, section 2.1)."""
+
+
 def test_the_last_day_is_cut_into_test_and_validation_as_published() -> None:
     records = [
-        ShardRecord.model_validate_json(
-            f'{{"name": "day_{day}.{n:03d}.bin", "source": "day_{day}.gz", "day": {day}, "num_rows": {rows},'
-            f' "entry": {{"size_bytes": 1, "blake2b": ""}}}}'
+        ShardRecord(
+            name=f"day_{day}.{number:03d}.bin",
+            source=f"day_{day}.gz",
+            day=day,
+            num_rows=min(ROWS_PER_SHARD, rows - first),
+            entry=FileEntry(size_bytes=1, blake2b=""),
         )
-        for day, sizes in ((0, [5_000_000] * 39 + [841_983]), (23, [5_000_000] * 35 + [3_274_637]))
-        for n, rows in enumerate(sizes)
+        for day, rows in enumerate(PUBLIC_ROWS)
+        for number, first in enumerate(range(0, rows, ROWS_PER_SHARD))
     ]
 
     splits = split_of_shards(records)
 
     counts = {split: sum(record.num_rows for record in members) for split, members in splits.items()}
-    assert counts == {"train": 195_841_983, "test": 95_000_000, "validation": 83_274_637}
-    assert len(splits["test"]) == 19
-    assert len(splits["validation"]) == 17
+    assert counts == {"train": 4_195_197_692, "test": 95_000_000, "validation": 83_274_637}
+    assert {split: len(members) for split, members in splits.items()} == {"train": 849, "test": 19, "validation": 17}
     assert splits["test"][0].name == "day_23.000.bin"
+    assert splits["validation"][-1].num_rows == 3_274_637
 
 
 @pytest.mark.parametrize("seed", range(4))
