@@ -10,6 +10,7 @@ from typing import NamedTuple
 import pytest
 
 from perfbench.compose import choices, compose_workload
+from perfbench.spec.workload import TargetKind
 
 
 class Budget(NamedTuple):
@@ -92,7 +93,7 @@ def test_targets_and_budgets_at_full_scale(name: str) -> None:
     metric, validation, test, batch_size, budget = PUBLISHED[name]
     spec = compose_workload(name, scale="full")
 
-    target, test_target = spec.targets["scored"], spec.test_target
+    target, test_target = spec.targets[TargetKind.SCORED], spec.test_target
     assert test_target is not None
     assert (target.metric, test_target.metric) == (f"validation/{metric}", f"test/{metric}")
     assert (target.threshold, test_target.threshold) == pytest.approx((validation, test), abs=1e-12)
