@@ -205,6 +205,7 @@ def test_a_missing_package_is_named_with_a_way_out(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
 
     with pytest.raises(
-        DataError, match=r"the package 'B3DB' is not installed.*\n  hint: pip install --no-deps qc-b3db"
+        DataError,
+        match=r"the package 'qc-b3db' is not installed.*\n  hint: .*pip install --no-deps qc-b3db==1.1.1, or use d",
     ):
         molecules.write_raw(tmp_path, lambda *_: None)

@@ -15,7 +15,7 @@ from pydantic import JsonValue
 from perfbench.data.images.packs import FORMAT_VERSION, index_name, write_index, write_pack
 from perfbench.data.images.params import ImageParams
 from perfbench.data.images.sources import PUBLIC_DATASET, Group, Image, check_archives, groups_in
-from perfbench.data.packages import DebianPackage, asked_for
+from perfbench.data.packages import PackagedFiles, asked_for
 from perfbench.data.preparation import (
     FileEntry,
     Manifest,
@@ -44,7 +44,7 @@ class SmallData:
     """Images that come with an installed package."""
 
     write_raw: WriteRaw
-    package: DebianPackage | None = None
+    package: PackagedFiles | None = None
     """That must be there; ``source`` of a request says where it is unpacked."""
 
 

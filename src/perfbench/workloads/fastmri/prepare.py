@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from pydantic import JsonValue
 
-from perfbench.data.packages import DebianPackage, asked_for
+from perfbench.data.packages import PackagedFiles, asked_for
 from perfbench.data.preparation import (
     FileEntry,
     Manifest,
@@ -45,7 +45,7 @@ class Generator(NamedTuple):
 
     write_raw: Callable[[Path, Params, PrepareRequest], dict[str, JsonValue]]
     """Writes both parts into a folder; returns where they come from."""
-    package: DebianPackage | None = None
+    package: PackagedFiles | None = None
     """That must be there; ``source`` of a request says where it is unpacked."""
 
 
