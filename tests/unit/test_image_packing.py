@@ -63,7 +63,7 @@ def test_archives_and_class_folders_give_the_same_labelled_bytes(
     images = content(tmp_path / "a", first, split)
     assert images == content(tmp_path / "f", second, split)
     assert len(images) == small_images.COUNTS[split]
-    assert packing.verify(small_images.spec_of(), params_of(), tmp_path / "a", prepare_command="p") == first
+    assert packing.verify(params_of(), tmp_path / "a", prepare_command="p") == first
 
 
 def test_labels_follow_ids_wnids_and_integer_folders(archives: Path, tmp_path: Path) -> None:
@@ -208,7 +208,7 @@ def test_a_truncated_pack_is_named_by_verify(folders: Path, tmp_path: Path) -> N
     path.write_bytes(path.read_bytes()[:-1])
 
     with pytest.raises(DataError, match=rf"train.{WNIDS[0]}.pack: truncated data file"):
-        packing.verify(small_images.spec_of(), params_of(), tmp_path, prepare_command="perfbench data prepare x")
+        packing.verify(params_of(), tmp_path, prepare_command="perfbench data prepare x")
 
 
 def test_full_scale_without_a_source_says_what_to_do(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 from pydantic import Field, JsonValue
 
@@ -242,3 +242,51 @@ class Preparer(Protocol):
             DataError: Naming what is missing or differs.
         """
         ...
+
+
+Params = TypeVar("Params", bound=Spec)
+Params_contra = TypeVar("Params_contra", bound=Spec, contravariant=True)
+
+
+class SharedData(Protocol[Params_contra]):
+    """A module that prepares data for several families, given the parameters that they have in common."""
+
+    def required_bytes(self, request: PrepareRequest, params: Params_contra) -> int:
+        """Return how much disk preparing needs at most."""
+        ...
+
+    def prepare(self, request: PrepareRequest, params: Params_contra) -> Manifest:
+        """Write the data set."""
+        ...
+
+    def verify(self, params: Params_contra, folder: Path, *, prepare_command: str) -> Manifest:
+        """Check that the folder holds what the parameters say."""
+        ...
+
+
+class FamilyPreparer(Generic[Params]):
+    """A :class:`Preparer` of a family that shares its data with others.
+
+    Args:
+        params_type: The family's parameters: a wrong one is refused before anything is read.
+        data: Does the work.
+    """
+
+    def __init__(self, params_type: type[Params], data: SharedData[Params]) -> None:
+        self._params_type = params_type
+        self._data = data
+
+    def required_bytes(self, request: PrepareRequest) -> int:
+        """Return how much disk preparing needs at most."""
+        return self._data.required_bytes(request, self._params(request.workload))
+
+    def prepare(self, request: PrepareRequest) -> Manifest:
+        """Write the data set; its errors are those of the data's module."""
+        return self._data.prepare(request, self._params(request.workload))
+
+    def verify(self, workload: WorkloadSpec, folder: Path, *, prepare_command: str) -> Manifest:
+        """Check quickly that the folder holds what ``workload`` needs."""
+        return self._data.verify(self._params(workload), folder, prepare_command=prepare_command)
+
+    def _params(self, workload: WorkloadSpec) -> Params:
+        return self._params_type.from_mapping(workload.params, where="workload.params")

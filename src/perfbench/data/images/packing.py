@@ -27,7 +27,6 @@ from perfbench.data.preparation import (
 from perfbench.errors import DataError
 from perfbench.results.files import append_line, read_lines
 from perfbench.spec.base import Spec
-from perfbench.spec.workload import WorkloadSpec
 
 _PROGRESS = "packs.jsonl"
 _SMALL_IMAGE_BYTES = 6000
@@ -86,13 +85,12 @@ def prepare(request: PrepareRequest, params: ImageParams, small: dict[str, Small
         return _pack(request, params, raw, origin=chosen.write_raw(raw, params, request))
 
 
-def verify(workload: WorkloadSpec, params: ImageParams, folder: Path, *, prepare_command: str) -> Manifest:
-    """Check that ``folder`` holds what ``workload`` needs; reads only the manifest and file sizes.
+def verify(params: ImageParams, folder: Path, *, prepare_command: str) -> Manifest:
+    """Check that ``folder`` holds what the workload needs; reads only the manifest and file sizes.
 
     Raises:
         DataError: If files are missing or truncated, or counts are not the workload's.
     """
-    del workload
     manifest = Manifest.read_checked(folder, format_version=FORMAT_VERSION, prepare_command=prepare_command)
     _check_counts(params, manifest.counts, where=str(folder / "manifest.json"))
     return manifest
