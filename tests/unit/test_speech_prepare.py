@@ -20,6 +20,7 @@ from perfbench.data.speech.tokenizer import Tokenizer
 from perfbench.errors import DataError
 from perfbench.spec.workload import WorkloadSpec
 from perfbench.workloads.librispeech_conformer import prepare
+from perfbench.workloads.librispeech_conformer.params import Params
 
 COUNTS = dict.fromkeys(tones.NUM_UTTERANCES, 10) | {"train-clean-100": 80}
 EXPECTED = {"train": 100, "validation": 20, "test": 10}
@@ -157,6 +158,14 @@ def cut(subset: Path) -> None:
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
 
 
+def spoken_in(num_samples: int) -> Callable[[Path], None]:
+    def damage(subset: Path) -> None:
+        silence = np.zeros(num_samples, dtype=np.int16)
+        soundfile.write(first(subset, "*.flac"), silence, 16_000, subtype="PCM_16")
+
+    return damage
+
+
 def shortened(subset: Path) -> None:
     """Say in the first block that there are fewer samples: decoders believe it."""
     path = first(subset, "*.flac")
@@ -171,6 +180,7 @@ def shortened(subset: Path) -> None:
         (cut, r"-0000.flac: cannot be decoded: .*\n  hint: the file is damaged"),
         (lambda s: first(s, "*.flac").write_bytes(b"no audio"), r"-0000.flac: cannot be decoded"),
         (shortened, r"-0000.flac: the file ends early, or holds other samples than its checksum says"),
+        (spoken_in(320), r"\d+-\d+-0000: \d+ labels cannot be said in 1 frames: the loss would be infinite"),
         (reencode(8000, 1, "PCM_16"), r"8000 Hz, 1 channels, PCM_16; needed are 16000 Hz, 1 channel, PCM_16"),
         (reencode(16000, 2, "PCM_16"), r"16000 Hz, 2 channels"),
         (reencode(16000, 1, "PCM_24"), r"PCM_24; needed"),
@@ -260,6 +270,13 @@ def test_the_generated_corpus_is_the_same_every_time(tmp_path: Path) -> None:
 
     assert len(files[0]) == 4
     assert [path.read_bytes() for path in files[0]] == [path.read_bytes() for path in files[1]]
+
+
+def test_encoder_frames_of_known_lengths() -> None:
+    params = Params.from_mapping(compose_workload("librispeech_conformer", scale="full").params)
+
+    lengths = (0, 400, 16_000, 160_000, 160_001, 320_000)
+    assert [params.encoder_frames_of(length) for length in lengths] == [0, 1, 25, 250, 251, 500]
 
 
 def test_both_scales_keep_prepared_data_apart_from_the_family() -> None:

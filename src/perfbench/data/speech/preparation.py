@@ -10,6 +10,7 @@ Left out, in every split, are utterances with more characters or samples than th
 from __future__ import annotations
 
 import hashlib
+import itertools
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -192,6 +193,13 @@ def _write_labelled(
                 f"{len(ids)} labels, the workload has {params.max_labels} slots",
                 where=utterance.identity,
                 hint="raise workload.params.max_labels, or lower max_characters",
+            )
+        num_frames = params.encoder_frames_of(utterance.num_samples)
+        if len(ids) + sum(one == other for one, other in itertools.pairwise(ids)) > num_frames:
+            raise DataError(
+                f"{len(ids)} labels cannot be said in {num_frames} frames: the loss would be infinite",
+                where=utterance.identity,
+                hint="the audio is cut short, or the transcript is another's: fetch the corpus again",
             )
         examples[row] = (shard, first_sample, utterance.num_samples, len(labels), len(ids))
         labels += ids
