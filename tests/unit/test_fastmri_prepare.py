@@ -131,6 +131,20 @@ def test_an_interrupted_preparation_continues_to_the_same_bytes(
     assert prepare.prepare(request_for(workload, raw, tmp_path / "cut")) == whole
 
 
+def test_a_volume_that_was_written_twice_counts_once(
+    raw: Path, workload: WorkloadSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = prepare.prepare(request_for(workload, raw, tmp_path / "whole"))
+    with monkeypatch.context() as patch:
+        patch.setattr(Manifest, "write", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        for _ in range(2):
+            with pytest.raises(KeyboardInterrupt):
+                prepare.prepare(request_for(workload, raw, tmp_path / "cut"))
+            (tmp_path / "cut" / "train" / "file1000002.bin").write_bytes(b"torn")
+
+    assert prepare.prepare(request_for(workload, raw, tmp_path / "cut")) == whole
+
+
 def changed(change: Callable[[Any], None]) -> Callable[[Path], None]:
     def damage(path: Path) -> None:
         with h5py.File(path, "r+") as file:

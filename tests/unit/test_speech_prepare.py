@@ -12,7 +12,7 @@ import pytest
 import soundfile
 
 from perfbench.compose import compose_workload
-from perfbench.data.preparation import PrepareRequest, data_folder
+from perfbench.data.preparation import Manifest, PrepareRequest, data_folder
 from perfbench.data.speech import decoding, tones
 from perfbench.data.speech.corpus import recordings, samples_of
 from perfbench.data.speech.storage import SplitReader, write_shard
@@ -124,6 +124,18 @@ def test_an_interrupted_preparation_continues_to_the_same_bytes(corpus: Path, tm
 
     assert prepare.prepare(request(corpus, tmp_path / "cut")) == whole
     assert calls == 5
+
+
+@pytest.mark.parametrize("limits", [{"max_samples": 9_600 - 640}, {"max_characters": 12}])
+def test_what_other_limits_left_out_or_kept_is_decoded_again(
+    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limits: dict[str, int]
+) -> None:
+    whole = prepare.prepare(request(corpus, tmp_path / "whole", small(**limits)))
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Manifest, "write", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        prepare.prepare(request(corpus, tmp_path / "cut"))
+
+    assert prepare.prepare(request(corpus, tmp_path / "cut", small(**limits))).files == whole.files
 
 
 def test_too_long_utterances_are_left_out_of_every_split(corpus: Path, tmp_path: Path) -> None:
