@@ -138,9 +138,9 @@ def test_a_volume_that_was_written_twice_counts_once(
     with monkeypatch.context() as patch:
         patch.setattr(Manifest, "write", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         for _ in range(2):
+            (tmp_path / "cut" / "train" / "file1000002.bin").unlink(missing_ok=True)
             with pytest.raises(KeyboardInterrupt):
                 prepare.prepare(request_for(workload, raw, tmp_path / "cut"))
-            (tmp_path / "cut" / "train" / "file1000002.bin").write_bytes(b"torn")
 
     assert prepare.prepare(request_for(workload, raw, tmp_path / "cut")) == whole
 
