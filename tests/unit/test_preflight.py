@@ -20,13 +20,12 @@ def test_data_that_two_trials_miss_at_once_is_prepared_once(monkeypatch: pytest.
     prepared: list[Path] = []
 
     def prepare(request: PrepareRequest) -> None:
-        request.destination.mkdir(parents=True)
         time.sleep(0.1)
         prepared.append(request.destination)
         (request.destination / "manifest.json").write_text("{}")
 
-    monkeypatch.setattr(preflight, "prepare_data", prepare)
-    monkeypatch.setattr(preflight, "preparer_of", lambda _: SimpleNamespace(verify=lambda *_, **__: None))
+    preparer = SimpleNamespace(prepare=prepare, required_bytes=lambda _: 0, verify=lambda *_, **__: None)
+    monkeypatch.setattr(preflight, "preparer_of", lambda _: preparer)
     workload = compose_workload("criteo", scale="mini")
 
     with ThreadPoolExecutor(3) as threads:

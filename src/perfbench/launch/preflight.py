@@ -42,20 +42,22 @@ def ensure_data(workload: WorkloadSpec, data_root: Path, progress: Progress, *, 
     """
     folder = data_folder(data_root, workload)
     if may_prepare and not (folder / MANIFEST_NAME).exists():
-        with _only_one_preparation(folder):
-            if not (folder / MANIFEST_NAME).exists():  # another process may just have finished
-                prepare_data(
-                    PrepareRequest(workload=workload, destination=folder, source=None, progress=progress, options={})
-                )
+        prepare_data(PrepareRequest(workload=workload, destination=folder, source=None, progress=progress, options={}))
     preparer_of(workload.family).verify(workload, folder, prepare_command=prepare_command(workload))
 
 
 def prepare_data(request: PrepareRequest) -> None:
-    """Prepare data after checking that the disk can hold it.
+    """Prepare data after checking that the disk can hold it; do nothing if another process just has.
 
     Raises:
         DataError: If the disk is too small or the source is not what it should be.
     """
+    with _only_one_preparation(request.destination):
+        if not (request.destination / MANIFEST_NAME).exists():
+            _prepare(request)
+
+
+def _prepare(request: PrepareRequest) -> None:
     preparer = preparer_of(request.workload.family)
     needed_bytes = preparer.required_bytes(request)
     request.destination.mkdir(parents=True, exist_ok=True)
