@@ -36,7 +36,7 @@ from perfbench.spec.run import TrialSpec
 
 _PR_SET_PDEATHSIG = 1
 _LATER = timedelta(minutes=1)
-"""By so much collectives outlast the watch, which dumps stacks; nccl's own 10 minutes are less than some compilations."""
+"""By so much collectives outlast the watch, which dumps stacks; nccl's own 10 minutes may be less than compiling."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
