@@ -52,6 +52,10 @@ def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
             ["cluster.nproc_per_node=3"],
             "cluster.nproc_per_node: the training batch size 128 is not divisible by 3 ranks",
         ),
+        (
+            ["submission.batch_sizes.mini.criteo=0"],
+            "submission.batch_sizes.mini.criteo: input should be greater than or equal to 1, got 0",
+        ),
         (["scale=full", "scale.target=smoke"], "scale.target: workload 'criteo' has no smoke target at scale 'full'"),
         (["scale=full"], "the data is not prepared\n  hint: run `perfbench data prepare criteo --scale full"),
     ],
