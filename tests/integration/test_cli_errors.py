@@ -65,6 +65,10 @@ def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
             ["submission.batch_sizes.mini.criteo=0"],
             "submission.batch_sizes.mini.criteo: input should be greater than or equal to 1, got 0",
         ),
+        (
+            ["submission.batch_sizes.mini.critoe=64"],
+            "submission.batch_sizes.mini.critoe: no workload named 'critoe'\n  hint: 'critoe': did you mean 'criteo'?",
+        ),
         (["scale=full", "scale.target=smoke"], "scale.target: workload 'criteo' has no smoke target at scale 'full'"),
         (["scale=full"], "the data is not prepared\n  hint: run `perfbench data prepare criteo --scale full"),
     ],
@@ -86,6 +90,10 @@ def test_an_impossible_request_is_explained(
     [
         (["submission=adamg,sinv6"], "submission sinv6, files.weights.path: needs a file"),
         (["submission=sinv6,adamg"], "submission sinv6, files.weights.path: needs a file"),
+        (
+            ["submission=adamg,lion", "submission.batch_sizes.mini.wtm=64"],
+            "submission.batch_sizes.mini.wtm: no workload named 'wtm'",
+        ),
         (["submission=adamg", "submission.options.after_horizon=up"], "submission adamg, options.after_horizon: input"),
     ],
 )
