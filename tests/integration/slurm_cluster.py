@@ -96,7 +96,9 @@ class TestCluster:
         """End what a node's daemon had started, as a reboot does."""
         for process in psutil.process_iter():
             with suppress(psutil.Error):
-                if process.environ().get("SLURMD_NODENAME") == node:
+                environment = process.environ()
+                is_ours = environment.get("SLURM_CONF") == str(self.folder / "slurm.conf")
+                if is_ours and environment.get("SLURMD_NODENAME") == node:
                     steps = [parent for parent in process.parents() if parent.name().startswith("slurmstepd")]
                     for one in (process, *steps):
                         one.kill()
@@ -134,7 +136,8 @@ class TestCluster:
             found = re.search(r"StdOut=(\S+)", shown)
             log = Path(found[1]) if found else Path()
             texts += [line, log.read_text()[-num_characters:] if log.is_file() else "(no log)"]
-        return "\n".join(texts)
+        controller = [line for line in (self.folder / "slurmctld.log").read_text().splitlines() if "sched" not in line]
+        return "\n".join([*texts, *controller[-30:]])
 
 
 def missing_programs() -> list[str]:

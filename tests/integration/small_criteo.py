@@ -58,12 +58,15 @@ def command(data_root: Path, runs_root: Path, *overrides: str, verb: str = "run"
     return [sys.executable, "-m", "perfbench", verb, *defaults, *roots, *overrides]
 
 
-def environment() -> dict[str, str]:
+def environment(*, compiled: bool = True) -> dict[str, str]:
     """Return the environment of a trial: one thread, no colours, fixed width."""
-    return os.environ | {"OMP_NUM_THREADS": "1", "COLUMNS": "200", "NO_COLOR": "1"}
+    plain = {} if compiled else {"TORCHDYNAMO_DISABLE": "1"}
+    return os.environ | {"OMP_NUM_THREADS": "1", "COLUMNS": "200", "NO_COLOR": "1"} | plain
 
 
-def run(data_root: Path, runs_root: Path, *overrides: str, verb: str = "run") -> subprocess.CompletedProcess[str]:
+def run(
+    data_root: Path, runs_root: Path, *overrides: str, verb: str = "run", compiled: bool = True
+) -> subprocess.CompletedProcess[str]:
     """Run a trial, or several, to the end."""
     return subprocess.run(
         command(data_root, runs_root, *overrides, verb=verb),
@@ -71,7 +74,7 @@ def run(data_root: Path, runs_root: Path, *overrides: str, verb: str = "run") ->
         text=True,
         timeout=280,
         check=False,
-        env=environment(),
+        env=environment(compiled=compiled),
     )
 
 

@@ -133,7 +133,7 @@ def test_a_truncated_data_file_is_named_before_anything_starts(
     error = refused(capsys, "run", *small_criteo.OVERRIDES, *roots)
 
     assert f"{shard}: truncated data file: 31399 bytes, the manifest says 31400" in error
-    assert "hint: delete it and run `perfbench data prepare criteo" in error
+    assert f"hint: delete {shard.parent} and run `perfbench data prepare criteo" in error
     assert not (tmp_path / "runs").exists()
 
 

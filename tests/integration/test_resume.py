@@ -43,10 +43,10 @@ def kill_when_step_is_saved(process: subprocess.Popen[bytes], folder: Path, step
     process.wait()
 
 
-def start(data_root: Path, runs_root: Path, *overrides: str) -> subprocess.Popen[bytes]:
+def start(data_root: Path, runs_root: Path, *overrides: str, compiled: bool = True) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
         small_criteo.command(data_root, runs_root, *overrides),
-        env=small_criteo.environment(),
+        env=small_criteo.environment(compiled=compiled),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         start_new_session=True,
@@ -61,16 +61,17 @@ def test_killed_twice_a_run_ends_as_if_it_had_never_been(
     data_root: Path, tmp_path: Path, submission: str, num_ranks: int
 ) -> None:
     overrides = (f"submission={submission}", f"cluster.nproc_per_node={num_ranks}", TRACE)
-    whole = small_criteo.run(data_root, tmp_path / "whole", *overrides)
+    compiled = num_ranks == 1  # once is enough: it takes most of the time
+    whole = small_criteo.run(data_root, tmp_path / "whole", *overrides, compiled=compiled)
     assert whole.returncode == 0, whole.stderr
     folder = small_criteo.trial_folder(tmp_path / "killed", submission)
     generator = random.Random(submission)
 
     for step in (10, 40):
-        process = start(data_root, tmp_path / "killed", *overrides)
+        process = start(data_root, tmp_path / "killed", *overrides, compiled=compiled)
         kill_when_step_is_saved(process, folder, step, extra_s=generator.uniform(0, 0.03))
         assert not (folder / "result.json").exists()
-    resumed = small_criteo.run(data_root, tmp_path / "killed", *overrides)
+    resumed = small_criteo.run(data_root, tmp_path / "killed", *overrides, compiled=compiled)
 
     assert resumed.returncode == 0, resumed.stderr
     expected = small_criteo.trial_folder(tmp_path / "whole", submission)

@@ -86,6 +86,16 @@ def test_a_long_evaluation_source_is_cut_and_still_counted(folder: Path) -> None
     assert int(totals["bleu_raw"][1]) >= sum(len(words) for words in references), "reference text is whole"
 
 
+def test_no_more_training_pairs_are_evaluated_than_fit_a_row(folder: Path) -> None:
+    workload = WmtWorkload(small(eval_train_examples=10_000, decodes=False), folder)
+
+    batches = workload.eval_batches(Split.EVAL_TRAIN, global_batch_size=500, seed=0, shard=Shard())
+    counted = sum(float(batch["weights"].sum()) for batch in batches)
+
+    sums = {name: torch.tensor(counted) for name in ("loss", "right", "num_tokens", "num_examples")}
+    assert 0 < workload.finish_metrics(Split.EVAL_TRAIN, sums)["num_examples"] == counted < 10_000
+
+
 def test_perplexity_is_of_all_tokens_and_needs_no_decoding(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     workload = WmtWorkload(small(decodes=False), folder)
     monkeypatch.setattr(workload, "translations", lambda *_: pytest.fail("a sentence was decoded"))

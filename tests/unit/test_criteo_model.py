@@ -135,7 +135,8 @@ def test_the_interaction_by_hand() -> None:
     first, columns = torch.zeros(1, 128), torch.zeros(1, 26, 128)
     first[0, 0] = 1
     columns[0, :, 0] = torch.arange(2, 28)
-    ordered = model._joined(first, columns)[0, 128:]
+    joined = model._joined(first, columns)[0]
+    ordered = joined[128:]
 
     assert ones.shape == (1, 506)
     assert float(ones.sum()) == 13_152
@@ -143,6 +144,7 @@ def test_the_interaction_by_hand() -> None:
     assert ordered[:28].tolist() == [*range(1, 28), 4]
     assert float(ordered[-1]) == 729
     assert float(ordered.double().sum()) == 74_907
+    assert float(joined.double().sum()) == 74_908
 
 
 def test_the_loss_by_hand() -> None:
@@ -152,6 +154,9 @@ def test_the_loss_by_hand() -> None:
 
     assert per_example.tolist() == pytest.approx([0.693147, 2.126928, 0.0], abs=1e-6)
     assert float(per_example.sum()) == pytest.approx(2.820075, abs=1e-5)
+    assert float(per_example.sum() / batch["weights"].sum()) == pytest.approx(1.410038, abs=1e-5)
+    whole = _cross_entropy(torch.tensor([0.0, 2.0, -3.0]), batch | {"weights": torch.ones(3)})
+    assert float(whole[2]) == pytest.approx(3.048587, abs=1e-6)
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
@@ -203,4 +208,6 @@ def test_published_targets_and_budget() -> None:
     }
     assert (base.max_submission_time_s, base.step_hint, base.eval_period_s) == (7703.0, 10666, 120.0)
     assert base.reference_batch_size == 262144
+    assert -(-83_274_637 // 8_192) * 8_192 == 83_279_872, "the published size, at the published batch size"
+    assert base.params["eval_train_examples"] == -(-83_274_637 // base.eval_batch_size) * base.eval_batch_size
     assert base.params["expected_examples"] == {"train": 4195197692, "validation": 83274637, "test": 95000000}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import random
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,12 +12,12 @@ import numpy as np
 import pytest
 
 from perfbench.compose import compose_workload
-from perfbench.data.preparation import Manifest, PrepareRequest
+from perfbench.data.preparation import FileEntry, Manifest, PrepareRequest
 from perfbench.data.sampling import RowRange
 from perfbench.errors import DataError
 from perfbench.workloads.criteo import planted, prepare
 from perfbench.workloads.criteo.params import BUCKET_COUNTS
-from perfbench.workloads.criteo.prepare import ShardRecord, split_of_shards
+from perfbench.workloads.criteo.prepare import ROWS_PER_SHARD, ShardRecord, split_of_shards
 from perfbench.workloads.criteo.shards import BYTES_PER_ROW, Mapped, ShardReader, write_shard
 from perfbench.workloads.criteo.tsv import parse
 
@@ -80,23 +81,34 @@ def test_compressed_days_become_the_rows_of_the_text(raw: Path, tmp_path: Path) 
     assert not (tmp_path / "out" / "shards.jsonl").exists()
 
 
+PUBLIC_ROWS = (
+    195_841_983, 199_563_535, 196_792_019, 181_115_208, 152_115_810, 172_548_507, 204_846_845, 200_801_003,
+    193_772_492, 198_424_372, 185_778_055, 153_588_700, 169_003_364, 194_216_520, 194_081_279, 187_154_596,
+    177_984_934, 163_382_602, 142_061_091, 156_534_237, 193_627_464, 192_215_183, 189_747_893, 178_274_637,
+)  # fmt: skip
+"""Of each day (AlgoPerf specification, section 2.1)."""
+
+
 def test_the_last_day_is_cut_into_test_and_validation_as_published() -> None:
     records = [
-        ShardRecord.model_validate_json(
-            f'{{"name": "day_{day}.{n:03d}.bin", "source": "day_{day}.gz", "day": {day}, "num_rows": {rows},'
-            f' "entry": {{"size_bytes": 1, "blake2b": ""}}}}'
+        ShardRecord(
+            name=f"day_{day}.{number:03d}.bin",
+            source=f"day_{day}.gz",
+            day=day,
+            num_rows=min(ROWS_PER_SHARD, rows - first),
+            entry=FileEntry(size_bytes=1, blake2b=""),
         )
-        for day, sizes in ((0, [5_000_000] * 39 + [841_983]), (23, [5_000_000] * 35 + [3_274_637]))
-        for n, rows in enumerate(sizes)
+        for day, rows in enumerate(PUBLIC_ROWS)
+        for number, first in enumerate(range(0, rows, ROWS_PER_SHARD))
     ]
 
     splits = split_of_shards(records)
 
     counts = {split: sum(record.num_rows for record in members) for split, members in splits.items()}
-    assert counts == {"train": 195_841_983, "test": 95_000_000, "validation": 83_274_637}
-    assert len(splits["test"]) == 19
-    assert len(splits["validation"]) == 17
+    assert counts == {"train": 4_195_197_692, "test": 95_000_000, "validation": 83_274_637}
+    assert {split: len(members) for split, members in splits.items()} == {"train": 849, "test": 19, "validation": 17}
     assert splits["test"][0].name == "day_23.000.bin"
+    assert splits["validation"][-1].num_rows == 3_274_637
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -127,6 +139,34 @@ def test_an_interrupted_preparation_continues_to_the_same_bytes(raw: Path, tmp_p
     continued = prepare.prepare(request(source, tmp_path / "cut"))
 
     assert continued == whole
+
+
+def test_a_shard_that_is_no_longer_whole_is_written_again_and_so_are_those_behind_it(raw: Path, tmp_path: Path) -> None:
+    source = as_published(raw, tmp_path / "gz")
+    whole = prepare.prepare(request(source, tmp_path / "whole"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Manifest, "write", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            prepare.prepare(request(source, tmp_path / "cut"))
+    (tmp_path / "cut" / "day_0.001.bin").write_bytes(b"torn")
+
+    assert prepare.prepare(request(source, tmp_path / "cut")) == whole
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("day_5.gz", r"day 5 is there twice: day_5.gz, day_5_00|day 5 is there twice: day_5_00, day_5.gz"),
+        ("day_5_00.gz", r"day 5 is there twice"),
+        ("day_5_02", r"day 5 has 2 pieces, and none is day_5_01"),
+    ],
+)
+def test_a_day_is_there_once_and_whole(raw: Path, tmp_path: Path, name: str, message: str) -> None:
+    shutil.copytree(raw, tmp_path / "source")
+    (tmp_path / "source" / name).write_bytes(b"rows")
+
+    with pytest.raises(DataError, match=message):
+        prepare.prepare(request(tmp_path / "source", tmp_path / "out"))
 
 
 def damage_line(number: int, change: Callable[[list[bytes]], list[bytes]]) -> Callable[[Path], None]:
@@ -177,6 +217,14 @@ def test_a_truncated_archive_is_named(raw: Path, tmp_path: Path) -> None:
     packed.write_bytes(packed.read_bytes()[:-20])
 
     with pytest.raises(DataError, match=r"day_7.gz: cannot be unpacked"):
+        prepare.prepare(request(source, tmp_path / "out"))
+
+
+def test_an_archive_with_nothing_in_it_is_named(raw: Path, tmp_path: Path) -> None:
+    source = as_published(raw, tmp_path / "gz")
+    (source / "day_7.gz").write_bytes(gzip.compress(b""))
+
+    with pytest.raises(DataError, match=r"day_7.gz: nothing is packed in it"):
         prepare.prepare(request(source, tmp_path / "out"))
 
 

@@ -23,7 +23,7 @@ from perfbench.data.images import fashion, packing
 from perfbench.data.images.idx import TEST_FILES, TRAIN_FILES, Images, write_idx
 from perfbench.data.images.packs import PackReader
 from perfbench.data.images.params import ImageParams
-from perfbench.data.packages import DebianPackage
+from perfbench.data.packages import PackagedFiles
 from perfbench.data.preparation import Manifest, PrepareRequest, data_folder
 from perfbench.errors import DataError
 from perfbench.launch.preflight import ensure_data
@@ -59,7 +59,7 @@ def request(spec: WorkloadSpec, source: Path | None, destination: Path) -> Prepa
     )
 
 
-def with_digests_of(folder: Path, package: DebianPackage) -> DebianPackage:
+def with_digests_of(folder: Path, package: PackagedFiles) -> PackagedFiles:
     return replace(
         package, sha256={name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in package.sha256}
     )
@@ -86,12 +86,12 @@ def unpacked(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def images_package(unpacked: Path) -> DebianPackage:
+def images_package(unpacked: Path) -> PackagedFiles:
     return with_digests_of(unpacked / fashion.PACKAGE.folder, fashion.PACKAGE)
 
 
 @pytest.fixture(scope="module")
-def heads_package(unpacked: Path) -> DebianPackage:
+def heads_package(unpacked: Path) -> PackagedFiles:
     return with_digests_of(unpacked / templates.PACKAGE.folder, templates.PACKAGE)
 
 
@@ -112,12 +112,12 @@ def write_nifti(path: Path, volume: NDArray[Any]) -> None:
     path.write_bytes(gzip.compress(bytes(header) + volume.tobytes(order="F"), mtime=0))
 
 
-def packed(package: DebianPackage, spec: WorkloadSpec, source: Path, destination: Path) -> Manifest:
+def packed(package: PackagedFiles, spec: WorkloadSpec, source: Path, destination: Path) -> Manifest:
     params = ImageParams.from_mapping({name: spec.params[name] for name in ImageParams.model_fields})
     return packing.prepare(request(spec, source, destination), params, {fashion.NAME: fashion.small_data(package)})
 
 
-def test_clothes_become_class_folders_and_packs(unpacked: Path, images_package: DebianPackage, tmp_path: Path) -> None:
+def test_clothes_become_class_folders_and_packs(unpacked: Path, images_package: PackagedFiles, tmp_path: Path) -> None:
     counts = {"train": 40, "validation": 20, "test": 30}
     spec = spec_of("imagenet_resnet", fashion.NAME, expected_examples=counts)
 
@@ -142,7 +142,7 @@ def test_clothes_become_class_folders_and_packs(unpacked: Path, images_package: 
     assert not (tmp_path / "raw").exists()
 
 
-def test_too_few_clothes_are_refused(unpacked: Path, images_package: DebianPackage, tmp_path: Path) -> None:
+def test_too_few_clothes_are_refused(unpacked: Path, images_package: PackagedFiles, tmp_path: Path) -> None:
     spec = spec_of("imagenet_vit", fashion.NAME, expected_examples={"train": 60, "validation": 20, "test": 30})
 
     with pytest.raises(DataError, match="train has 50 images, the workload needs 60"):
@@ -150,7 +150,7 @@ def test_too_few_clothes_are_refused(unpacked: Path, images_package: DebianPacka
 
 
 def test_the_package_s_files_are_taken_as_the_public_ones_are(
-    unpacked: Path, images_package: DebianPackage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    unpacked: Path, images_package: PackagedFiles, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(mnist_prepare.DEBIAN_PACKAGES, fashion.NAME, images_package)
     spec = spec_of("mnist", fashion.NAME, expected_examples={"train": 50, "validation": 20, "test": 40})
@@ -168,7 +168,7 @@ def test_the_package_s_files_are_taken_as_the_public_ones_are(
 
 
 def test_heads_become_volumes_of_which_one_direction_of_the_person_is_held_out(
-    unpacked: Path, heads_package: DebianPackage, tmp_path: Path
+    unpacked: Path, heads_package: PackagedFiles, tmp_path: Path
 ) -> None:
     spec = spec_of("fastmri", templates.NAME, **SMALL_HEADS)
     params = Params.from_mapping(spec.params)
@@ -206,7 +206,7 @@ VOLUMES_OF = {
 
 
 def test_heads_are_prepared_through_the_public_form(
-    unpacked: Path, heads_package: DebianPackage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    unpacked: Path, heads_package: PackagedFiles, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made = fastmri_prepare.Generator(partial(templates.write_raw, package=heads_package), heads_package)
     monkeypatch.setitem(fastmri_prepare.GENERATORS, templates.NAME, made)
@@ -226,7 +226,7 @@ def test_heads_are_prepared_through_the_public_form(
 
 @pytest.mark.parametrize(("workload", "dataset", "package"), OPTIONS)
 def test_a_missing_package_is_named_before_anything_starts(
-    workload: str, dataset: str, package: DebianPackage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    workload: str, dataset: str, package: PackagedFiles, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(packages, "SYSTEM_ROOT", tmp_path / "root")
     spec = compose_workload(workload, scale="mini", dataset=dataset)
@@ -247,10 +247,10 @@ def test_a_missing_package_is_named_before_anything_starts(
 
 @pytest.mark.parametrize(("workload", "dataset", "package"), OPTIONS)
 def test_other_files_than_the_known_ones_are_refused(
-    workload: str, dataset: str, package: DebianPackage, unpacked: Path, tmp_path: Path
+    workload: str, dataset: str, package: PackagedFiles, unpacked: Path, tmp_path: Path
 ) -> None:
     first, digest = next(iter(package.sha256.items()))
-    message = rf"{first}: sha256 [0-9a-f]{{64}}, expected {digest}\n  hint: not the file of {package.name} "
+    message = rf"{first}: sha256 [0-9a-f]{{64}}, expected {digest}\n  hint: not as in {package.name} "
 
     with pytest.raises(DataError, match=message):
         preparer_of(workload).prepare(
@@ -298,7 +298,7 @@ def test_a_volume_is_read_in_the_order_of_its_axes(kind: type[np.uint8 | np.floa
     assert np.array_equal(read_nifti(tmp_path / "head.nii.gz", hint=""), volume)
 
 
-def real(workload: str, dataset: str, package: DebianPackage) -> object:
+def real(workload: str, dataset: str, package: PackagedFiles) -> object:
     """Return a test case that is left out, loudly, where the package is not installed."""
     is_installed = (packages.SYSTEM_ROOT / package.folder).is_dir()
     reason = f"Debian's {package.name} is not installed: apt-get install {package.name}"
@@ -310,7 +310,7 @@ def real(workload: str, dataset: str, package: DebianPackage) -> object:
     ("workload", "dataset", "package"), [real(*option) for option in OPTIONS if option[0] != "imagenet_vit"]
 )
 def test_the_real_package_gives_what_the_workload_needs(
-    workload: str, dataset: str, package: DebianPackage, tmp_path: Path
+    workload: str, dataset: str, package: PackagedFiles, tmp_path: Path
 ) -> None:
     spec = compose_workload(workload, scale="mini", dataset=dataset)
 

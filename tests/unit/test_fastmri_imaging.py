@@ -19,8 +19,9 @@ RULE = {"acceleration": 4, "center_fraction": 0.08}
 
 def test_uniforms_are_the_measured_ones() -> None:
     first = [0.2110154629, 0.7060099840, 0.8000633717, 0.7707922459, 0.3885886669, 0.8703594208, 0.8081874847]
+    first.append(0.1969408989)
 
-    assert uniforms((0, 0), 7).tolist() == pytest.approx(first, abs=1e-9)
+    assert uniforms((0, 0), 8).tolist() == pytest.approx(first, abs=1e-9)
     assert uniforms((1, 2), 3).tolist() == pytest.approx([0.8440604, 0.19204533, 0.9962232], abs=1e-7)
 
 
@@ -33,6 +34,22 @@ def test_uniforms_of_a_shorter_sequence_are_its_beginning() -> None:
 )
 def test_evaluation_masks_keep_the_published_number_of_columns(width: int, kept: int) -> None:
     assert int(evaluation_columns(width, **RULE).sum()) == kept
+
+
+@pytest.mark.parametrize(
+    ("width", "num_center", "first", "probability"),
+    [
+        (320, 25, 148, 0.186441), (322, 25, 149, 0.186869), (356, 28, 164, 0.185976), (368, 29, 170, 0.185841),
+        (372, 29, 172, 0.186589), (400, 32, 184, 0.184783), (74, 5, 35, 0.195652), (80, 6, 37, 0.189189),
+    ],
+)  # fmt: skip
+def test_masks_have_the_published_centre_and_share(width: int, num_center: int, first: int, probability: float) -> None:
+    masks = np.stack([kept_columns((7, number), width, **RULE) for number in range(400)])  # type: ignore[arg-type]
+
+    always = np.flatnonzero(masks.all(axis=0))
+    assert always.tolist() == list(range(first, first + num_center))
+    others = np.delete(masks, always, axis=1)
+    assert float(others.mean()) == pytest.approx(probability, abs=4 * (0.16 / others.size) ** 0.5)
 
 
 @pytest.mark.parametrize(

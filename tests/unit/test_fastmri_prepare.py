@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import shutil
 import tarfile
 from collections.abc import Callable
@@ -18,6 +19,7 @@ from perfbench.errors import ConfigError, DataError
 from perfbench.spec.workload import WorkloadSpec
 from perfbench.workloads.fastmri import brain, phantoms, prepare
 from perfbench.workloads.fastmri.imaging import hybrid_of
+from perfbench.workloads.fastmri.params import Params
 from perfbench.workloads.fastmri.phantoms import Layout
 from perfbench.workloads.fastmri.raw import read_volume
 from perfbench.workloads.fastmri.volumes import SliceReader, VolumeFacts, record_bytes, write_volume
@@ -129,6 +131,20 @@ def test_an_interrupted_preparation_continues_to_the_same_bytes(
     assert prepare.prepare(request_for(workload, raw, tmp_path / "cut")) == whole
 
 
+def test_a_volume_that_was_written_twice_counts_once(
+    raw: Path, workload: WorkloadSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = prepare.prepare(request_for(workload, raw, tmp_path / "whole"))
+    with monkeypatch.context() as patch:
+        patch.setattr(Manifest, "write", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        for _ in range(2):
+            (tmp_path / "cut" / "train" / "file1000002.bin").unlink(missing_ok=True)
+            with pytest.raises(KeyboardInterrupt):
+                prepare.prepare(request_for(workload, raw, tmp_path / "cut"))
+
+    assert prepare.prepare(request_for(workload, raw, tmp_path / "cut")) == whole
+
+
 def changed(change: Callable[[Any], None]) -> Callable[[Path], None]:
     def damage(path: Path) -> None:
         with h5py.File(path, "r+") as file:
@@ -144,6 +160,11 @@ def replaced(name: str, of: Callable[[Any], Any]) -> Callable[[Path], None]:
         file[name] = value
 
     return changed(change)
+
+
+def with_a_group(file: Any) -> None:
+    del file["kspace"]
+    file.create_group("kspace")
 
 
 def with_nan(values: Any) -> Any:
@@ -167,6 +188,7 @@ def blank(values: Any) -> Any:
         (changed(lambda f: f.__delitem__("reconstruction_esc")), r"has no data set 'reconstruction_esc'"),
         (changed(lambda f: f.attrs.__delitem__("max")), r"file1000002.h5: has no attribute 'max'"),
         (changed(lambda f: f.attrs.__setitem__("max", 0.0)), r"attribute 'max' is 0.0; a positive number needed"),
+        (changed(with_a_group), r"kspace is no data set"),
         (replaced("kspace", lambda k: k[:, 1:]), r"k-space is 9 slices of 63x37; slices with 64 rows and at least 32"),
         (replaced("kspace", lambda k: k[:, None]), r"kspace has shape \(9, 1, 64, 37\) and type complex64; three dim"),
         (replaced("kspace", np.abs), r"kspace has shape \(9, 64, 37\) and type float32; three .* complex numbers"),
@@ -186,6 +208,22 @@ def test_a_damaged_file_is_named(
         prepare.prepare(request_for(workload, source, tmp_path / "out"))
 
     assert not (tmp_path / "out" / "manifest.json").exists()
+
+
+def test_whatever_bytes_are_damaged_the_file_is_named(raw: Path, workload: WorkloadSpec) -> None:
+    content = (raw / "singlecoil_train" / "file1000002.h5").read_bytes()
+    params, generator, refusals = Params.from_mapping(workload.params), np.random.default_rng(0), []
+
+    for _ in range(400):
+        damaged = bytearray(content)
+        damaged[generator.integers(8_000)] = generator.integers(256)
+        try:
+            read_volume(io.BytesIO(bytes(damaged)), params, where="the file")
+        except DataError as problem:
+            refusals.append(problem.where)
+
+    assert len(refusals) > 20
+    assert set(refusals) == {"the file"}
 
 
 def test_a_truncated_archive_is_named(raw: Path, workload: WorkloadSpec, tmp_path: Path) -> None:

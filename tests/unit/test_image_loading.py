@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import itertools
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,7 +16,7 @@ from perfbench.api.workload import Batch, Shard
 from perfbench.data.images import loading, packing
 from perfbench.data.images.loading import Augmentation, ImageLoader
 from perfbench.data.images.transforms import decoded, eval_view
-from perfbench.errors import DataError
+from perfbench.errors import DataError, WorkloadError
 from perfbench.spec.workload import Split
 from tests import small_images
 
@@ -154,9 +156,20 @@ def test_an_evaluated_image_is_the_plain_view_of_its_file(folder: Path) -> None:
     assert torch.equal(batch["inputs"][position], oracle)
 
 
-def test_an_image_that_cannot_be_decoded_is_named(folder: Path, tmp_path: Path) -> None:
-    import shutil
+def test_too_little_shared_memory_is_named_before_a_process_starts(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=100_000))
+    message = r"/dev/shm: batches of 13 images need 0 MB of shared memory on each rank, 0 MB are free\n  hint: give the"
 
+    with pytest.raises(WorkloadError, match=message):
+        loader_of(folder, processes=1).train_batches(global_batch_size=BATCH_SIZE, seed=1, shard=Shard())
+    with pytest.raises(WorkloadError, match="need"):
+        next(iter(evaluation(loader_of(folder, processes=1), Split.VALIDATION, size=12)))
+    assert len(train(loader_of(folder, processes=0), 1)) == 1
+
+
+def test_an_image_that_cannot_be_decoded_is_named(folder: Path, tmp_path: Path) -> None:
     shutil.copytree(folder, tmp_path / "data")
     pack = tmp_path / "data" / f"train.{small_images.WNIDS[0]}.pack"
     pack.write_bytes(bytes(pack.stat().st_size))

@@ -10,11 +10,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
-from perfbench.data.images import packing, sources
+from perfbench.data.images import packing, packs, sources
 from perfbench.data.images.digits import SMALL
 from perfbench.data.images.packs import Index, PackReader, write_pack
-from perfbench.data.images.sources import Image, labels_of
+from perfbench.data.images.sources import Image as NamedImage
+from perfbench.data.images.sources import labels_of
 from perfbench.data.preparation import Manifest
 from perfbench.errors import DataError
 from tests import small_images
@@ -61,7 +63,7 @@ def test_archives_and_class_folders_give_the_same_labelled_bytes(
     images = content(tmp_path / "a", first, split)
     assert images == content(tmp_path / "f", second, split)
     assert len(images) == small_images.COUNTS[split]
-    assert packing.verify(small_images.spec_of(), params_of(), tmp_path / "a", prepare_command="p") == first
+    assert packing.verify(params_of(), tmp_path / "a", prepare_command="p") == first
 
 
 def test_labels_follow_ids_wnids_and_integer_folders(archives: Path, tmp_path: Path) -> None:
@@ -85,7 +87,7 @@ def test_an_interrupted_preparation_continues_to_the_same_manifest(archives: Pat
     class PowerCutError(Exception):
         pass
 
-    def failing(path: Path, images: Iterable[Image]) -> Index:
+    def failing(path: Path, images: Iterable[NamedImage]) -> Index:
         written.append(path.name)
         if len(written) > limit:
             raise PowerCutError
@@ -97,7 +99,7 @@ def test_an_interrupted_preparation_continues_to_the_same_manifest(archives: Pat
     assert not (tmp_path / "cut" / "manifest.json").exists()
     again: list[str] = []
 
-    def counted(path: Path, images: Iterable[Image]) -> Index:
+    def counted(path: Path, images: Iterable[NamedImage]) -> Index:
         again.append(path.name)
         return original(path, images)
 
@@ -126,11 +128,15 @@ def damaged(name: str, change: Callable[[Path], object]) -> Callable[[Path], obj
         ),
         (
             damaged(f"train/{WNIDS[3]}/{WNIDS[3]}_1.JPEG", lambda path: path.write_bytes(path.read_bytes()[:-300])),
-            rf"train, {WNIDS[3]}, {WNIDS[3]}_1.JPEG: cannot be decoded: image file is truncated",
+            rf"train, {WNIDS[3]}, {WNIDS[3]}_1.JPEG: cannot be decoded: Image is incomplete or truncated",
         ),
         (
             damaged(f"train/{WNIDS[3]}/{WNIDS[3]}_1.JPEG", lambda path: path.write_bytes(b"no image at all")),
             rf"{WNIDS[3]}_1.JPEG: is no image",
+        ),
+        (
+            damaged(f"train/{WNIDS[3]}/{WNIDS[3]}_1.JPEG", lambda path: Image.open(path).save(path, format="BMP")),
+            rf"{WNIDS[3]}_1.JPEG: is no image of a kind that is read",
         ),
         (
             damaged(f"train/{WNIDS[3]}/{WNIDS[3]}_1.JPEG", Path.unlink),
@@ -180,13 +186,29 @@ def test_validation_images_without_the_development_kit_are_refused(archives: Pat
         packed(source, tmp_path / "out")
 
 
+def test_more_packs_than_files_may_be_open_are_read(
+    folders: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manifest = packed(folders, tmp_path)
+    whole = content(tmp_path, manifest, "train")
+    monkeypatch.setattr(packs, "most_open", lambda: 3)
+    reader = PackReader(tmp_path, "train", packing.packs_of(manifest, "train"))
+    before = len(list(Path("/proc/self/fd").iterdir()))
+
+    read = [reader.read(number) for number in range(len(reader))]
+
+    assert sorted(read) == sorted(encoded for _, encoded in whole.values())
+    assert len(packing.packs_of(manifest, "train")) == 12
+    assert len(list(Path("/proc/self/fd").iterdir())) == before + 3
+
+
 def test_a_truncated_pack_is_named_by_verify(folders: Path, tmp_path: Path) -> None:
     packed(folders, tmp_path)
     path = tmp_path / f"train.{WNIDS[0]}.pack"
     path.write_bytes(path.read_bytes()[:-1])
 
     with pytest.raises(DataError, match=rf"train.{WNIDS[0]}.pack: truncated data file"):
-        packing.verify(small_images.spec_of(), params_of(), tmp_path, prepare_command="perfbench data prepare x")
+        packing.verify(params_of(), tmp_path, prepare_command="perfbench data prepare x")
 
 
 def test_full_scale_without_a_source_says_what_to_do(tmp_path: Path) -> None:
@@ -228,7 +250,7 @@ def test_archives_are_checked_before_the_first_pack_and_not_when_continuing(
     checked: list[Path] = []
     monkeypatch.setattr(packing, "check_archives", lambda source, _: checked.append(source))
 
-    def interrupted(path: Path, images: Iterable[Image]) -> Index:
+    def interrupted(path: Path, images: Iterable[NamedImage]) -> Index:
         if path.name.startswith("validation"):
             raise KeyboardInterrupt
         return write_pack(path, images)

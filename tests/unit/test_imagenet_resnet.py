@@ -40,6 +40,13 @@ def test_parameters_and_roles_at_full_size(variant: str) -> None:
     assert Counter(role.value for role in roles.values()) == {
         "conv_weight": 53, "batch_norm_scale": 53, "batch_norm_bias": 53, "weight": 1, "bias": 1
     }  # fmt: skip
+    elements: Counter[str] = Counter()
+    for name, role in roles.items():
+        elements[role.value] += model.get_parameter(name).numel()
+    assert elements == {
+        "conv_weight": 23_454_912, "batch_norm_scale": 26_560, "batch_norm_bias": 26_560, "weight": 2_048_000,
+        "bias": 1_000,
+    }  # fmt: skip
 
 
 def test_the_mini_model_has_half_a_million_parameters() -> None:

@@ -44,6 +44,7 @@ class Figures(NamedTuple):
     train_first: list[float]
     train_square: float
     losses: list[float]
+    loss: float
     grad_norm: float
 
 
@@ -52,21 +53,21 @@ FIGURES = dict(
         VARIANTS,
         [
             Figures(14_224, [-0.62128, -0.73769, -0.75737, -0.67748], [-0.74727, -0.76639, -0.68503, -0.51354], 32.152,
-                    [-0.69109, -0.83955, -0.87798, -0.80111], 39.978, [64.9599, 40.1149], 14.45986),
+                    [-0.69109, -0.83955, -0.87798, -0.80111], 39.978, [64.9599, 40.1149], 15.01069, 14.45986),
             Figures(14_224, [-0.86140, -0.86201, -0.74966, -0.53875], [-0.90463, -0.86178, -0.70602, -0.45738], 77.174,
-                    [-0.88829, -0.88931, -0.77382, -0.55662], 82.971, [66.1833, 39.5424], 15.16985),
+                    [-0.88829, -0.88931, -0.77382, -0.55662], 82.971, [66.1833, 39.5424], 15.10368, 15.16985),
             Figures(14_192, [0.11024, 0.47096, 0.76927, 0.96634], [0.25178, 0.57333, 0.81911, 0.95716], 77.890,
-                    [0.04197, 0.45058, 0.79943, 1.04312], 89.765, [58.9717, 40.6133], 20.51638),
+                    [0.04197, 0.45058, 0.79943, 1.04312], 89.765, [58.9717, 40.6133], 14.22643, 20.51638),
             Figures(14_224, [-0.63752, -0.75851, -0.78006, -0.69907], [-0.74520, -0.76426, -0.68311, -0.51209], 32.343,
-                    [-0.73501, -0.88867, -0.92591, -0.84158], 42.072, [65.0763, 40.0729], 14.31439),
+                    [-0.73501, -0.88867, -0.92591, -0.84158], 42.072, [65.0763, 40.0729], 15.02132, 14.31439),
             Figures(9_784, [-1.28179, -0.98117, -0.55159, -0.04909], [-0.37273, -0.43671, -0.44276, -0.39009], 19.149,
-                    [-0.68323, -0.07014, 0.55306, 1.10507], 37.046, [61.5935, 41.1702], 45.83928),
+                    [-0.68323, -0.07014, 0.55306, 1.10507], 37.046, [61.5935, 41.1702], 14.68054, 45.83928),
             Figures(9_784, [-1.91701, -1.56208, -1.00239, -0.31098], [-1.95897, -1.74242, -1.29759, -0.68252], 983.425,
-                    [2.07691, 1.66852, 1.04340, 0.28313], 913.702, [65.3220, 33.7428], 160.26005),
+                    [2.07691, 1.66852, 1.04340, 0.28313], 913.702, [65.3220, 33.7428], 14.15212, 160.26005),
             Figures(9_784, [-1.81858, -1.19206, -0.40907, 0.42826], [-2.13202, -1.73807, -1.11642, -0.34816], 1242.695,
-                    [-1.01807, -0.23289, 0.58363, 1.32497], 1245.691, [60.5530, 36.1033], 22.65849),
+                    [-1.01807, -0.23289, 0.58363, 1.32497], 1245.691, [60.5530, 36.1033], 13.80805, 22.65849),
             Figures(9_752, [0.75345, 0.82866, 0.79520, 0.65775], [-0.77589, -0.43411, -0.03626, 0.36608], 19.425,
-                    [0.75345, 0.82866, 0.79520, 0.65775], 19.425, [56.4901, 38.4031], 125.01194),
+                    [0.75345, 0.82866, 0.79520, 0.65775], 19.425, [56.4901, 38.4031], 13.55617, 125.01194),
         ],
         strict=True,
     )
@@ -130,6 +131,7 @@ def test_logits_losses_and_gradients_are_those_of_the_reference(name: str) -> No
     assert trained[0, 0, :4].tolist() == pytest.approx(figures.train_first, abs=1e-4)
     assert square(trained.detach()) == pytest.approx(figures.train_square, rel=1e-4)
     assert losses.tolist() == pytest.approx(figures.losses, rel=1e-4)
+    assert float(losses.detach().sum()) / 7 == pytest.approx(figures.loss, rel=1e-4)
     norm = torch.stack([p.grad.square().sum() for p in model.parameters() if p.grad is not None]).sum().sqrt()
     assert float(norm) == pytest.approx(figures.grad_norm, rel=1e-4)
 
@@ -207,6 +209,36 @@ def test_full_models_have_the_published_roles(name: str, counts: dict[str, int])
     assert Counter(role.value for role in roles_of(name, model).values()) == counts
 
 
+@pytest.mark.parametrize(
+    ("name", "elements"),
+    [
+        (
+            "librispeech_conformer",
+            {"weight": 22_544_640, "conv_weight": 5_519_872, "attention_qkv": 3_145_728, "attention_out": 1_048_576,
+             "bias": 29_184},
+        ),
+        ("librispeech_deepspeech", {"weight": 15_990_784, "conv_weight": 2_363_904, "bias": 28_672}),
+    ],
+)  # fmt: skip
+def test_roles_of_full_models_have_the_published_elements(name: str, elements: dict[str, int]) -> None:
+    with torch.device("meta"):
+        model = build(name, "full")
+
+    found: Counter[str] = Counter()
+    for parameter, role in roles_of(name, model).items():
+        found[role.value] += model.get_parameter(parameter).numel()
+    assert {role: found[role] for role in elements} == elements
+
+
+def test_initial_weights_of_a_conformer_block_have_the_published_bounds() -> None:
+    torch.manual_seed(0)
+    model = build("librispeech_conformer", "full", num_blocks=1)
+    shapes = {(2048, 512): 0.04841, (1536, 512): 0.05413, (512, 1, 5): 0.04837, (1024, 512): 0.06250}
+    found = {tuple(p.shape): float(p.detach().abs().max()) for p in model.parameters() if tuple(p.shape) in shapes}
+
+    assert found == {shape: pytest.approx(bound, rel=0.01) for shape, bound in shapes.items()}
+
+
 def test_initial_weights_have_the_published_bounds() -> None:
     torch.manual_seed(0)
     model = build("librispeech_deepspeech", "full", num_recurrent=1, num_feed_forward=1)
@@ -246,6 +278,16 @@ def test_batch_norm_in_groups_is_batch_norm_of_each_group() -> None:
     expected = [norm(x[2 * i : 2 * i + 2], valid[2 * i : 2 * i + 2]) for i, norm in enumerate(alone)]
     assert torch.allclose(out, torch.cat(expected), atol=1e-6)
     assert torch.allclose(grouped.running_mean, torch.stack([norm.running_mean for norm in alone]).mean(0), atol=1e-6)
+
+
+@pytest.mark.parametrize("num_examples", [1, 5])
+def test_batch_norm_in_groups_evaluates_a_batch_of_any_size(num_examples: int) -> None:
+    """A rank's part of an evaluation batch, or of a picture, need not be a multiple of the group."""
+    torch.manual_seed(0)
+    x, valid = torch.randn(num_examples, 4, 3), torch.ones(num_examples, 4, dtype=torch.bool)
+    grouped = MaskedBatchNorm(3, momentum=0.1, group_examples=32).eval()
+
+    assert torch.equal(grouped(x, valid), MaskedBatchNorm(3, momentum=0.1, group_examples=None).eval()(x, valid))
 
 
 def test_positions_of_the_full_model() -> None:

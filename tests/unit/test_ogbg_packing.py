@@ -151,6 +151,8 @@ def test_ranks_that_cannot_share_the_packs_are_refused(folder: Path) -> None:
         workload.train_batches(global_batch_size=30, seed=0, shard=Shard())
     with pytest.raises(DataError, match=r"a batch of 4 graphs: a graph of 19 atoms and .* does not fit into a pack"):
         workload.train_batches(global_batch_size=4, seed=0, shard=Shard())
+    with pytest.raises(WorkloadError, match=r"a batch of 512 needs more examples than the 300 of an epoch"):
+        workload.train_batches(global_batch_size=512, seed=0, shard=Shard())
 
 
 class ByFirstColumn(nn.Module):

@@ -116,6 +116,15 @@ def test_a_damaged_file_is_named_with_its_line(
     assert not (tmp_path / "out" / "manifest.json").exists()
 
 
+def test_bytes_that_are_no_text_are_named_with_their_line(archive: Path, tmp_path: Path) -> None:
+    shutil.copytree(archive, tmp_path / "copy")
+    path = tmp_path / "copy" / "pcba" / raw.LABELS
+    path.write_bytes(gzip.compress(b"0,1,\n0,\xff,1\n"))
+
+    with pytest.raises(DataError, match=r"graph-label.csv.gz, line 2: field 2 is no label .*: '\ufffd'"):
+        prepare.prepare(request(tmp_path / "copy", tmp_path / "out"))
+
+
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
@@ -196,6 +205,7 @@ def test_a_missing_package_is_named_with_a_way_out(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
 
     with pytest.raises(
-        DataError, match=r"the package 'B3DB' is not installed.*\n  hint: pip install --no-deps qc-b3db"
+        DataError,
+        match=r"the package 'qc-b3db' is not installed.*\n  hint: .*pip install --no-deps qc-b3db==1.1.1, or use d",
     ):
         molecules.write_raw(tmp_path, lambda *_: None)

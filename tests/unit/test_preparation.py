@@ -50,7 +50,7 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
     prepared(tmp_path, format_version=1)
     (tmp_path / "rows.bin").unlink()
 
-    with pytest.raises(DataError, match=r"rows.bin: missing data file\n  hint: run `prepare`"):
+    with pytest.raises(DataError, match=r"rows.bin: missing data file\n  hint: delete /.* and run `prepare`"):
         Manifest.read_checked(tmp_path, format_version=1, prepare_command="prepare")
 
 

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from perfbench.api.workload import Shard
 from perfbench.data.sampling import BatchOrder, UnitOrder, evaluation_ranges, padded_part
+from perfbench.errors import WorkloadError
 
 file_sizes = st.lists(st.integers(1, 40), min_size=1, max_size=12)
 
@@ -97,7 +98,7 @@ def test_evaluation_reads_the_first_examples_of_an_order_over_ranks_and_batches(
 
 
 def test_a_batch_larger_than_the_data_is_refused() -> None:
-    with pytest.raises(AssertionError, match="exceeds the 5 training rows"):
+    with pytest.raises(WorkloadError, match="batch size: a batch of 6 needs more examples than the 5 of an epoch"):
         BatchOrder(UnitOrder.of_files([5], seed=0), global_batch_size=6, shard=Shard())
 
 

@@ -7,6 +7,7 @@ import hashlib
 import io
 import shutil
 import sys
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 
@@ -14,7 +15,7 @@ import numpy as np
 import pytest
 
 from perfbench.compose import compose_workload
-from perfbench.data.packages import PackagedFiles
+from perfbench.data import packages
 from perfbench.data.preparation import PrepareRequest
 from perfbench.data.speech import asterisk, espeak
 from perfbench.data.speech.corpus import recordings, samples_of
@@ -174,19 +175,21 @@ TEXTS = "; Names: and texts\n\n" + "".join(
 @pytest.fixture
 def prompts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """144 prompts where the packages would put them, their sound in 16-bit samples instead of G.722."""
-    sounds, texts = tmp_path / "sounds", tmp_path / "texts.gz"
+    texts = tmp_path / asterisk.TEXTS.folder / next(iter(asterisk.TEXTS.sha256))
+    sounds = tmp_path / asterisk.SOUNDS.folder
+    texts.parent.mkdir(parents=True)
     (sounds / "menu").mkdir(parents=True)
     texts.write_bytes(gzip.compress(TEXTS.encode(), mtime=0))
     for number in range(144):
         samples = (np.sin(np.arange(8_000 + number) * 0.1) * 9_000).astype("<i2")
         (sounds / "menu" / f"p{number}.g722").write_bytes(samples.tobytes())
     (sounds / "beep.g722").write_bytes(b"no text")
-    for name, paths in (("TEXT_FILE", [texts]), ("SOUND_FILES", sorted(sounds.rglob("*.g722")))):
+    for name, paths in (("TEXTS", [texts]), ("SOUNDS", sorted(sounds.rglob("*.g722")))):
         digest = hashlib.sha256(b"".join(path.read_bytes() for path in paths)).hexdigest()
-        package = getattr(asterisk, name).package
-        monkeypatch.setattr(asterisk, name, PackagedFiles(package=package, version="1", sha256=digest))
-    monkeypatch.setattr(asterisk, "TEXTS", texts)
-    monkeypatch.setattr(asterisk, "SOUNDS", sounds)
+        package = getattr(asterisk, name)
+        known = dict.fromkeys(package.sha256, digest)
+        monkeypatch.setattr(asterisk, name, replace(package, version="1", sha256=known))
+    monkeypatch.setattr(packages, "SYSTEM_ROOT", tmp_path)
     monkeypatch.setattr(asterisk, "_WHEEL", "numpy")
     monkeypatch.setattr(asterisk, "decoded", lambda content: np.frombuffer(content, dtype="<i2"))
     return sounds
@@ -206,7 +209,7 @@ def test_recorded_prompts_pass_through_the_same_preparation(prompts: Path, tmp_p
     assert sum(counts.values()) == 144
     assert manifest.counts == expected
     assert origin["utterances"] == counts
-    assert manifest.origin["packages"] == [asterisk.TEXT_FILE.origin(), asterisk.SOUND_FILES.origin()]
+    assert manifest.origin["packages"] == [asterisk.TEXTS.origin(), asterisk.SOUNDS.origin()]
 
 
 def test_a_text_is_in_one_subset_and_every_prompt_keeps_its_own(prompts: Path, tmp_path: Path) -> None:
@@ -247,8 +250,7 @@ def test_everything_that_the_prompts_need_is_named_at_once(
         "data set asterisk: the wheel no_such_wheel is not installed: the data set is made from it\n"
         "  hint: pip install no_such_wheel; or use data=tones"
     )
-    asterisk.TEXTS.unlink()
-    monkeypatch.setattr(asterisk, "SOUNDS", tmp_path / "nowhere")
+    monkeypatch.setattr(packages, "SYSTEM_ROOT", tmp_path / "nowhere")
     with pytest.raises(DataError) as three:
         prepare.prepare(request(tmp_path / "out", "asterisk"))
     assert "Debian's asterisk-core-sounds-en and Debian's asterisk-core-sounds-en-g722 and the wheel" in str(
@@ -263,7 +265,7 @@ def test_everything_that_the_prompts_need_is_named_at_once(
 def test_changed_prompts_are_refused(prompts: Path, tmp_path: Path) -> None:
     (prompts / "menu" / "p7.g722").unlink()
 
-    with pytest.raises(DataError, match=r"sounds: not as in asterisk-core-sounds-en-g722 1: sha256 "):
+    with pytest.raises(DataError, match=r"g722: sha256 .*\n  hint: not as in asterisk-core-sounds-en-g722 1: install"):
         prepare.prepare(request(tmp_path / "out", "asterisk"))
 
 
@@ -290,13 +292,14 @@ def test_g722_is_decoded_at_its_rate_and_level() -> None:
 
 
 @pytest.mark.skipif(
-    not (asterisk.TEXTS.exists() and asterisk.SOUNDS.exists()),
+    not (asterisk.TEXTS.is_there() and asterisk.SOUNDS.is_there()),
     reason="apt-get install asterisk-core-sounds-en-g722: its counts were NOT checked",
 )
 def test_the_installed_prompts_are_those_of_the_workload() -> None:
-    texts = asterisk.transcripts(asterisk.TEXT_FILE.read([asterisk.TEXTS], where=asterisk.TEXTS)[asterisk.TEXTS])
-    sounds = asterisk.SOUND_FILES.read(asterisk.SOUNDS.rglob("*.g722"), where=asterisk.SOUNDS)
-    names = [str(path.relative_to(asterisk.SOUNDS).with_suffix("")) for path in sounds]
+    (packed,) = asterisk.TEXTS.read(dataset=asterisk.NAME).values()
+    texts, sounds = asterisk.transcripts(packed), asterisk.SOUNDS.read(dataset=asterisk.NAME)
+    folder = asterisk.SOUNDS.find(dataset=asterisk.NAME)
+    names = [str(path.relative_to(folder).with_suffix("")) for path in sounds]
     found = [asterisk.subset_of(texts[name]) for name in names if name in texts]
 
     expected = compose_workload("librispeech_conformer", scale="mini", dataset="asterisk").params["archive_utterances"]

@@ -12,7 +12,7 @@ import pytest
 import soundfile
 
 from perfbench.compose import compose_workload
-from perfbench.data.preparation import PrepareRequest, data_folder
+from perfbench.data.preparation import Manifest, PrepareRequest, data_folder
 from perfbench.data.speech import decoding, tones
 from perfbench.data.speech.corpus import recordings, samples_of
 from perfbench.data.speech.storage import SplitReader, write_shard
@@ -20,6 +20,7 @@ from perfbench.data.speech.tokenizer import Tokenizer
 from perfbench.errors import DataError
 from perfbench.spec.workload import WorkloadSpec
 from perfbench.workloads.librispeech_conformer import prepare
+from perfbench.workloads.librispeech_conformer.params import Params
 
 COUNTS = dict.fromkeys(tones.NUM_UTTERANCES, 10) | {"train-clean-100": 80}
 EXPECTED = {"train": 100, "validation": 20, "test": 10}
@@ -125,6 +126,18 @@ def test_an_interrupted_preparation_continues_to_the_same_bytes(corpus: Path, tm
     assert calls == 5
 
 
+@pytest.mark.parametrize("limits", [{"max_samples": 9_600 - 640}, {"max_characters": 12}])
+def test_what_other_limits_left_out_or_kept_is_decoded_again(
+    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limits: dict[str, int]
+) -> None:
+    whole = prepare.prepare(request(corpus, tmp_path / "whole", small(**limits)))
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Manifest, "write", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        prepare.prepare(request(corpus, tmp_path / "cut"))
+
+    assert prepare.prepare(request(corpus, tmp_path / "cut", small(**limits))).files == whole.files
+
+
 def test_too_long_utterances_are_left_out_of_every_split(corpus: Path, tmp_path: Path) -> None:
     manifest = prepare.prepare(request(corpus, tmp_path, small(max_samples=9_600 - 640, max_characters=12)))
 
@@ -157,11 +170,29 @@ def cut(subset: Path) -> None:
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
 
 
+def spoken_in(num_samples: int) -> Callable[[Path], None]:
+    def damage(subset: Path) -> None:
+        silence = np.zeros(num_samples, dtype=np.int16)
+        soundfile.write(first(subset, "*.flac"), silence, 16_000, subtype="PCM_16")
+
+    return damage
+
+
+def shortened(subset: Path) -> None:
+    """Say in the first block that there are fewer samples: decoders believe it."""
+    path = first(subset, "*.flac")
+    content = bytearray(path.read_bytes())
+    content[25] ^= 1  # the last of the count's 36 bits
+    path.write_bytes(content)
+
+
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
         (cut, r"-0000.flac: cannot be decoded: .*\n  hint: the file is damaged"),
         (lambda s: first(s, "*.flac").write_bytes(b"no audio"), r"-0000.flac: cannot be decoded"),
+        (shortened, r"-0000.flac: the file ends early, or holds other samples than its checksum says"),
+        (spoken_in(320), r"\d+-\d+-0000: \d+ labels cannot be said in 1 frames: the loss would be infinite"),
         (reencode(8000, 1, "PCM_16"), r"8000 Hz, 1 channels, PCM_16; needed are 16000 Hz, 1 channel, PCM_16"),
         (reencode(16000, 2, "PCM_16"), r"16000 Hz, 2 channels"),
         (reencode(16000, 1, "PCM_24"), r"PCM_24; needed"),
@@ -219,6 +250,8 @@ def test_verify_names_what_differs(corpus: Path, tmp_path: Path) -> None:
         prepare.verify(small(expected_examples={"test": 9}), tmp_path, prepare_command="the command")
     with pytest.raises(DataError, match=r"prepared with max_characters 64, the workload has 63"):
         prepare.verify(small(max_characters=63), tmp_path, prepare_command="the command")
+    with pytest.raises(DataError, match=r"max_labels: a transcript of train has \d+ labels, the workload has 5 slots"):
+        prepare.verify(small(max_labels=5), tmp_path, prepare_command="the command")
     model = tmp_path / "tokenizer.model"
     content = model.read_bytes()
     model.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
@@ -249,6 +282,13 @@ def test_the_generated_corpus_is_the_same_every_time(tmp_path: Path) -> None:
 
     assert len(files[0]) == 4
     assert [path.read_bytes() for path in files[0]] == [path.read_bytes() for path in files[1]]
+
+
+def test_encoder_frames_of_known_lengths() -> None:
+    params = Params.from_mapping(compose_workload("librispeech_conformer", scale="full").params)
+
+    lengths = (0, 400, 16_000, 160_000, 160_001, 320_000)
+    assert [params.encoder_frames_of(length) for length in lengths] == [0, 1, 25, 250, 251, 500]
 
 
 def test_both_scales_keep_prepared_data_apart_from_the_family() -> None:

@@ -105,6 +105,9 @@ def test_sinusoids_are_those_of_the_specification() -> None:
                (10, 100): 0.996944, (255, 0): -0.506392, (255, 511): 0.025497, (255, 512): -0.862304,
                (255, 1023): 0.999675}  # fmt: skip
     assert [float(table[at]) for at in figures] == pytest.approx(list(figures.values()), abs=1e-6)
+    narrow = [0.841471, 0.046399, 0.002154, 0.0001, 0.540302, 0.998923, 0.999998, 1.0,
+              0.909297, 0.092699, 0.004309, 0.0002, -0.416147, 0.995694, 0.999991, 1.0]  # fmt: skip
+    assert sinusoids(3, 8)[1:].flatten().tolist() == pytest.approx(narrow, abs=1e-6)
 
 
 def test_initial_weights_have_the_published_spread() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import tarfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -111,6 +112,19 @@ def test_an_interrupted_preparation_keeps_finished_corpora(
     manifest = prepare.prepare(request(raw, tmp_path))
 
     assert done == [corpus.name for corpus in CORPORA[3:]]
+    assert manifest.files == Manifest.read(prepared, prepare_command="prepare").files
+
+
+def test_what_another_vocabulary_tokenised_is_tokenised_again(
+    raw: Path, prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    smaller = spec().model_copy(update={"params": spec().params | {"vocab_size": 90}})
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Manifest, "write", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        prepare.prepare(replace(request(raw, tmp_path), workload=smaller))
+
+    manifest = prepare.prepare(request(raw, tmp_path))
+
     assert manifest.files == Manifest.read(prepared, prepare_command="prepare").files
 
 

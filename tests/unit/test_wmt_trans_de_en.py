@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from perfbench.compose import compose_workload
-from perfbench.data.packages import PackagedFiles
+from perfbench.data import packages
 from perfbench.data.preparation import PrepareRequest
 from perfbench.errors import DataError
 from perfbench.spec.workload import WorkloadSpec
@@ -47,11 +48,12 @@ def request(destination: Path, **params: object) -> PrepareRequest:
 @pytest.fixture
 def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A dictionary where the package would put it."""
-    path = tmp_path / "de-en"
+    path = tmp_path / trans_de_en.PACKAGE.folder / "de-en"
+    path.parent.mkdir(parents=True)
     path.write_text(long_dictionary())
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    monkeypatch.setattr(trans_de_en, "DICTIONARY", path)
-    monkeypatch.setattr(trans_de_en, "FILES", PackagedFiles(package="trans-de-en", version="1", sha256=digest))
+    monkeypatch.setattr(packages, "SYSTEM_ROOT", tmp_path)
+    monkeypatch.setattr(trans_de_en, "PACKAGE", replace(trans_de_en.PACKAGE, version="1", sha256={"de-en": digest}))
     return path
 
 
@@ -100,7 +102,7 @@ def test_the_dictionary_passes_through_the_same_preparation(installed: Path, tmp
 
 
 def test_a_missing_package_is_named_before_anything_starts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(trans_de_en, "DICTIONARY", tmp_path / "nothing")
+    monkeypatch.setattr(packages, "SYSTEM_ROOT", tmp_path / "nothing")
 
     for call in (prepare.required_bytes, prepare.prepare):
         with pytest.raises(DataError) as caught:
@@ -115,19 +117,19 @@ def test_another_version_of_the_package_is_refused(installed: Path, tmp_path: Pa
     installed.write_text(long_dictionary() + "Neu | Das ist ganz neu. :: new | This is quite new.\n")
 
     with pytest.raises(
-        DataError, match=r"de-en: not as in trans-de-en 1: sha256 .*\n  hint: install trans-de-en=1, un"
+        DataError, match=r"de-en: sha256 .*, expected .*\n  hint: not as in trans-de-en 1: install that"
     ):
         prepare.prepare(request(tmp_path / "out"))
 
 
 @pytest.mark.skipif(
-    not trans_de_en.DICTIONARY.exists(), reason="apt-get install trans-de-en: its counts were NOT checked"
+    not trans_de_en.PACKAGE.is_there(), reason="apt-get install trans-de-en: its counts were NOT checked"
 )
 def test_the_installed_dictionary_gives_the_workload_s_pairs() -> None:
-    content = trans_de_en.FILES.read([trans_de_en.DICTIONARY], where=trans_de_en.DICTIONARY)
+    (content,) = trans_de_en.PACKAGE.read(dataset=trans_de_en.NAME).values()
     expected = compose_workload("wmt", scale="mini", dataset="trans_de_en").params["expected_examples"]
 
-    splits = split_pairs(content[trans_de_en.DICTIONARY].decode())
+    splits = split_pairs(content.decode())
 
     assert {split: len(found) for split, found in splits.items()} == expected
     sources = {split: {source for source, _ in found} for split, found in splits.items()}

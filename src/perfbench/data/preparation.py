@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 from pydantic import Field, JsonValue
 
@@ -82,7 +82,7 @@ class Manifest(Spec):
             raise DataError(
                 f"format version {manifest.format_version}, this program reads {format_version}",
                 where=str(folder),
-                hint=f"delete the folder and run `{prepare_command}`",
+                hint=_again(folder, prepare_command),
             )
         manifest.verify_sizes(folder, prepare_command=prepare_command)
         return manifest
@@ -96,14 +96,14 @@ class Manifest(Spec):
         for name, entry in self.files.items():
             path = folder / name
             if not path.exists():
-                raise DataError("missing data file", where=str(path), hint=f"run `{prepare_command}`")
+                raise DataError("missing data file", where=str(path), hint=_again(folder, prepare_command))
             size_bytes = path.stat().st_size
             if size_bytes != entry.size_bytes:
                 raise DataError(
                     f"{'truncated' if size_bytes < entry.size_bytes else 'overlong'} data file: "
                     f"{size_bytes} bytes, the manifest says {entry.size_bytes}",
                     where=str(path),
-                    hint=f"delete it and run `{prepare_command}`",
+                    hint=_again(folder, prepare_command),
                 )
 
     def verify_digests(self, folder: Path, *, prepare_command: str, progress: Progress) -> None:
@@ -119,8 +119,13 @@ class Manifest(Spec):
                 raise DataError(
                     "data file changed: its digest is not the manifest's",
                     where=str(folder / name),
-                    hint=f"delete it and run `{prepare_command}`",
+                    hint=_again(folder, prepare_command),
                 )
+
+
+def _again(folder: Path, prepare_command: str) -> str:
+    """Return what to do about damaged data: whatever has a manifest counts as prepared and is not mended."""
+    return f"delete {folder} and run `{prepare_command}`"
 
 
 def entry_for(path: Path) -> FileEntry:
@@ -237,3 +242,51 @@ class Preparer(Protocol):
             DataError: Naming what is missing or differs.
         """
         ...
+
+
+Params = TypeVar("Params", bound=Spec)
+Params_contra = TypeVar("Params_contra", bound=Spec, contravariant=True)
+
+
+class SharedData(Protocol[Params_contra]):
+    """A module that prepares data for several families, given the parameters that they have in common."""
+
+    def required_bytes(self, request: PrepareRequest, params: Params_contra) -> int:
+        """Return how much disk preparing needs at most."""
+        ...
+
+    def prepare(self, request: PrepareRequest, params: Params_contra) -> Manifest:
+        """Write the data set."""
+        ...
+
+    def verify(self, params: Params_contra, folder: Path, *, prepare_command: str) -> Manifest:
+        """Check that the folder holds what the parameters say."""
+        ...
+
+
+class FamilyPreparer(Generic[Params]):
+    """A :class:`Preparer` of a family that shares its data with others.
+
+    Args:
+        params_type: The family's parameters: a wrong one is refused before anything is read.
+        data: Does the work.
+    """
+
+    def __init__(self, params_type: type[Params], data: SharedData[Params]) -> None:
+        self._params_type = params_type
+        self._data = data
+
+    def required_bytes(self, request: PrepareRequest) -> int:
+        """Return how much disk preparing needs at most."""
+        return self._data.required_bytes(request, self._params(request.workload))
+
+    def prepare(self, request: PrepareRequest) -> Manifest:
+        """Write the data set; its errors are those of the data's module."""
+        return self._data.prepare(request, self._params(request.workload))
+
+    def verify(self, workload: WorkloadSpec, folder: Path, *, prepare_command: str) -> Manifest:
+        """Check quickly that the folder holds what ``workload`` needs."""
+        return self._data.verify(self._params(workload), folder, prepare_command=prepare_command)
+
+    def _params(self, workload: WorkloadSpec) -> Params:
+        return self._params_type.from_mapping(workload.params, where="workload.params")

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from perfbench.api.workload import Shard
+from perfbench.errors import WorkloadError
 
 IntArray = NDArray[np.int64]
 
@@ -95,6 +96,9 @@ class BatchOrder:
     """Cuts an endless sequence of epochs into global batches and those into ranks' parts.
 
     The incomplete last batch of an epoch is dropped.
+
+    Raises:
+        WorkloadError: If there is no complete batch.
     """
 
     def __init__(self, units: UnitOrder, *, global_batch_size: int, shard: Shard) -> None:
@@ -102,7 +106,8 @@ class BatchOrder:
         self._global_batch_size = global_batch_size
         self._part = shard.part_of(global_batch_size)
         self.batches_per_epoch = units.num_rows // global_batch_size
-        assert self.batches_per_epoch > 0, f"{global_batch_size=} exceeds the {units.num_rows} training rows"
+        if not self.batches_per_epoch:
+            raise batch_too_large(global_batch_size, units.num_rows)
 
     def ranges(self, batch_index: int) -> list[RowRange]:
         """Return the rows of this rank's part of global batch ``batch_index``, counted from 0 over all epochs."""
@@ -114,6 +119,15 @@ class BatchOrder:
         """Return the same rows as numbers."""
         parts = [np.arange(rows.first, rows.first + rows.count) for rows in self.ranges(batch_index)]
         return np.concatenate(parts).astype(np.int64)
+
+
+def batch_too_large(global_batch_size: int, num_examples: int) -> WorkloadError:
+    """Return the error that a batch needs more than an epoch of training has."""
+    return WorkloadError(
+        f"a batch of {global_batch_size} needs more examples than the {num_examples} of an epoch",
+        where="batch size",
+        hint="the incomplete last batch of an epoch is dropped, and none would be left: choose a smaller one",
+    )
 
 
 def padded_part(num_examples: int, *, global_batch_size: int, shard: Shard) -> list[tuple[int, int]]:

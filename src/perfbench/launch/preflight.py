@@ -55,27 +55,31 @@ def ensure_data(workload: WorkloadSpec, data_root: Path, progress: Progress, *, 
     """
     folder = data_folder(data_root, workload)
     if may_prepare and not (folder / MANIFEST_NAME).exists():
-        with _only_one_preparation(folder):
-            if not (folder / MANIFEST_NAME).exists():  # another process may just have finished
-                prepare_data(
-                    PrepareRequest(workload=workload, destination=folder, source=None, progress=progress, options={})
-                )
+        prepare_data(PrepareRequest(workload=workload, destination=folder, source=None, progress=progress, options={}))
     preparer_of(workload.family).verify(workload, folder, prepare_command=prepare_command(workload))
 
 
 def prepare_data(request: PrepareRequest) -> None:
-    """Prepare data after checking that the disk can hold it.
+    """Prepare data after checking that the disk can hold it; do nothing if another process just has.
 
     Raises:
         DataError: If the disk is too small or the source is not what it should be.
     """
+    with _only_one_preparation(request.destination):
+        if not (request.destination / MANIFEST_NAME).exists():
+            _prepare(request)
+
+
+def _prepare(request: PrepareRequest) -> None:
     preparer = preparer_of(request.workload.family)
     needed_bytes = preparer.required_bytes(request)
     request.destination.mkdir(parents=True, exist_ok=True)
+    done_bytes = sum(path.stat().st_size for path in request.destination.rglob("*") if path.is_file())
+    missing_bytes = needed_bytes - done_bytes  # an interrupted call may have written most of it
     free_bytes = shutil.disk_usage(request.destination).free
-    if needed_bytes > free_bytes:
+    if missing_bytes > free_bytes:
         raise DataError(
-            f"preparing needs {needed_bytes / 1e9:.1f} GB, the disk has {free_bytes / 1e9:.1f} GB free",
+            f"preparing needs {missing_bytes / 1e9:.1f} GB, the disk has {free_bytes / 1e9:.1f} GB free",
             where=str(request.destination),
             hint="free some space, or choose another disk with data_root=...",
         )

@@ -11,7 +11,6 @@ validation images and on 33 % of the other's.
 from __future__ import annotations
 
 import gzip
-import importlib.metadata
 from functools import partial
 from pathlib import Path
 
@@ -21,12 +20,16 @@ from pydantic import JsonValue
 from perfbench.data.images.folders import QUALITY, SIDE, NumberedImage, write_class
 from perfbench.data.images.packing import SmallData
 from perfbench.data.images.params import ImageParams
-from perfbench.data.packages import python_package_file
+from perfbench.data.packages import PackagedFiles
 from perfbench.data.preparation import PrepareRequest
 
-_PACKAGE = "scikit-learn"
-_SHA256 = "09f66e6debdee2cd2b5ae59e0d6abbb73fc2b0e0185d2e1957e9ebb51e23aa22"
-_FILE = "datasets/data/digits.csv.gz"
+PACKAGE = PackagedFiles(
+    name="scikit-learn",
+    version="1.9.1",
+    module="sklearn",
+    folder="datasets/data",
+    sha256={"digits.csv.gz": "09f66e6debdee2cd2b5ae59e0d6abbb73fc2b0e0185d2e1957e9ebb51e23aa22"},
+)
 _HELD_OUT_PER_CLASS = 30
 _NUM_CLASSES = 10
 _MOST = 16
@@ -45,8 +48,8 @@ def write_raw(
     Raises:
         DataError: If the package is not installed, or its file is another one.
     """
-    path = python_package_file(package=_PACKAGE, module="sklearn", file=_FILE, sha256=_SHA256)
-    table = np.loadtxt(gzip.decompress(path.read_bytes()).decode().splitlines(), delimiter=",").astype(np.int64)
+    (content,) = PACKAGE.read(dataset=request.workload.dataset).values()
+    table = np.loadtxt(gzip.decompress(content).decode().splitlines(), delimiter=",").astype(np.int64)
     pixels = np.rint(table[:, :-1] * 255 / _MOST).astype(np.uint8).reshape(-1, 8, 8)
 
     def image(place: int, number: int) -> NumberedImage:
@@ -62,10 +65,7 @@ def write_raw(
             for part in np.split(shuffled, [_HELD_OUT_PER_CLASS, 2 * _HELD_OUT_PER_CLASS])
         )
         write_class(folder, label, {"train": train, "val": validation, "test": test})
-    return {
-        "package": _PACKAGE,
-        "version": importlib.metadata.version(_PACKAGE),
-        "sha256": _SHA256,
+    return PACKAGE.origin() | {
         "split_seed": 0,
         "inverts": inverts,
         "side": SIDE,

@@ -18,11 +18,11 @@ from perfbench.data.images.folders import QUALITY, SIDE, NumberedImage, write_cl
 from perfbench.data.images.idx import NUM_CLASSES, TEST_FILES, TRAIN_FILES, Images, read_idx
 from perfbench.data.images.packing import SmallData
 from perfbench.data.images.params import ImageParams
-from perfbench.data.packages import DebianPackage
+from perfbench.data.packages import PackagedFiles
 from perfbench.data.preparation import PrepareRequest
 
 NAME = "fashion_mnist"
-PACKAGE = DebianPackage(
+PACKAGE = PackagedFiles(
     name="dataset-fashion-mnist",
     version="0.0~git20200523.55506a9-1",
     folder="usr/share/datasets/fashion-mnist",
@@ -36,7 +36,7 @@ PACKAGE = DebianPackage(
 
 
 def write_raw(
-    folder: Path, params: ImageParams, request: PrepareRequest, *, package: DebianPackage
+    folder: Path, params: ImageParams, request: PrepareRequest, *, package: PackagedFiles
 ) -> dict[str, JsonValue]:
     """Write class folders with as many images as ``params`` expects, equally many of each class.
 
@@ -63,7 +63,7 @@ def write_raw(
     return package.origin() | {"split_seed": 0, "side": SIDE, "jpeg_quality": QUALITY}
 
 
-def small_data(package: DebianPackage) -> SmallData:
+def small_data(package: PackagedFiles) -> SmallData:
     """Return the data set that a package with these files makes."""
     return SmallData(partial(write_raw, package=package), package)
 

@@ -7,6 +7,7 @@ Images travel as bytes through shared memory; scaling to floating point is the m
 from __future__ import annotations
 
 import os
+import shutil
 import threading
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -29,13 +30,14 @@ from perfbench.data.images.transforms import SeededDraws, decoded, eval_view, tr
 from perfbench.data.preparation import Manifest
 from perfbench.data.sampling import BatchOrder, RowRange, UnitOrder, padded_part
 from perfbench.data.stream import RowStream
-from perfbench.errors import DataError
+from perfbench.errors import DataError, WorkloadError
 from perfbench.spec.workload import Split
 
 _TRAIN = "train"
 _CHUNK = 16
 """Images of one task; a task costs about 0.2 ms besides them."""
 _NUM_AHEAD = 2
+_SHARED_MEMORY = Path("/dev/shm")
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,13 +105,19 @@ class ImageLoader:
         self._starting = threading.Lock()
 
     def train_batches(self, *, global_batch_size: int, seed: int, shard: Shard) -> TrainStream:
-        """Open this rank's endless stream over shuffled images."""
+        """Open this rank's endless stream over shuffled images.
+
+        Raises:
+            WorkloadError: If an epoch has no complete batch, or batches do not fit into shared memory.
+        """
+        self._require_shared_memory(shard.size_of(global_batch_size) + 1)
         whole = BatchOrder(self._shuffled(seed), global_batch_size=global_batch_size, shard=Shard())
         return _ImageStream(self, whole, seed=seed, part=shard.part_of(global_batch_size))
 
     def eval_batches(self, split: Split, *, global_batch_size: int, seed: int, shard: Shard) -> Iterator[Batch]:
         """Yield this rank's part of a split; ``eval_train`` is the first images of an order that the seed fixes."""
         size = shard.size_of(global_batch_size)
+        self._require_shared_memory(size)
         places = padded_part(self.num_examples(split), global_batch_size=global_batch_size, shard=shard)
         if split is Split.EVAL_TRAIN:
             shuffled = self._shuffled(seed).first_rows(self.num_examples(split))
@@ -182,6 +190,24 @@ class ImageLoader:
 
     def _shuffled(self, seed: int) -> UnitOrder:
         return UnitOrder(np.ones(self.counts[_TRAIN], dtype=np.int64), seed=seed)
+
+    def _require_shared_memory(self, size: int) -> None:
+        """Check that processes can share the batches that are ahead: without room they would end by a bus error.
+
+        Raises:
+            WorkloadError: If they cannot.
+        """
+        if self._num_processes == 0 or not _SHARED_MEMORY.is_dir():
+            return
+        needed_bytes = (_NUM_AHEAD + 2) * size * 3 * self._params.crop_side**2
+        free_bytes = shutil.disk_usage(_SHARED_MEMORY).free
+        if needed_bytes > free_bytes:
+            raise WorkloadError(
+                f"batches of {size} images need {needed_bytes / 1e6:.0f} MB of shared memory on each rank, "
+                f"{free_bytes / 1e6:.0f} MB are free",
+                where=str(_SHARED_MEMORY),
+                hint="give the container more (docker run --shm-size=...), or set workload.params.loader_processes=0",
+            )
 
     def _pool(self) -> Executor:
         with self._starting:

@@ -26,17 +26,18 @@ from perfbench.data.speech.params import SAMPLE_RATE_HZ
 from perfbench.errors import DataError
 
 NAME = "asterisk"
-TEXTS = Path("/usr/share/doc/asterisk-core-sounds-en/core-sounds-en.txt.gz")
-SOUNDS = Path("/usr/share/asterisk/sounds/en_US_f_Allison")
-TEXT_FILE = PackagedFiles(
-    package="asterisk-core-sounds-en",
+_TEXTS = "core-sounds-en.txt.gz"
+TEXTS = PackagedFiles(
+    name="asterisk-core-sounds-en",
     version="1.6.1-1",
-    sha256="436538195b7c7361bd227036686f1a4039f694648c76573bdaca956655d34450",
+    folder="usr/share/doc/asterisk-core-sounds-en",
+    sha256={_TEXTS: "436538195b7c7361bd227036686f1a4039f694648c76573bdaca956655d34450"},
 )
-SOUND_FILES = PackagedFiles(
-    package="asterisk-core-sounds-en-g722",
+SOUNDS = PackagedFiles(
+    name="asterisk-core-sounds-en-g722",
     version="1.6.1-1",
-    sha256="6f887ec4956793b5e0a7f2cf65dd49735e4b644217863b6167f9cb9809e3eced",
+    folder="usr/share/asterisk/sounds/en_US_f_Allison",
+    sha256={"**/*.g722": "6f887ec4956793b5e0a7f2cf65dd49735e4b644217863b6167f9cb9809e3eced"},
 )
 _WHEEL = "av"
 _REQUIRED_BYTES = 150_000_000
@@ -53,7 +54,9 @@ _SHARES = {
 _LINE = re.compile(r"([\w./+-]+): *(\S.*)")
 _UNCERTAIN = re.compile(r"[\[\]()<>*#]|\d\d|\d\.\d")
 _DIGITS = ("ZERO", "ONE", "TWO", "THREE", "FOUR", "FIVE", "SIX", "SEVEN", "EIGHT", "NINE")
-_NOTE = f"where dpkg leaves out /usr/share/doc, add --reinstall -o Dpkg::Options::=--path-include={TEXTS}"
+_NOTE = (
+    f"where dpkg leaves out /usr/share/doc, add --reinstall -o Dpkg::Options::=--path-include=/{TEXTS.folder}/{_TEXTS}"
+)
 
 Int16Array = NDArray[np.int16]
 
@@ -64,8 +67,7 @@ def required_bytes() -> int:
     Raises:
         DataError: If a package is not installed.
     """
-    places = {TEXT_FILE.package: TEXTS, SOUND_FILES.package: SOUNDS}
-    packages = [package for package, place in places.items() if not place.exists()]
+    packages = [package.name for package in (TEXTS, SOUNDS) if not package.is_there()]
     wheels = [_WHEEL] if importlib.util.find_spec(_WHEEL) is None else []
     if packages or wheels:
         raise not_installed(packages, dataset=NAME, instead="tones", wheels=wheels, note=_NOTE if packages else "")
@@ -79,11 +81,11 @@ def write_corpus(folder: Path, progress: Progress) -> dict[str, JsonValue]:
         DataError: If a package is not installed, or its files are not what they were.
     """
     required_bytes()
-    texts = transcripts(TEXT_FILE.read([TEXTS], where=TEXTS)[TEXTS])
-    contents = SOUND_FILES.read(SOUNDS.rglob("*.g722"), where=SOUNDS)
+    (packed,) = TEXTS.read(dataset=NAME).values()
+    texts, sounds = transcripts(packed), SOUNDS.find(dataset=NAME)
     spoken: dict[str, list[tuple[str, bytes]]] = {subset: [] for subset in _SHARES}
-    for path, content in contents.items():
-        transcript = texts.get(str(path.relative_to(SOUNDS).with_suffix("")))
+    for path, content in SOUNDS.read(dataset=NAME).items():
+        transcript = texts.get(str(path.relative_to(sounds).with_suffix("")))
         if transcript is not None:
             spoken[subset_of(transcript)].append((transcript, content))
     for number, (subset, prompts) in enumerate(spoken.items()):
@@ -95,7 +97,7 @@ def write_corpus(folder: Path, progress: Progress) -> dict[str, JsonValue]:
         write_subset(folder / "LibriSpeech" / subset, utterances)
     progress("decoding prompts", len(spoken), len(spoken))
     return {
-        "packages": [TEXT_FILE.origin(), SOUND_FILES.origin()],
+        "packages": [TEXTS.origin(), SOUNDS.origin()],
         _WHEEL: importlib.metadata.version(_WHEEL),
         "utterances": {subset: len(prompts) for subset, prompts in spoken.items()},
     }
@@ -135,6 +137,6 @@ def decoded(content: bytes) -> Int16Array:
     with av.open(io.BytesIO(content), "r", format="g722") as container:
         frames = list(container.decode(audio=0))
     if not frames or {frame.sample_rate for frame in frames} != {SAMPLE_RATE_HZ}:
-        raise DataError("cannot be decoded as G.722", where=str(SOUNDS), hint=f"install another version of {_WHEEL}")
+        raise DataError("cannot be decoded as G.722", where=SOUNDS.folder, hint=f"install another version of {_WHEEL}")
     samples: Int16Array = np.concatenate([frame.to_ndarray()[0] for frame in frames]).astype(np.int16, copy=False)
     return samples

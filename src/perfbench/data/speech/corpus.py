@@ -6,6 +6,7 @@ A subset is a folder or the archive ``<subset>.tar.gz`` as distributed; an archi
 from __future__ import annotations
 
 import gzip
+import hashlib
 import io
 import re
 import tarfile
@@ -25,6 +26,8 @@ from perfbench.errors import DataError
 _TRANSCRIPT_FILE = re.compile(r"(\d+)-(\d+)\.trans\.txt")
 _AUDIO_FILE = re.compile(r"(\d+)-(\d+)-(\d{4,})\.flac")
 _TRANSCRIPT = re.compile(r"[A-Z']+(?: [A-Z']+)*")
+_SIGNATURE, _CHECKSUM = b"fLaC", slice(26, 42)
+"""Of a FLAC file: how it starts, and where its first block has the MD5 of the samples."""
 _ROOTS = ("", "LibriSpeech")
 """Where subsets are below the source folder: the archives unpack into a folder of this name."""
 
@@ -101,20 +104,30 @@ def samples_of(recording: Recording) -> NDArray[np.int16]:
         with soundfile.SoundFile(io.BytesIO(recording.flac)) as file:
             found = (file.samplerate, file.channels, file.subtype)
             samples: NDArray[np.int16] = file.read(dtype="int16")
-            is_whole = len(samples) == file.frames
+            is_whole = len(samples) == file.frames and _is_as_encoded(recording.flac, samples)
     except soundfile.SoundFileError as problem:
         raise DataError(
             f"cannot be decoded: {problem}", where=recording.where, hint="the file is damaged: fetch it again"
         ) from None
-    if not is_whole:
-        raise DataError("the file ends early", where=recording.where, hint="fetch it again")
     if found != (SAMPLE_RATE_HZ, 1, "PCM_16"):
         raise DataError(
             f"{found[0]} Hz, {found[1]} channels, {found[2]}; needed are {SAMPLE_RATE_HZ} Hz, 1 channel, PCM_16",
             where=recording.where,
             hint="convert the file; perfbench does not resample",
         )
+    if not is_whole:
+        raise DataError(
+            "the file ends early, or holds other samples than its checksum says",
+            where=recording.where,
+            hint="the file is damaged: fetch it again",
+        )
     return samples
+
+
+def _is_as_encoded(flac: bytes, samples: NDArray[np.int16]) -> bool:
+    """Compare the samples with the MD5 in the file's first block, which decoders do not; encoders may leave it zero."""
+    expected = flac[_CHECKSUM] if flac.startswith(_SIGNATURE) else b""
+    return not any(expected) or hashlib.md5(samples.astype("<i2").data, usedforsecurity=False).digest() == expected
 
 
 def _files(path: Path) -> Iterator[tuple[str, bytes, str]]:

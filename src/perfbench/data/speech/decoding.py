@@ -54,7 +54,7 @@ def decode_subsets(
     Raises:
         DataError: If a subset is missing or has another number of utterances than published, or a file is damaged.
     """
-    finished = _finished(destination)
+    finished = _finished(destination, params)
     num_done, num_all = sum(len(record.utterances) for record in finished), sum(params.archive_utterances.values())
     for subset in itertools.chain.from_iterable(SUBSETS.values()):
         own = [record for record in finished if record.subset == subset]
@@ -76,17 +76,24 @@ def decode_subsets(
     return finished
 
 
-def _finished(destination: Path) -> list[ShardRecord]:
-    """Return the shards that an interrupted call finished, up to the first that is not whole."""
+def _finished(destination: Path, params: SpeechParams) -> list[ShardRecord]:
+    """Return the shards that an interrupted call finished, up to the first that is not whole or had other limits."""
     found: list[ShardRecord] = []
     for line in read_lines(destination / PROGRESS_NAME):
         record = ShardRecord.from_json(line, error=DataError)
-        if not record.entry.is_whole(destination / record.name):
+        is_whole = record.entry.is_whole(destination / record.name)
+        if not is_whole or any(_is_kept(u, params) is not u.is_kept for u in record.utterances):
             break
         found.append(record)
     with atomic_file(destination / PROGRESS_NAME) as file:
         file.write("".join(f"{record.to_json(indent=None)}\n" for record in found).encode())
     return found
+
+
+def _is_kept(utterance: Utterance, params: SpeechParams) -> bool:
+    """Tell whether an utterance that was decoded is within the limits; one that was not has no samples."""
+    fits = len(utterance.transcript) <= params.max_characters
+    return fits and 0 < utterance.num_samples <= params.max_samples
 
 
 def _write_group(destination: Path, subset: str, number: int, group: list[Decoded]) -> ShardRecord:

@@ -61,7 +61,9 @@ class MaskedBatchNorm(nn.Module):
 
     def forward(self, x_btc: Tensor, valid_bt: Tensor) -> Tensor:
         """Return the normalised tensor ``[b, t, c]``; ``valid_bt`` is true at valid frames."""
-        num_groups = 1 if self._group_examples is None else x_btc.shape[0] // self._group_examples
+        # Evaluation has no statistics of its own: a batch of any size will do.
+        group_examples = self._group_examples if self.training else None
+        num_groups = 1 if group_examples is None else x_btc.shape[0] // group_examples
         grouped = x_btc.float().reshape(num_groups, -1, x_btc.shape[-1])
         valid = valid_bt.reshape(num_groups, -1, 1)
         if self.training:

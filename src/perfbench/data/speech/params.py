@@ -66,6 +66,10 @@ class SpeechParams(Spec):
         """Frames after subsampling."""
         return -(-self.num_frames // SUBSAMPLING)
 
+    def encoder_frames_of(self, num_samples: int) -> int:
+        """Return how many encoder frames an utterance fills."""
+        return -(-min(-(-num_samples // HOP_SAMPLES), self.num_frames) // SUBSAMPLING)
+
     @model_validator(mode="after")
     def _padding_changes_nothing(self) -> SpeechParams:
         if self.num_frames % SUBSAMPLING != 2:  # noqa: PLR2004

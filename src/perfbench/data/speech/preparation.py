@@ -10,6 +10,7 @@ Left out, in every split, are utterances with more characters or samples than th
 from __future__ import annotations
 
 import hashlib
+import itertools
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -22,7 +23,7 @@ from perfbench.data.speech import tokenizer
 from perfbench.data.speech.corpus import locate
 from perfbench.data.speech.decoding import PROGRESS_NAME, SHARD_SAMPLES, ShardRecord, Utterance, decode_subsets
 from perfbench.data.speech.params import SAMPLE_RATE_HZ, SUBSETS, TOKENIZER_SUBSET, SpeechParams
-from perfbench.data.speech.storage import EXAMPLE, FORMAT_VERSION, write_split
+from perfbench.data.speech.storage import EXAMPLE, FORMAT_VERSION, most_labels, write_split
 from perfbench.data.speech.tokenizer import Tokenizer
 from perfbench.errors import DataError
 from perfbench.results.files import atomic_file
@@ -93,7 +94,7 @@ def convert(request: PrepareRequest, source: Path, params: SpeechParams, *, orig
 
 
 def verify(params: SpeechParams, folder: Path, *, prepare_command: str) -> Manifest:
-    """Check that ``folder`` holds what the workload needs; reads the manifest, file sizes and the tokenizer.
+    """Check that ``folder`` holds what the workload needs; reads the manifest, file sizes, tokenizer and indices.
 
     Raises:
         DataError: If files are missing or truncated, the tokenizer is another one, or counts are not the workload's.
@@ -110,6 +111,13 @@ def verify(params: SpeechParams, folder: Path, *, prepare_command: str) -> Manif
             raise DataError(what, where=where, hint=redo)
     hint = f"{redo} on the complete corpus"
     require_counts(manifest.counts, params.expected_examples.items(), unit="examples", where=where, hint=hint)
+    for split in manifest.counts:
+        if (longest := most_labels(folder, split)) > params.max_labels:
+            raise DataError(
+                f"a transcript of {split} has {longest} labels, the workload has {params.max_labels} slots",
+                where="workload.params.max_labels",
+                hint="raise it",
+            )
     return manifest
 
 
@@ -185,6 +193,13 @@ def _write_labelled(
                 f"{len(ids)} labels, the workload has {params.max_labels} slots",
                 where=utterance.identity,
                 hint="raise workload.params.max_labels, or lower max_characters",
+            )
+        num_frames = params.encoder_frames_of(utterance.num_samples)
+        if len(ids) + sum(one == other for one, other in itertools.pairwise(ids)) > num_frames:
+            raise DataError(
+                f"{len(ids)} labels cannot be said in {num_frames} frames: the loss would be infinite",
+                where=utterance.identity,
+                hint="the audio is cut short, or the transcript is another's: fetch the corpus again",
             )
         examples[row] = (shard, first_sample, utterance.num_samples, len(labels), len(ids))
         labels += ids

@@ -37,7 +37,7 @@ _WRITERS: dict[str, Writer] = {module.NAME: module for module in (tones, espeak,
 _HINT = "fetch the archives from openslr.org/12 and give --source DIR"
 
 
-def required_bytes(request: PrepareRequest) -> int:
+def required_bytes(request: PrepareRequest, params: SpeechParams) -> int:  # noqa: ARG001 - counted from the source
     """Return how much disk preparing needs at most.
 
     Raises:
@@ -62,3 +62,6 @@ def prepare(request: PrepareRequest, params: SpeechParams) -> Manifest:
     with passing_folder(request.destination / "raw") as raw:
         origin = writer.write_corpus(raw, request.progress)
         return preparation.convert(request, raw, params, origin=origin)
+
+
+verify = preparation.verify

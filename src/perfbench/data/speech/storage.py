@@ -49,6 +49,12 @@ def write_split(folder: Path, split: str, examples: NDArray[np.void], labels: In
     return names
 
 
+def most_labels(folder: Path, split: str) -> int:
+    """Return how many labels the longest transcript of a split has."""
+    examples = np.load(folder / f"{split}.examples.npy", allow_pickle=False)
+    return int(examples["num_labels"].max(initial=0))
+
+
 class SplitReader:
     """Copies examples of one split into the arrays of a batch.
 

@@ -16,7 +16,14 @@ from perfbench.launch.slurm.arrays import DEFAULT_MAX_ARRAY_SIZE
 _TIMEOUT_S = 120.0
 _NUM_TRIES = 4
 _PAUSE_S = 3.0
-_BUSY = ("Socket timed out", "Unable to contact slurm controller", "Transport endpoint is not connected")
+_BUSY = (
+    "Socket timed out",
+    "Unable to contact slurm controller",
+    "Transport endpoint is not connected",
+    "Zero Bytes were transmitted",
+    "Protocol authentication error",  # munge under load
+    "Resource temporarily unavailable",
+)
 _QUEUE_FORMAT = "%A|%F|%K|%T|%r|%N|%j"
 _HELD = frozenset({"launch failed requeued held", "job requeued in held state", "JobHeldUser"})
 """Reasons that only a release ends. The first is Slurm's own doing, when a node was lost while it launched the job."""

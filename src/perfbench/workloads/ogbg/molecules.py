@@ -10,9 +10,7 @@ rdkit is imported only here, and only when this data set is made.
 from __future__ import annotations
 
 import csv
-import hashlib
 import importlib.metadata
-import importlib.util
 from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
@@ -21,16 +19,35 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from perfbench.data.packages import PackagedFiles
 from perfbench.data.preparation import Generated, Progress
-from perfbench.errors import DataError
 from perfbench.workloads.ogbg.archive import Molecule, write_archive
 from perfbench.workloads.ogbg.params import ATOM_CATEGORIES, BOND_CATEGORIES
 
 NAME = "molecules"
 REQUIRED_BYTES = 20_000_000
 _LABEL_FILE = "B3DB_classification.tsv"
-_STRUCTURE_FILE = Path("NCI/first_5K.smi")
-_PATTERN_FILE = Path("FragmentDescriptors.csv")
+_STRUCTURE_FILE = "NCI/first_5K.smi"
+_PATTERN_FILE = "FragmentDescriptors.csv"
+BARRIER = PackagedFiles(
+    name="qc-b3db",
+    version="1.1.1",
+    module="B3DB",
+    folder="",
+    sha256={_LABEL_FILE: "47a160aea1551423ead2aab70b301fb1646aea03cf151fd614eb37c78fa55b82"},
+    instead="planted",
+)
+RDKIT = PackagedFiles(
+    name="rdkit",
+    version="2026.9.1",
+    module="rdkit",
+    folder="Data",
+    sha256={
+        _STRUCTURE_FILE: "91e71c015f14939837f2943dcc904f7c87e5a3a0124d82b05c28ad2f23004def",
+        _PATTERN_FILE: "ff574a431cb1dd4aeb816b96f72d4601f014cc592a4db4935cde3b061f823584",
+    },
+    instead="planted",
+)
 _REMOVAL_SEED = 20210504
 _REMOVED_SHARE = 0.3
 _MIN_RATE, _MAX_RATE = 0.02, 0.9
@@ -52,9 +69,9 @@ def write_raw(folder: Path, progress: Progress) -> Generated:
     """Write the molecules as an archive.
 
     Raises:
-        DataError: If one of the two packages is not installed.
+        DataError: If one of the two packages is not installed, or a file of it is another one.
     """
-    label_file, rdkit_data = _source_files()
+    label_file, rdkit_data = BARRIER.checked(dataset=NAME) / _LABEL_FILE, RDKIT.checked(dataset=NAME)
     from rdkit import rdBase
 
     with rdBase.BlockLogs():  # rdkit tells about every structure that it cannot read
@@ -69,11 +86,11 @@ def write_raw(folder: Path, progress: Progress) -> Generated:
     computed = np.where(is_removed, -1, has_pattern).astype(np.int8)
     write_archive(folder, molecules, np.column_stack([barrier, computed]), splits)
     progress("reading molecules", 4, 4)
-    sources = {file.name: file for file in (label_file, *(rdkit_data / f for f in (_STRUCTURE_FILE, _PATTERN_FILE)))}
+    digests = {**BARRIER.sha256, **RDKIT.sha256}
     return Generated(
         origin={
-            "packages": {name: importlib.metadata.version(name) for name in ("qc-b3db", "rdkit")},
-            "sha256": {name: hashlib.sha256(file.read_bytes()).hexdigest() for name, file in sources.items()},
+            "packages": {package.name: importlib.metadata.version(package.name) for package in (BARRIER, RDKIT)},
+            "sha256": {Path(name).name: digest for name, digest in digests.items()},
             "removal_seed": _REMOVAL_SEED,
         },
         facts={"tasks": ["passes_blood_brain_barrier", *names]},
@@ -107,21 +124,6 @@ def scaffold_split(scaffolds: list[str]) -> dict[str, list[int]]:
         split = "train" if num_dealt <= train_end else "validation" if num_dealt <= validation_end else "test"
         splits[split] += group
     return {split: sorted(members) for split, members in splits.items()}
-
-
-def _source_files() -> tuple[Path, Path]:
-    """Return the label file of B3DB and the data folder of rdkit, without importing either."""
-    folders = {}
-    for module, package in (("B3DB", "qc-b3db==1.1.1"), ("rdkit", "rdkit==2026.9.1")):
-        found = importlib.util.find_spec(module)
-        if found is None or not found.submodule_search_locations:
-            raise DataError(
-                f"the package {module!r} is not installed: the small data set is made from it",
-                where="data set molecules",
-                hint=f"pip install --no-deps {package}, or use data=planted",
-            )
-        folders[module] = Path(next(iter(found.submodule_search_locations)))
-    return folders["B3DB"] / _LABEL_FILE, folders["rdkit"] / "Data"
 
 
 def _structures(label_file: Path, structure_file: Path) -> tuple[list[Structure], NDArray[np.int8]]:

@@ -13,6 +13,7 @@ from functools import lru_cache
 import numpy as np
 
 from perfbench.api.workload import Shard
+from perfbench.data.sampling import batch_too_large
 from perfbench.workloads.ogbg.packing import Budget, IntArray, pack_ends
 from perfbench.workloads.ogbg.store import MoleculeStore
 
@@ -82,6 +83,9 @@ class TrainOrder:
         packer: Packs each epoch.
         seed: Of the data order.
         shard: This rank's place.
+
+    Raises:
+        WorkloadError: If the first epoch has no complete batch.
     """
 
     def __init__(self, train_ids: IntArray, packer: Packer, *, seed: int, shard: Shard) -> None:
@@ -93,13 +97,14 @@ class TrainOrder:
         self._first_batches = [0]
         # An epoch at full scale takes some 0.1 s to pack: on a resume once for every epoch before it.
         self._epoch = lru_cache(maxsize=2)(self._packed_epoch)
+        if not self._epoch(0).num_whole_batches:
+            raise batch_too_large(packer.budget.graphs * packer.num_packs, len(train_ids))
 
     def ranges(self, batch_index: int) -> PackedIds:
         """Return this rank's packs of global batch ``batch_index``, counted from 0 over all epochs."""
         with self._lock:
             while self._first_batches[-1] <= batch_index:
                 num_batches = self._epoch(len(self._first_batches) - 1).num_whole_batches
-                assert num_batches > 0, "fewer training graphs than one batch"
                 self._first_batches.append(self._first_batches[-1] + num_batches)
             epoch = int(np.searchsorted(self._first_batches, batch_index, side="right")) - 1
             return self._epoch(epoch).part(batch_index - self._first_batches[epoch], self._shard)

@@ -88,7 +88,8 @@ def labels(path: Path, *, num_tasks: int) -> Iterator[NDArray[np.int8]]:
     for first_line, block in _blocks(path):
         if any(line.count(b",") != num_tasks - 1 for line in block[:-1].split(b"\n")):
             raise _first_fault(path, block, first_line, pattern, num_tasks)
-        table = pl.read_csv(block, has_header=False, schema=schema, quote_char=None)
+        # Bytes that are no UTF-8 become a sign that is no label.
+        table = pl.read_csv(block, has_header=False, schema=schema, quote_char=None, encoding="utf8-lossy")
         yield _coded(table, path, first_line)
 
 

@@ -38,7 +38,7 @@ class TrainingRows:
         self._store = store
         self._row_length = params.row_length
         sources, targets = store.sources.lengths(), store.targets.lengths()
-        fits = np.flatnonzero(np.maximum(sources, targets) <= params.row_length)
+        fits = fitting_pairs(store, row_length=params.row_length)
         self.pairs: IntArray = np.random.Generator(np.random.PCG64(seed)).permutation(fits)
         if params.batching == "padded":
             self.starts = np.arange(len(self.pairs) + 1, dtype=np.int64)
@@ -125,6 +125,11 @@ class References:
     def published(self, pairs: Sequence[int]) -> list[str]:
         """Return the texts of the distributed file; of a test set only."""
         return [self._published[pair] for pair in pairs]
+
+
+def fitting_pairs(store: PairStore, *, row_length: int) -> IntArray:
+    """Return the pairs of which neither side is longer than a row."""
+    return np.flatnonzero(np.maximum(store.sources.lengths(), store.targets.lengths()) <= row_length)
 
 
 def eval_train_pairs(rows: TrainingRows, count: int) -> IntArray:

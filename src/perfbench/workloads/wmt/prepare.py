@@ -134,7 +134,8 @@ def _convert(request: PrepareRequest, source: Path, params: Params, *, origin: d
     destination = request.destination
     destination.mkdir(parents=True, exist_ok=True)
     folders = archives.unpacked(source, destination / _UNPACKED, request.progress)
-    if not (destination / FILE_NAME).exists():
+    if not _has_tokenizer(destination, params):
+        (destination / _PROGRESS).unlink(missing_ok=True)  # what another vocabulary tokenised
         _train_tokenizer(request, folders, params)
     tokenizer = Tokenizer(destination / FILE_NAME)
     records = _finished(destination)
@@ -166,6 +167,12 @@ def _convert(request: PrepareRequest, source: Path, params: Params, *, origin: d
     (destination / _PROGRESS).unlink()
     shutil.rmtree(destination / _UNPACKED, ignore_errors=True)
     return manifest
+
+
+def _has_tokenizer(destination: Path, params: Params) -> bool:
+    """Tell whether an interrupted preparation trained the vocabulary that is asked for."""
+    path = destination / FILE_NAME
+    return path.exists() and Tokenizer(path).vocab_size == params.vocab_size
 
 
 def _train_tokenizer(request: PrepareRequest, folders: Mapping[str, Path], params: Params) -> None:

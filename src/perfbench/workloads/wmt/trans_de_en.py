@@ -20,11 +20,11 @@ from perfbench.data.packages import PackagedFiles, not_installed
 from perfbench.workloads.wmt.corpora import Pair, write_pairs
 
 NAME = "trans_de_en"
-DICTIONARY = Path("/usr/share/trans/de-en")
-FILES = PackagedFiles(
-    package="trans-de-en",
+PACKAGE = PackagedFiles(
+    name="trans-de-en",
     version="1.9-6",
-    sha256="34052c6021d09eadfee7a893a789204265954df70fe9c36d38fa00058d79d326",
+    folder="usr/share/trans",
+    sha256={"de-en": "34052c6021d09eadfee7a893a789204265954df70fe9c36d38fa00058d79d326"},
 )
 _REQUIRED_BYTES = 40_000_000
 _SEED = 0
@@ -47,8 +47,8 @@ def required_bytes() -> int:
     Raises:
         DataError: If the package is not installed.
     """
-    if not DICTIONARY.exists():
-        raise not_installed([FILES.package], dataset=NAME, instead="invented")
+    if not PACKAGE.is_there():
+        raise not_installed([PACKAGE.name], dataset=NAME, instead="invented")
     return _REQUIRED_BYTES
 
 
@@ -59,9 +59,9 @@ def write_raw(folder: Path) -> dict[str, JsonValue]:
         DataError: If the package is not installed, or its file is not what it was.
     """
     required_bytes()
-    content = FILES.read([DICTIONARY], where=DICTIONARY)[DICTIONARY]
+    (content,) = PACKAGE.read(dataset=NAME).values()
     write_pairs(folder, split_pairs(content.decode()), document=NAME)
-    return {**FILES.origin(), "seed": _SEED}
+    return {**PACKAGE.origin(), "seed": _SEED}
 
 
 def split_pairs(dictionary: str) -> dict[str, list[Pair]]:

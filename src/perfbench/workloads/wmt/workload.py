@@ -26,6 +26,7 @@ from perfbench.workloads.wmt.data import (
     References,
     TrainingRows,
     eval_train_pairs,
+    fitting_pairs,
     stored_split,
 )
 from perfbench.workloads.wmt.model import KeysValues, Pairs, Side, Step, Transformer
@@ -71,6 +72,8 @@ class WmtWorkload:
             split: References(data_folder, split, store, self.tokenizer) for split, store in self._stores.items()
         }
         self._rows = lru_cache(maxsize=1)(self._deal_rows)
+        num_fitting = len(fitting_pairs(self._stores["train"], row_length=self.params.row_length))
+        self._num_eval_train = min(self.params.eval_train_examples, num_fitting)
         self._search = BeamSearch(
             num_beams=self.params.beam_size,
             max_length=self.params.row_length,
@@ -106,7 +109,7 @@ class WmtWorkload:
         """Yield this rank's part of a split, one pair in a row; the seed chooses the pairs of ``eval_train``."""
         store = self._stores[stored_split(split)]
         if split is Split.EVAL_TRAIN:
-            chosen = eval_train_pairs(self._rows(seed), self.params.eval_train_examples)
+            chosen = eval_train_pairs(self._rows(seed), self._num_eval_train)
         else:
             chosen = np.arange(len(store.sources))
         pairs = EvaluationPairs(store, chosen, row_length=self.params.row_length)
@@ -193,7 +196,7 @@ class WmtWorkload:
 
     def _num_examples(self, split: Split) -> int:
         if split is Split.EVAL_TRAIN:
-            return self.params.eval_train_examples
+            return self._num_eval_train
         return self._counts[split.value]
 
     def _decoded(self, model: nn.Module, sources: Side) -> Tensor:
