@@ -57,7 +57,9 @@ def compose_run(overrides: Sequence[str] = ()) -> RunSpec:
     Raises:
         ConfigError: Listing everything that is wrong, each with its dotted path.
     """
-    return RunSpec.from_mapping(_composed(overrides))
+    run = RunSpec.from_mapping(_composed(overrides))
+    _check_batch_sizes(run.submission, where="submission")
+    return run
 
 
 def compose_workload(name: str, *, scale: str, dataset: str | None = None) -> WorkloadSpec:
@@ -76,7 +78,7 @@ def compose_submission(name: str) -> SubmissionSpec:
     Raises:
         ConfigError: If there is no such submission.
     """
-    return SubmissionSpec.from_mapping(_composed([f"submission={name}"])["submission"], where="submission")
+    return compose_run([f"submission={name}"]).submission
 
 
 def compose_sweep(overrides: Sequence[str] = ()) -> list[RunSpec]:
@@ -189,10 +191,23 @@ def _alternatives(
             found["submission"].append(_with_values(chosen, "submission.", values))
     except (HydraException, OmegaConfBaseException) as problem:
         raise ConfigError(str(problem).splitlines()[0], where="configs", hint="see `perfbench show`") from None
-    return (
-        [WorkloadSpec.from_mapping(plain, where=f"workload {plain['name']}") for plain in found["workload"]],
-        [SubmissionSpec.from_mapping(plain, where=f"submission {plain['name']}") for plain in found["submission"]],
-    )
+    specs = [SubmissionSpec.from_mapping(plain, where=f"submission {plain['name']}") for plain in found["submission"]]
+    for spec in specs:
+        _check_batch_sizes(spec, where=f"submission {spec.name}")
+    return [WorkloadSpec.from_mapping(plain, where=f"workload {plain['name']}") for plain in found["workload"]], specs
+
+
+def _check_batch_sizes(submission: SubmissionSpec, *, where: str) -> None:
+    """Refuse sizes for what is no workload: a mistyped name would train with the reference size."""
+    known = {*choices("workload"), *workload_families()}
+    for scale, sizes in submission.batch_sizes.items():
+        for name in sizes:
+            if name not in known:
+                raise ConfigError(
+                    f"no workload named {name!r}",
+                    where=f"{where}.batch_sizes.{scale.value}.{name}",
+                    hint=nearest_name_hint(name, known, kind="workloads"),
+                )
 
 
 def _with_values(config: DictConfig, prefix: str, values: dict[str, Any]) -> dict[str, Any]:

@@ -205,4 +205,28 @@ def _submission_module(spec: SubmissionSpec) -> ModuleType:
     if parent not in sys.path:
         sys.path.append(parent)
     name = f"submissions.{spec.name}.submission" if spec.folder is None else f"{folder.name}.submission"
-    return importlib.import_module(name)
+    try:
+        module = importlib.import_module(name)
+    except ModuleNotFoundError as problem:
+        package = name.partition(".")[0]
+        if name.startswith(str(problem.name)):  # the package was found, but somewhere else
+            _refuse_namesake(folder.parent if spec.folder is None else folder, sys.modules[package])
+            raise
+        raise SubmissionError(
+            f"needs the package {str(problem.name).partition('.')[0]!r}, which is not installed",
+            where=f"submission {spec.name}",
+            hint="pip install what its README names",
+        ) from None
+    _refuse_namesake(folder, module)
+    return module
+
+
+def _refuse_namesake(folder: Path, module: ModuleType) -> None:
+    """Refuse a folder if Python found the module of its name somewhere else: that is other code."""
+    found = None if module.__file__ is None else Path(module.__file__).resolve().parent
+    if found is not None and found != folder.resolve():
+        raise SubmissionError(
+            f"Python knows {module.__name__!r} from another folder already: {found}",
+            where=str(folder),
+            hint="give the folder another name",
+        )

@@ -35,7 +35,7 @@ class CautiousNAdamW(NAdamW):
         share = torch._foreach_norm(mask, 1)  # the number of ones
         torch._foreach_div_(share, [float(parameter.numel()) for parameter in parameters])
         torch._foreach_clamp_min_(share, _SMALLEST_SHARE)
-        torch._foreach_mul_(direction, mask)
-        torch._foreach_div_(direction, share)
+        torch._foreach_mul_(mask, direction)  # into the mask: without a look-ahead the direction is the moment itself
+        torch._foreach_div_(mask, share)
         torch._foreach_mul_(parameters, 1 - group["lr"] * group["weight_decay"])
-        torch._foreach_addcdiv_(parameters, direction, scale, -group["lr"] / correction)
+        torch._foreach_addcdiv_(parameters, mask, scale, -group["lr"] / correction)

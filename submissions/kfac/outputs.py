@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator
 from enum import StrEnum
 
 import torch
-import torch.nn.functional as F  # noqa: N812 - torch's own convention
 from torch import Tensor
 
 from perfbench.api import LossType
@@ -63,14 +62,15 @@ def output_vectors(
 
 def _of_classes(probabilities: Tensor, noise: Noise, *, exact: bool) -> Iterator[Tensor]:
     num_classes = probabilities.shape[-1]
+    classes = torch.arange(num_classes, device=probabilities.device)  # ``one_hot`` would look at the values
     if exact:
         for index in range(num_classes):
-            chosen = F.one_hot(torch.tensor(index), num_classes).to(probabilities)
+            chosen = (classes == index).to(probabilities)
             yield probabilities[..., index : index + 1].sqrt() * (probabilities - chosen)
         return
     drawn = noise((*probabilities.shape[:-1], 1))
-    sampled = (probabilities.cumsum(dim=-1) <= drawn).sum(dim=-1).clamp(max=num_classes - 1)
-    yield probabilities - F.one_hot(sampled, num_classes).to(probabilities)
+    sampled = (probabilities.cumsum(dim=-1) <= drawn).sum(dim=-1, keepdim=True).clamp(max=num_classes - 1)
+    yield probabilities - (classes == sampled).to(probabilities)
 
 
 def _of_labels(probabilities: Tensor, noise: Noise, *, exact: bool) -> Iterator[Tensor]:

@@ -52,6 +52,23 @@ def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
             ["cluster.nproc_per_node=3"],
             "cluster.nproc_per_node: the training batch size 128 is not divisible by 3 ranks",
         ),
+        (
+            ["submission.options.first_moment=bad"],
+            "submission baseline, options.first_moment: input should be 'as_run' or 'as_intended', got \"bad\"",
+        ),
+        (
+            ["submission.options.first_momen=as_run"],
+            "options.first_momen: unknown field\n  hint: 'first_momen': did you mean 'first_moment'?",
+        ),
+        (["submission.search_space.points=[{learning_rat: 0.1}]"], "hyperparameters.learning_rat: unknown field"),
+        (
+            ["submission.batch_sizes.mini.criteo=0"],
+            "submission.batch_sizes.mini.criteo: input should be greater than or equal to 1, got 0",
+        ),
+        (
+            ["submission.batch_sizes.mini.critoe=64"],
+            "submission.batch_sizes.mini.critoe: no workload named 'critoe'\n  hint: 'critoe': did you mean 'criteo'?",
+        ),
         (["scale=full", "scale.target=smoke"], "scale.target: workload 'criteo' has no smoke target at scale 'full'"),
         (["scale=full"], "the data is not prepared\n  hint: run `perfbench data prepare criteo --scale full"),
     ],
@@ -66,6 +83,29 @@ def test_an_impossible_request_is_explained(
 
     assert expected in error
     assert not runs.exists()
+
+
+@pytest.mark.parametrize(
+    ("overrides", "expected"),
+    [
+        (["submission=adamg,sinv6"], "submission sinv6, files.weights.path: needs a file"),
+        (["submission=sinv6,adamg"], "submission sinv6, files.weights.path: needs a file"),
+        (
+            ["submission=adamg,lion", "submission.batch_sizes.mini.wtm=64"],
+            "submission.batch_sizes.mini.wtm: no workload named 'wtm'",
+        ),
+        (["submission=adamg", "submission.options.after_horizon=up"], "submission adamg, options.after_horizon: input"),
+    ],
+)
+def test_a_sweep_checks_every_submission_before_the_first_trial(
+    capsys: pytest.CaptureFixture[str], data_root: Path, tmp_path: Path, overrides: list[str], expected: str
+) -> None:
+    roots = (f"data_root={data_root}", f"runs_root={tmp_path / 'runs'}")
+
+    error = refused(capsys, "sweep", *small_criteo.OVERRIDES, "ruleset=self_tuning", *overrides, *roots)
+
+    assert expected in error
+    assert not (tmp_path / "runs").exists()
 
 
 def test_several_mistakes_are_reported_together(capsys: pytest.CaptureFixture[str]) -> None:

@@ -7,8 +7,9 @@ import pytest
 
 from perfbench.errors import ResultsError
 from perfbench.results.reader import read_trials
+from perfbench.results.store import Failure, TrialFolder
 from perfbench.scoring.verify import seeds_differ
-from perfbench.spec.result import Measurement, Resumed
+from perfbench.spec.result import FailureReason, Measurement, Resumed
 from tests.trial_folders import measurement, trial_spec, write_reaching_trial, write_trial
 
 
@@ -185,3 +186,30 @@ def test_a_step_too_large_to_count_is_a_complaint_not_a_crash(tmp_path: Path) ->
 
     assert len(reading.trials[0].log()) == 1
     assert "no count of steps" in reading.complaints[0].what
+
+
+def test_a_folder_whose_trial_failed_before_it_began_is_free_for_a_mended_request(tmp_path: Path) -> None:
+    misspelt, mended = trial_spec({"global_batch_size": 64}), trial_spec({"global_batch_size": 128})
+    folder = TrialFolder.of(tmp_path, misspelt)
+    folder.claim(misspelt)
+    with pytest.raises(ResultsError, match="another configuration"):
+        folder.claim(mended)  # it may be about to start, or wait in a queue
+
+    folder.write_failure(
+        Failure(
+            attempt=1,
+            rank=0,
+            reason=FailureReason.SUBMISSION,
+            error_type="SubmissionError",
+            message="unknown field",
+            exit_code=2,
+            traceback="",
+        )
+    )
+    folder.check_belongs(mended)
+    folder.claim(mended)
+
+    assert folder.trial() == mended
+    (folder.path / "environment.json").write_text("{}")  # the first thing on record of what runs
+    with pytest.raises(ResultsError, match="global_batch_size: 128 -> 64"):
+        folder.claim(misspelt)

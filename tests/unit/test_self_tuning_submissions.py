@@ -14,6 +14,7 @@ from perfbench.api import GradientSubmission
 from perfbench.api.contracts.rehearsal import Rehearsal
 from perfbench.api.contracts.tiny_problems import TinyRegression
 from perfbench.api.horizon import AfterHorizon, warmup_cosine
+from perfbench.api.optim import FirstMoment
 from perfbench.compose import compose_run, compose_submission
 from perfbench.registry import submission_builder
 from submissions.cautious_nadamw.optimizer import CautiousNAdamW
@@ -108,6 +109,17 @@ def test_a_cautious_mask_that_keeps_nothing_leaves_only_weight_decay() -> None:
     optimizer.step()
 
     assert torch.equal(weights, torch.full((2000,), 0.95))
+
+
+def test_a_cautious_mask_is_not_kept_in_the_first_moment() -> None:
+    """Without a look-ahead the direction is the first moment itself, which the mask must leave whole."""
+    weights = torch.nn.Parameter(torch.zeros(2))
+    optimizer = CautiousNAdamW([weights], lr=0.1, betas=(0.9, 0.99), first_moment=FirstMoment(nesterov=False))
+    for gradient in ([1.0, 1.0], [1.0, -0.5]):  # the second one opposes the moment in one coordinate
+        weights.grad = torch.tensor(gradient)
+        optimizer.step()
+
+    torch.testing.assert_close(optimizer.state[weights]["first_moment"], torch.tensor([0.19, 0.04]))
 
 
 def test_a_cautious_update_is_scaled_up_by_at_most_a_thousand() -> None:

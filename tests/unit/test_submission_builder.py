@@ -98,6 +98,45 @@ def test_a_file_that_cannot_be_shipped_is_asked_for_and_checked_before_anything_
     assert built(given)[3] == {"weights": path}
 
 
+def test_folders_of_one_name_are_not_taken_for_one_another(tmp_path: Path) -> None:
+    one, other = tmp_path / "one", tmp_path / "other"
+    one.mkdir()
+    other.mkdir()
+    built(spec_of(one, "f", "def build(context): return 'one'"))
+    spec = spec_of(other, "f", "def build(context): return 'other'")
+
+    with pytest.raises(SubmissionError) as refused:
+        built(spec)
+
+    assert str(refused.value) == (
+        f"{other / 'outside_f'}: Python knows 'outside_f.submission' from another folder already: {one / 'outside_f'}"
+        "\n  hint: give the folder another name"
+    )
+
+
+@pytest.mark.parametrize("code", ["import no_such_package", "from no_such_package.part import anything"])
+def test_a_package_that_a_submission_needs_is_named(tmp_path: Path, code: str) -> None:
+    spec = spec_of(tmp_path, f"g{len(code)}", f"{code}\ndef build(context): ...")
+
+    with pytest.raises(SubmissionError) as refused:
+        submission_builder(spec, None)
+
+    assert str(refused.value) == (
+        f"submission {spec.name}: needs the package 'no_such_package', which is not installed"
+        "\n  hint: pip install what its README names"
+    )
+
+
+def test_a_folder_named_like_an_installed_package_is_refused(tmp_path: Path) -> None:
+    folder = tmp_path / "msgpack"
+    folder.mkdir()
+    (folder / "submission.py").write_text("def build(context): ...")
+    spec = spec_of(tmp_path, "h").model_copy(update={"folder": str(folder)})
+
+    with pytest.raises(SubmissionError, match="Python knows 'msgpack' from another folder already: .*\n.*another name"):
+        submission_builder(spec, None)
+
+
 def test_a_submission_that_only_tunes_itself_brings_its_ruleset_unless_one_is_chosen() -> None:
     only_self = ["submission.search_space=null", "submission.rulesets=[self_tuning]"]
 

@@ -42,6 +42,23 @@ class CountsInAHiddenPlace(Sound):
         return super().update_params(batch)
 
 
+class ActsNowAndThenByAHiddenCount(Sound):
+    """As if roots were computed at every twentieth call of this object: a resume loses the count."""
+
+    def __init__(self, context: TrainingContext) -> None:
+        super().__init__(context)
+        self.hidden = 0
+
+    def update_params(self, batch: Batch) -> StepReport:
+        self.hidden += 1
+        report = super().update_params(batch)
+        if self.hidden % 20 == 0:
+            with torch.no_grad():
+                for parameter in self.context.model.parameters():
+                    parameter.mul_(0.9)
+        return report
+
+
 class EvaluatesInPlace(Sound):
     def prepare_for_eval(self) -> nn.Module:
         with torch.no_grad():
@@ -129,9 +146,24 @@ def test_a_planted_fault_breaks_the_right_checks(
     assert failed_checks(build) - broken <= {"the same seed gives the same trajectory"}
 
 
+def test_a_count_that_is_lost_early_and_acts_late_is_found_early_and_late() -> None:
+    findings = check_submission(
+        ActsNowAndThenByAHiddenCount, problems=[TinyRegression()], num_steps=30, saved_at=(0, 1, 5, 19, 20)
+    )
+
+    broken = {finding.name.removeprefix("regression: ") for finding in findings if not finding.passed}
+    assert broken == {
+        "a checkpoint of step 5 resumes bit for bit",
+        "a checkpoint of step 19 resumes bit for bit",
+        "a checkpoint after an evaluation resumes bit for bit",
+        "a warm-up leaves no trace",
+    }
+
+
 def test_of_several_points_one_that_trains_is_enough_and_all_else_holds_at_each() -> None:
     def unmet(builders: dict[str, Callable[[TrainingContext], GradientSubmission]]) -> set[str]:
-        return {finding.name.split(": ")[0] for finding in check_points(builders) if not finding.passed}
+        findings = check_points(builders, num_steps=30, saved_at=(3,))
+        return {finding.name.split(": ")[0] for finding in findings if not finding.passed}
 
     assert unmet({"sound": Sound, "climbs": Climbs}) == set()
     assert unmet({"climbs": Climbs}) == {"climbs"}

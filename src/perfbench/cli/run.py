@@ -13,7 +13,7 @@ from perfbench.compose import compose_run
 from perfbench.errors import ExitCode
 from perfbench.launch.execute import execute_trial
 from perfbench.launch.plan import plan_trial
-from perfbench.launch.preflight import check_trial
+from perfbench.launch.preflight import check_submissions, check_trial
 from perfbench.tracking.access import RUN_GOES_ON, check_tracking
 
 
@@ -38,6 +38,7 @@ def run(arguments: argparse.Namespace) -> int:
     with data_progress(console) as progress:
         check_trial(trial, runs_root, progress)
     if arguments.dry:
+        check_submissions([trial])
         Console(soft_wrap=True).print_json(trial.to_json())
         return int(ExitCode.DONE)
     check_tracking(request.tracking, lambda why: view.warn(f"{why}; {RUN_GOES_ON}"))

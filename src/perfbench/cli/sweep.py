@@ -15,9 +15,8 @@ from perfbench.cli.progress import data_progress
 from perfbench.compose import compose_sweep
 from perfbench.errors import ExitCode, TrialFailedError, TrialInterruptedError
 from perfbench.launch.execute import execute_trial
-from perfbench.launch.preflight import check_trial
+from perfbench.launch.preflight import check_submissions, check_trial
 from perfbench.launch.sweep import plan_sweep
-from perfbench.registry import check_unshipped_files
 from perfbench.spec.result import TrialResult
 from perfbench.spec.run import RunSpec, SlurmCluster, TrialSpec
 from perfbench.tracking.access import RUN_GOES_ON, check_tracking
@@ -56,9 +55,8 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _check(trials: Sequence[TrialSpec], runs_root: Path, console: Console) -> None:
-    """Check parameters, run folder and data, once for each workload, and the files of each submission."""
-    for trial in {trial.submission.name: trial for trial in trials}.values():
-        check_unshipped_files(trial.submission)
+    """Check every submission and point; parameters, run folder and data once for each workload."""
+    check_submissions(trials)
     with data_progress(console) as progress:
         for trial in {trial.workload.name: trial for trial in reversed(trials)}.values():
             check_trial(trial, runs_root, progress)

@@ -1,16 +1,19 @@
-"""Everything that can be known to fail is found here, before any process starts. Imports no torch."""
+"""Everything that can be known to fail is found here, before any process starts.
+
+Imports no torch but in ``check_submissions``: only the submission's own code knows its hyperparameters and options.
+"""
 
 from __future__ import annotations
 
 import fcntl
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from perfbench.data.preparation import MANIFEST_NAME, PrepareRequest, Progress, data_folder
 from perfbench.errors import DataError, LaunchError
-from perfbench.registry import check_unshipped_files, params_of, preparer_of
+from perfbench.registry import check_unshipped_files, params_of, preparer_of, submission_builder
 from perfbench.results.store import is_writable
 from perfbench.spec.run import TrialSpec
 from perfbench.spec.workload import WorkloadSpec
@@ -32,6 +35,16 @@ def check_trial(trial: TrialSpec, runs_root: Path, progress: Progress) -> None:
             "the run folder cannot be written", where=str(runs_root), hint="choose another with runs_root=..."
         )
     ensure_data(trial.workload, Path(trial.data_root), progress, may_prepare=trial.scale.prepare_data)
+
+
+def check_submissions(trials: Sequence[TrialSpec]) -> None:
+    """Check that every submission reads its options, files and points; takes the seconds that torch takes to load.
+
+    Raises:
+        SubmissionError: If one does not, or its code is missing.
+    """
+    for trial in {(trial.submission.name, str(trial.hyperparameters)): trial for trial in trials}.values():
+        submission_builder(trial.submission, trial.hyperparameters)
 
 
 def ensure_data(workload: WorkloadSpec, data_root: Path, progress: Progress, *, may_prepare: bool) -> None:

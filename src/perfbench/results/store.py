@@ -86,7 +86,7 @@ class TrialFolder:
             LaunchError: If the folder cannot be written.
         """
         run_file = self.path / "run.json"
-        if run_file.exists():
+        if run_file.exists() and not self._never_began():
             self.check_belongs(trial)
             return
         try:
@@ -100,12 +100,21 @@ class TrialFolder:
             ) from None
 
     def check_belongs(self, trial: TrialSpec) -> None:
-        """Check that a folder that was claimed is this trial's; nothing is changed.
+        """Check that a folder that was claimed is this trial's, or may be; nothing is changed.
 
         Raises:
             ResultsError: If it holds a trial with another configuration.
         """
+        if self._never_began():
+            return
         _refuse_other_configuration(self.trial(), trial, self.path / "run.json")
+
+    def _never_began(self) -> bool:
+        """Tell whether all that is on record is that a rank failed before there was anything to run (a typing error).
+
+        Who mends the request may have the folder: nothing in it is of the other configuration.
+        """
+        return not (self.path / "environment.json").exists() and any(self.path.glob("failure_rank_*.json"))
 
     @contextmanager
     def locked(self) -> Iterator[None]:

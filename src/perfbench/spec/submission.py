@@ -98,7 +98,7 @@ class SubmissionSpec(Spec):
     """Which rulesets it may run under."""
     search_space: SearchSpace | None = None
     """Workload-agnostic. ``null`` for a submission that only tunes itself."""
-    batch_sizes: dict[ScaleName, dict[str, int]] = Field(default_factory=dict)
+    batch_sizes: dict[ScaleName, dict[str, Annotated[int, Field(ge=1)]]] = Field(default_factory=dict)
     """Global batch size by scale, then by workload or family; the workload's reference size otherwise."""
     state_bytes_per_parameter: float | None = Field(default=None, gt=0)
     """Of everything in its state, on one rank, at most: declared for the small models of the conformance suite, which

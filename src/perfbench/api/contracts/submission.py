@@ -9,7 +9,7 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
 
@@ -29,6 +29,8 @@ SAVED_AT = (0, 1, 5, 99, 100)
 """Before the first step, early, and around step 100."""
 REDUCES_THE_LOSS = "training reduces the loss"
 _SEED = 11
+_CLOSE_STEPS = 10
+"""A resumed run that meets a saved state so soon is compared there: that state is resumed from, too."""
 
 
 def check_submission(
@@ -53,13 +55,15 @@ def check_submission(
     ]
 
 
-def check_points(builders: Mapping[str, BuildSubmission]) -> list[Finding]:
+def check_points(
+    builders: Mapping[str, BuildSubmission], *, num_steps: int = NUM_STEPS, saved_at: Sequence[int] = SAVED_AT
+) -> list[Finding]:
     """Return what was found for several points of one search space, by the points' names.
 
     A space may hold points that no tiny problem stands (that is what a search is for): it is enough if one of the
-    points reduces the loss of every problem. All else holds at every point.
+    points reduces the loss of every problem. All else holds at every point. Arguments are as for `check_submission`.
     """
-    found = {name: check_submission(build) for name, build in builders.items()}
+    found = {name: check_submission(build, num_steps=num_steps, saved_at=saved_at) for name, build in builders.items()}
     training = {name: [f for f in findings if f.name.endswith(REDUCES_THE_LOSS)] for name, findings in found.items()}
     trains = next((name for name, findings in training.items() if all(f.passed for f in findings)), None)
     return [
@@ -153,11 +157,37 @@ class _OnProblem:
             saved[step] = rehearsal.saved()
         return saved
 
-    def _reduces_the_loss(self) -> str:
-        rehearsal = self._start()
-        before = rehearsal.evaluate()
+    @cached_property
+    def _evaluated(self) -> _Evaluated:
+        """One run from start to end that is evaluated at the start, early, half way and at the end."""
+        rehearsal, half = self._start(), self._num_steps // 2
+        changed: list[str] = []
+        losses = []
+        for step in (0, 1, half):
+            rehearsal.train(until=step)
+            before = rehearsal.weights()
+            losses.append(rehearsal.evaluate())
+            changed += [f"{path} at step {step}" for path in differences(before, rehearsal.weights())]
+        saved = rehearsal.saved()
         rehearsal.train(until=self._num_steps)
-        after = rehearsal.evaluate()
+        end = rehearsal.saved()
+        return _Evaluated(changed, saved=saved, end=end, loss_before=losses[0], loss_after=rehearsal.evaluate())
+
+    @cached_property
+    def _unlike_after_a_warm_up(self) -> str:
+        """Do what the engine does to compile outside the clock: steps, an evaluation, and all back in place."""
+        warmed = self._start()
+        saved = warmed.saved()
+        warmed.train(until=2)
+        warmed.evaluate()
+        warmed.restore(saved)
+        if paths := _differing(saved, warmed.saved()):
+            return f"not restored: {_first(paths)}"
+        warmed.train(until=self._num_steps)
+        return _unequal(self._uninterrupted[self._num_steps], warmed)
+
+    def _reduces_the_loss(self) -> str:
+        before, after = self._evaluated.loss_before, self._evaluated.loss_after
         return "" if after < before else f"{before:.4g} before and {after:.4g} after {self._num_steps} steps"
 
     def _reports_are_detached_scalars(self) -> str:
@@ -170,6 +200,8 @@ class _OnProblem:
 
     def _repeats_itself(self) -> str:
         end = self._uninterrupted[self._num_steps]
+        if not self._unlike_after_a_warm_up:
+            return ""  # a second start got to the same end, even after a detour
         again = self._start()
         again.train(until=self._num_steps)
         return _unequal(end, again)
@@ -184,50 +216,50 @@ class _OnProblem:
         return "" if actual == expected else f"differing: {sorted(set(actual.items()) ^ set(expected.items()))}"
 
     def _leaves_weights_untouched(self) -> str:
-        rehearsal = self._start()
-        changed: list[str] = []
-        for step in (0, 1, self._num_steps // 2):
-            rehearsal.train(until=step)
-            before = rehearsal.weights()
-            rehearsal.evaluate()
-            changed += [f"{path} at step {step}" for path in differences(before, rehearsal.weights())]
-        return ", ".join(changed)
+        return ", ".join(self._evaluated.changed)
 
     def _forgets_a_warm_up(self) -> str:
-        """Do what the engine does to compile outside the clock: steps, an evaluation, and all back in place."""
-        warmed = self._start()
-        saved = warmed.saved()
-        warmed.train(until=2)
-        warmed.evaluate()
-        warmed.restore(saved)
-        if paths := differences(read_back(saved), read_back(warmed.saved())):
-            return f"not restored: {_first(paths)}"
-        warmed.train(until=self._num_steps)
-        return _unequal(self._uninterrupted[self._num_steps], warmed)
+        return self._unlike_after_a_warm_up
 
     def _resumes(self, step: int) -> str:
-        return self._continues(self._uninterrupted[step], self._uninterrupted[self._num_steps])
+        """Resume from a saved state, to the end or to a saved state close by, from which another check goes on."""
+        close = [later for later in self._saved_at if step < later <= step + _CLOSE_STEPS]
+        until = min(close, default=self._num_steps)
+        return self._continues(self._uninterrupted[step], self._uninterrupted[until], until=until)
 
     def _resumes_after_an_evaluation(self) -> str:
-        evaluated = self._start()
-        evaluated.train(until=self._num_steps // 2)
-        evaluated.evaluate()
-        saved = evaluated.saved()
-        evaluated.train(until=self._num_steps)
-        return self._continues(saved, evaluated.saved())
+        return self._continues(self._evaluated.saved, self._evaluated.end, until=self._num_steps)
 
-    def _continues(self, saved: bytes, end: bytes) -> str:
+    def _continues(self, saved: bytes, end: bytes, *, until: int) -> str:
         resumed = self._start()
         resumed.restore(saved)
-        if paths := differences(read_back(saved), read_back(resumed.saved())):
+        if paths := _differing(saved, resumed.saved()):
             return f"state_dict after load_state_dict differs at {_first(paths)}"
-        resumed.train(until=self._num_steps)
+        resumed.train(until=until)
         return _unequal(end, resumed)
+
+
+@dataclass(frozen=True, slots=True)
+class _Evaluated:
+    """What a run with evaluations showed."""
+
+    changed: list[str]
+    """Which weights an evaluation changed, and at which step."""
+    saved: bytes
+    """After the evaluation half way."""
+    end: bytes
+    loss_before: float
+    loss_after: float
+
+
+def _differing(expected: bytes, actual: bytes) -> list[str]:
+    """Return the paths at which two saved states differ; equal files hold equal states, others may."""
+    return [] if expected == actual else differences(read_back(expected), read_back(actual))
 
 
 def _unequal(expected: bytes, actual: Rehearsal) -> str:
     """Return where weights, buffers, state or random numbers differ; nothing where all are equal bit for bit."""
-    paths = differences(read_back(expected), read_back(actual.saved()))
+    paths = _differing(expected, actual.saved())
     return f"differing after step {actual.num_steps}: {_first(paths)}" if paths else ""
 
 
