@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import io
 import re
 import struct
 from collections.abc import Callable
@@ -16,6 +17,7 @@ import h5py
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from PIL import Image
 
 from perfbench.compose import compose_workload
 from perfbench.data import packages
@@ -137,6 +139,16 @@ def test_clothes_become_class_folders_and_packs(unpacked: Path, images_package: 
         assert labels == [int(data.labels[int(name)]) for name in names]
         assert np.bincount(labels).tolist() == [count // 10] * 10
         assert len(numbers[split]) == count
+        shown = [
+            np.asarray(Image.open(io.BytesIO(reader.read(place))).convert("L").resize((28, 28)))
+            for place in range(count)
+        ]
+        likeness = [
+            np.corrcoef(one.ravel(), data.images[int(name)].ravel())[0, 1]
+            for one, name in zip(shown, names, strict=True)
+        ]
+        assert min(np.abs(likeness)) > 0.5
+        assert sum(value < 0 for value in likeness) == 10 * (count // 10 // 2)  # every second image of each class
     assert not numbers["train"] & numbers["validation"]
     assert packed(images_package, spec, unpacked, tmp_path / "again") == manifest
     assert not (tmp_path / "raw").exists()

@@ -12,8 +12,9 @@ from perfbench.engine.evaluate import Evaluator
 from perfbench.engine.state import digest_of, put_state, take_state
 from perfbench.errors import SubmissionError
 
-NUM_WARMUP_STEPS = 2
-"""The second differs from the first: optimizer state exists, and DDP has arranged its buckets."""
+NUM_WARMUP_STEPS = 3
+"""The second differs from the first: optimizer state exists, and DDP has arranged its buckets. Some submissions do on
+every third step what they do on no other one."""
 
 
 def warm_up(model: nn.Module, submission: Submission, batches: DeviceBatches, evaluator: Evaluator) -> None:

@@ -52,8 +52,8 @@ def write_raw(
     table = np.loadtxt(gzip.decompress(content).decode().splitlines(), delimiter=",").astype(np.int64)
     pixels = np.rint(table[:, :-1] * 255 / _MOST).astype(np.uint8).reshape(-1, 8, 8)
 
-    def image(place: int, number: int) -> NumberedImage:
-        return number, 255 - pixels[number] if inverts and place % 2 else pixels[number]
+    def image(number: int) -> NumberedImage:
+        return number, pixels[number]
 
     generator = np.random.RandomState(0)
     for label in range(_NUM_CLASSES):
@@ -61,10 +61,10 @@ def write_raw(
         members = np.flatnonzero(table[:, -1] == label)
         shuffled = members[generator.permutation(len(members))]
         validation, test, train = (
-            [image(place, int(number)) for place, number in enumerate(part)]
+            [image(int(number)) for number in part]
             for part in np.split(shuffled, [_HELD_OUT_PER_CLASS, 2 * _HELD_OUT_PER_CLASS])
         )
-        write_class(folder, label, {"train": train, "val": validation, "test": test})
+        write_class(folder, label, {"train": train, "val": validation, "test": test}, inverts=inverts)
     return PACKAGE.origin() | {
         "split_seed": 0,
         "inverts": inverts,

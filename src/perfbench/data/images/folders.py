@@ -19,17 +19,28 @@ NumberedImage = tuple[int, NDArray[np.uint8]]
 
 
 def write_class(
-    folder: Path, label: int, parts: Mapping[Literal["train", "val", "test"], Iterable[NumberedImage]]
+    folder: Path,
+    label: int,
+    parts: Mapping[Literal["train", "val", "test"], Iterable[NumberedImage]],
+    *,
+    inverts: bool = False,
 ) -> None:
     """Write the images of a class as ``train|val/n0000000<label>/*.JPEG`` and ``test/<label>/*.jpeg``.
 
     The folders of the test set are named by integers, as in ImageNet-v2, so that its label rule is used.
+
+    Args:
+        folder: Gets the three parts.
+        label: Of the class.
+        parts: Light on dark.
+        inverts: Whether every second image of a part becomes dark on light: no linear model then knows the class.
     """
     wnid = f"n{label:08d}"
     for part, images in parts.items():
         name, suffix = (str(label), "jpeg") if part == "test" else (wnid, "JPEG")
         target = folder / part / name
         target.mkdir(parents=True)
-        for number, pixels in images:
-            image = Image.fromarray(pixels).resize((SIDE, SIDE), Image.Resampling.BICUBIC).convert("RGB")
+        for place, (number, pixels) in enumerate(images):
+            shown = 255 - pixels if inverts and place % 2 else pixels
+            image = Image.fromarray(shown).resize((SIDE, SIDE), Image.Resampling.BICUBIC).convert("RGB")
             image.save(target / f"{wnid}_{number}.{suffix}", format="JPEG", quality=QUALITY)
