@@ -23,6 +23,7 @@ _COLOURS = {
     "reached": "green",
     "running": "cyan",
     "crashed": "red",
+    "damaged": "red",
     "diverged": "red",
     "interrupted": "yellow",
 }

@@ -35,6 +35,8 @@ class TrialState(StrEnum):
     """It was started, has no result, and nothing is going to continue it."""
     PLANNED = "planned"
     """Nothing has started it, and nothing is going to."""
+    DAMAGED = "damaged"
+    """Its result cannot be read."""
 
     @property
     def is_done(self) -> bool:
@@ -89,8 +91,16 @@ def statuses(runs_root: Path, jobs: Mapping[Path, JobOfTrial]) -> list[TrialStat
         runs_root: Holds ``<submission>/study_<i>/<workload>/trial_<j>``.
         jobs: By trial folder.
     """
-    found = [status_of(folder, key, jobs.get(folder)) for folder, key in trial_folders(runs_root)]
+    found = [_status_if_readable(folder, key, jobs.get(folder)) for folder, key in trial_folders(runs_root)]
     return sorted(found, key=lambda status: status.key)
+
+
+def _status_if_readable(folder: Path, key: TrialKey, job: JobOfTrial | None) -> TrialStatus:
+    """Return the status of one trial: what is wrong with one must not hide a thousand others."""
+    try:
+        return status_of(folder, key, job)
+    except ResultsError as problem:
+        return TrialStatus(key=key, state=TrialState.DAMAGED, reason=" ".join(str(problem).split()))
 
 
 def trial_folders(runs_root: Path) -> Iterator[tuple[Path, TrialKey]]:
