@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -19,6 +18,7 @@ from perfbench.workloads.fastmri import phantoms, prepare
 from perfbench.workloads.fastmri.masks import kept_columns
 from perfbench.workloads.fastmri.phantoms import Layout
 from perfbench.workloads.fastmri.workload import FastMriWorkload, build
+from tests.integration import small_criteo
 from tests.integration.one_graph import ONE_FOR_TRAINING_ONE_FOR_EVALUATION, graphs_of_training_and_evaluating
 from tests.unit.fastmri_figures import params_of, request_for, workload_of
 
@@ -196,7 +196,7 @@ def test_metrics_of_two_ranks_equal_those_of_one(root: Path, tmp_path: Path) -> 
             *("workload.step_hint=8", "evaluation=every_steps", "evaluation.every_steps=2"),
             "workload.targets.smoke.threshold=1.0",
         ]
-        environment = os.environ | {"OMP_NUM_THREADS": "1", "NO_COLOR": "1", "COLUMNS": "200"}
+        environment = small_criteo.environment(compiled=False)  # how sums are added over ranks is the subject
         ended = subprocess.run(command, capture_output=True, text=True, timeout=280, check=False, env=environment)
         assert ended.returncode == 0, ended.stderr
         folder = TrialFolder(runs / "baseline" / "study_0" / "fastmri" / "trial_3")
