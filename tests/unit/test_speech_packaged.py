@@ -32,7 +32,7 @@ if "--version" in arguments:
     sys.exit(print("stand-in: 9.{rate_hz}-test  of 1999-2016"))
 flag = "-w" if "-w" in arguments else "-o"
 text = arguments[-1] if flag == "-w" else arguments[arguments.index("-t") + 1]
-tone = [int(9000 * math.sin(i * (len(text) + len(arguments[1])) / 40)) for i in range(rate_hz // 2)]
+tone = [int(9000 * math.sin(i * (len(text) + len(arguments[1])) / 40)) for i in range(3 * rate_hz // 2)]
 with wave.open(arguments[arguments.index(flag) + 1], "wb") as file:
     file.setparams((1, 2, rate_hz, 0, "NONE", ""))
     file.writeframes(struct.pack(f"<{{len(tone)}}h", *tone))
@@ -104,7 +104,7 @@ def test_spoken_strings_differ_and_other_subsets_have_other_voices(programs: Pat
     }
     assert len(speakers["clean"]) == len(espeak._CLEAN) == 22
     assert not speakers["clean"] & speakers["other"]
-    assert {len(samples_of(recording)) for recording in found["train-clean-100"]} == {8_000}
+    assert {len(samples_of(recording)) for recording in found["train-clean-100"]} == {24_000}
 
 
 def test_missing_programs_are_named_together_before_anything_starts(
@@ -181,7 +181,7 @@ def prompts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (sounds / "menu").mkdir(parents=True)
     texts.write_bytes(gzip.compress(TEXTS.encode(), mtime=0))
     for number in range(144):
-        samples = (np.sin(np.arange(8_000 + number) * 0.1) * 9_000).astype("<i2")
+        samples = (np.sin(np.arange(24_000 + number) * 0.1) * 9_000).astype("<i2")
         (sounds / "menu" / f"p{number}.g722").write_bytes(samples.tobytes())
     (sounds / "beep.g722").write_bytes(b"no text")
     for name, paths in (("TEXTS", [texts]), ("SOUNDS", sorted(sounds.rglob("*.g722")))):
@@ -218,7 +218,7 @@ def test_a_text_is_in_one_subset_and_every_prompt_keeps_its_own(prompts: Path, t
     found = {subset: list(recordings(tmp_path / "LibriSpeech" / subset)) for subset in SUBSETS}
     texts = [recording.transcript for recording in chain.from_iterable(found.values())]
     assert len(texts) == len(set(texts)) == 144
-    lengths = {f"{WORDS[n % 12]} {WORDS[n // 12]} PLEASE": 8_000 + n for n in range(144)}
+    lengths = {f"{WORDS[n % 12]} {WORDS[n // 12]} PLEASE": 24_000 + n for n in range(144)}
     assert {r.transcript: len(samples_of(r)) for r in chain.from_iterable(found.values())} == lengths
     assert all(asterisk.subset_of(r.transcript) == subset for subset, spoken in found.items() for r in spoken)
 
