@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
@@ -14,7 +16,8 @@ from perfbench.workloads.fastmri.masks import EVALUATION_KEY, evaluation_columns
 from perfbench.workloads.fastmri.ssim import structural_similarity
 from tests.unit.fastmri_figures import pseudo_random
 
-RULE = {"acceleration": 4, "center_fraction": 0.08}
+columns_of = partial(kept_columns, acceleration=4, center_fraction=0.08)
+evaluation_columns_of = partial(evaluation_columns, acceleration=4, center_fraction=0.08)
 
 
 def test_uniforms_are_the_measured_ones() -> None:
@@ -33,7 +36,7 @@ def test_uniforms_of_a_shorter_sequence_are_its_beginning() -> None:
     ("width", "kept"), [(320, 80), (322, 82), (356, 92), (368, 97), (372, 97), (400, 108), (74, 20), (80, 21)]
 )
 def test_evaluation_masks_keep_the_published_number_of_columns(width: int, kept: int) -> None:
-    assert int(evaluation_columns(width, **RULE).sum()) == kept
+    assert int(evaluation_columns_of(width).sum()) == kept
 
 
 @pytest.mark.parametrize(
@@ -44,7 +47,7 @@ def test_evaluation_masks_keep_the_published_number_of_columns(width: int, kept:
     ],
 )  # fmt: skip
 def test_masks_have_the_published_centre_and_share(width: int, num_center: int, first: int, probability: float) -> None:
-    masks = np.stack([kept_columns((7, number), width, **RULE) for number in range(400)])  # type: ignore[arg-type]
+    masks = np.stack([columns_of((7, number), width) for number in range(400)])
 
     always = np.flatnonzero(masks.all(axis=0))
     assert always.tolist() == list(range(first, first + num_center))
@@ -63,14 +66,14 @@ def test_masks_have_the_published_centre_and_share(width: int, num_center: int, 
     ],
 )
 def test_evaluation_masks_are_the_published_ones(width: int, bits: str) -> None:
-    mask = evaluation_columns(width, **RULE)
+    mask = evaluation_columns_of(width)
 
     assert np.packbits(mask).tobytes().hex() == bits
 
 
 def test_training_masks_differ_by_slice_and_seed_and_keep_a_quarter_on_average() -> None:
-    masks = np.stack([kept_columns((5, number), 368, **RULE) for number in range(200)])  # type: ignore[arg-type]
-    other = kept_columns((6, 0), 368, **RULE)  # type: ignore[arg-type]
+    masks = np.stack([columns_of((5, number), 368) for number in range(200)])
+    other = columns_of((6, 0), 368)
 
     assert len({mask.tobytes() for mask in masks}) == 200
     assert not np.array_equal(masks[0], other)
@@ -99,7 +102,7 @@ def image_of(kspace: NDArray[np.complex64], kept: NDArray[np.bool_], size: int) 
 def published_example() -> tuple[Example, float]:
     hybrid = hybrid_of(published_kspace(), 16)
     target = zero_filled(hybrid, np.ones(24, dtype=bool), 16)
-    kept = kept_columns(EVALUATION_KEY, 24, **RULE)  # type: ignore[arg-type]
+    kept = columns_of(EVALUATION_KEY, 24)
     assert "".join("01"[int(bit)] for bit in kept) == "100000010011110001011001"
     return example_of(zero_filled(hybrid, kept, 16), target), float(target.max())
 
@@ -130,7 +133,7 @@ def test_the_similarity_of_the_zero_filled_image_is_the_measured_one() -> None:
 def test_the_stored_half_transform_gives_what_the_whole_one_gives(width: int) -> None:
     generator = np.random.default_rng(width)
     kspace = (generator.normal(size=(640, width)) + 1j * generator.normal(size=(640, width))).astype(np.complex64)
-    kept = evaluation_columns(width, **RULE)
+    kept = evaluation_columns_of(width)
 
     fast = zero_filled(hybrid_of(kspace, 320), kept, 320)
 
