@@ -209,7 +209,7 @@ def _submission_module(spec: SubmissionSpec) -> ModuleType:
         module = importlib.import_module(name)
     except ModuleNotFoundError as problem:
         package = name.partition(".")[0]
-        if name.startswith(str(problem.name)):  # the package was found, but somewhere else
+        if f"{name}.".startswith(f"{problem.name}."):  # the package was found, but somewhere else
             _refuse_namesake(folder.parent if spec.folder is None else folder, sys.modules[package])
             raise
         raise SubmissionError(
