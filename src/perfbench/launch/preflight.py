@@ -5,7 +5,7 @@ Imports no torch but in ``check_submissions``: only the submission's own code kn
 
 from __future__ import annotations
 
-import fcntl
+import math
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -14,6 +14,7 @@ from pathlib import Path
 from perfbench.data.preparation import MANIFEST_NAME, PrepareRequest, Progress, data_folder
 from perfbench.errors import DataError, LaunchError
 from perfbench.registry import check_unshipped_files, params_of, preparer_of, submission_builder
+from perfbench.results.locks import held
 from perfbench.results.store import is_writable
 from perfbench.spec.run import TrialSpec
 from perfbench.spec.workload import WorkloadSpec
@@ -90,8 +91,7 @@ def _prepare(request: PrepareRequest) -> None:
 def _only_one_preparation(folder: Path) -> Iterator[None]:
     """Wait for a preparation of the same data by another process: two trials may be started at once."""
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with folder.with_name(f".{folder.name}.lock").open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+    with held(folder.with_name(f".{folder.name}.lock"), busy="", patience_s=math.inf):
         yield
 
 
