@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from perfbench.errors import LaunchError
+from perfbench.inherited import for_slurm
 from perfbench.launch.slurm.arrays import DEFAULT_MAX_ARRAY_SIZE
 
 _TIMEOUT_S = 120.0
@@ -82,7 +83,7 @@ def ask(command: Sequence[str]) -> str:
     """
     for attempt in range(1, _NUM_TRIES + 1):
         try:
-            done = subprocess.run(command, capture_output=True, text=True, timeout=_TIMEOUT_S, check=False)
+            done = _run(command)
         except FileNotFoundError:
             require_slurm()
             raise LaunchError(f"no {command[0]} on PATH", where="cluster") from None
@@ -97,6 +98,14 @@ def ask(command: Sequence[str]) -> str:
         if attempt < _NUM_TRIES:
             time.sleep(_PAUSE_S * attempt)
     raise LaunchError(message or "failed without a word", where=command[0])
+
+
+def _run(command: Sequence[str]) -> subprocess.CompletedProcess[str]:
+    """Run one of Slurm's commands, which gets its options from us and from nowhere else."""
+    environment = for_slurm(os.environ)
+    return subprocess.run(
+        command, capture_output=True, text=True, errors="replace", env=environment, timeout=_TIMEOUT_S, check=False
+    )
 
 
 def queued_jobs() -> list[QueuedJob]:
@@ -192,9 +201,8 @@ def is_reachable() -> bool:
     """Tell whether there is a Slurm here that answers."""
     if shutil.which("sinfo") is None:
         return False
-    command = ["sinfo", "--noheader"]
     try:
-        return subprocess.run(command, capture_output=True, timeout=_TIMEOUT_S, check=False).returncode == 0
+        return _run(["sinfo", "--noheader"]).returncode == 0
     except subprocess.TimeoutExpired:
         return False
 
