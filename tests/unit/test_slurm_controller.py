@@ -91,7 +91,7 @@ def test_a_job_is_requeued_once_the_controller_is_back(commands: Path) -> None:
 def test_a_requeue_that_is_refused_is_not_asked_for_again(commands: Path) -> None:
     write(commands, "scontrol", f'echo . >> "{commands}/calls"; echo "Requested operation is disabled" >&2; exit 1')
 
-    with pytest.raises(LaunchError, match="scontrol: Requested operation is disabled"):
+    with pytest.raises(LaunchError, match="scontrol failed: Requested operation is disabled"):
         controller.requeue("7_3")
 
     assert (commands / "calls").read_text() == ".\n"
@@ -107,7 +107,7 @@ def test_status_says_that_slurm_cannot_be_asked_and_goes_on_watching(
     assert main(["status", str(tmp_path / "runs"), "--watch", "--period-s", "0"]) == 0
 
     shown = capsys.readouterr().out
-    assert shown.count("1 trials: 1 planned") == 2
+    assert shown.count("1 trial: 1 planned") == 2
     assert shown.count("warning Slurm cannot be asked (its controller does not answer)") == 1
 
 
@@ -122,7 +122,7 @@ def test_a_sweep_names_held_jobs_and_what_releases_them(commands: Path, tmp_path
     submit_or_show([trial], cluster, tmp_path, Console(file=text, soft_wrap=True), options)
 
     assert text.getvalue() == (
-        f"1 trials: 1 queued\nheld by Slurm: 17; `perfbench resume {tmp_path}` releases\nnothing to submit\n"
+        f"1 trial: 1 queued\nheld by Slurm: 17; `perfbench resume {tmp_path}` releases\nnothing to submit\n"
     )
 
 

@@ -11,7 +11,7 @@ from perfbench.cli.arrays import SubmitOptions, submit_or_show
 from perfbench.compose import compose_sweep
 from perfbench.errors import ConfigError, LaunchError
 from perfbench.launch.slurm import controller
-from perfbench.launch.slurm.arrays import gpu_hours_at_most, plan_arrays, time_limit_min
+from perfbench.launch.slurm.arrays import plan_arrays, rank_hours_at_most, time_limit_min
 from perfbench.launch.slurm.snapshot import snapshot_folder, take_snapshot
 from perfbench.launch.slurm.submission import check_site, texts
 from perfbench.launch.states import JobOfTrial, TrialState, statuses
@@ -107,7 +107,7 @@ def test_gpu_hours_are_ranks_times_limits() -> None:
     requests = compose_sweep(["cluster=slurm", "cluster.time_limit_min=90", "cluster.nodes=2"])
     arrays = plan_arrays(plan_sweep(requests), cluster_of(requests), max_array_size=1001)
 
-    assert gpu_hours_at_most(arrays) == 5 * 16 * 1.5
+    assert rank_hours_at_most(arrays) == 5 * 16 * 1.5
 
 
 def test_the_job_script_says_what_was_asked_for(tmp_path: Path) -> None:

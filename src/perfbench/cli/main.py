@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import os
 import sys
 from collections.abc import Sequence
 
@@ -59,6 +60,13 @@ def _run_verb(verb: str, arguments: Sequence[str]) -> int:
     except PerfbenchError as problem:
         print(f"perfbench {verb}: error: {problem}", file=sys.stderr)  # noqa: T201 - the command line's own output
         return int(problem.exit_code)
+    except BrokenPipeError:  # whoever read the output has enough: `perfbench status | head`
+        sys.stdout = open(os.devnull, "w")  # noqa: PTH123, SIM115 - Python flushes it at its end
+        return int(ExitCode.RUN_FAILED)
+    except OSError as problem:  # a file that no verb expected to be so: never a traceback
+        told = PerfbenchError.of_file(problem)
+        print(f"perfbench {verb}: error: {told}", file=sys.stderr)  # noqa: T201 - the command line's own output
+        return int(ExitCode.RUN_FAILED)
     except KeyboardInterrupt:
         print(f"perfbench {verb}: interrupted", file=sys.stderr)  # noqa: T201 - the command line's own output
         return int(ExitCode.RUN_FAILED)

@@ -239,6 +239,16 @@ class TrialFolder:
         """Return how often the trial was started."""
         return len(self.telemetry("started"))
 
+    def has_trained(self, *, attempt: int) -> bool:
+        """Tell whether an attempt came so far that it trained, by its pulses."""
+        current = 0
+        for line in iterate_lines(self.path / "telemetry.jsonl"):
+            if (started := _telemetry(line, "started")) is not None:
+                current = started["attempt"]
+            elif current == attempt and (_telemetry(line, "pulse") or {}).get("phase") == "training":
+                return True
+        return False
+
     def history(self) -> History:
         """Return how far the attempts came that have ended, by their pulses, and what was lost before."""
         resumes = [record for record in self.records() if isinstance(record, Resumed)]
@@ -351,6 +361,9 @@ def _differences(there: Any, asked: Any, path: str = "") -> list[str]:  # noqa: 
 def is_writable(folder: Path) -> bool:
     """Tell whether files can be created in ``folder`` or in its nearest existing parent."""
     existing = folder
-    while not existing.exists() and existing != existing.parent:
-        existing = existing.parent
-    return os.access(existing, os.W_OK | os.X_OK)
+    try:
+        while not existing.exists() and existing != existing.parent:
+            existing = existing.parent
+        return existing.is_dir() and os.access(existing, os.W_OK | os.X_OK)
+    except OSError:  # a folder on the way may not be entered
+        return False
