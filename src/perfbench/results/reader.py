@@ -13,6 +13,7 @@ from typing import TypeVar
 from pydantic import TypeAdapter, ValidationError
 
 from perfbench.errors import PerfbenchError, ResultsError
+from perfbench.results.files import read_plainly
 from perfbench.results.store import valid_measurements
 from perfbench.results.trials import Complaint, Reading, RecordedTrial, without_duplicates
 from perfbench.results.walk import walk
@@ -94,7 +95,7 @@ def _earlier_environments(
 
 def _read_fact(kind: type[_FactT], path: Path, complaints: list[Complaint]) -> _FactT | None:
     try:
-        return kind.from_json(path.read_bytes(), where=path.name, error=ResultsError)
+        return kind.from_json(read_plainly(path), where=path.name, error=ResultsError)
     except FileNotFoundError:
         if path.is_symlink():
             complaints.append(Complaint(path, "a link to nowhere"))
@@ -108,7 +109,7 @@ def _read_fact(kind: type[_FactT], path: Path, complaints: list[Complaint]) -> _
 def _read_records(path: Path, complaints: list[Complaint]) -> list[Measurement | Resumed]:
     """Return every record that can be read, oldest first."""
     try:
-        text = path.read_bytes().decode(errors="replace")
+        text = read_plainly(path).decode(errors="replace")
     except FileNotFoundError:
         if path.is_symlink():
             complaints.append(Complaint(path, "a link to nowhere"))
