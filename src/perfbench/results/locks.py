@@ -7,7 +7,7 @@ import fcntl
 import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from perfbench.errors import LaunchError
@@ -70,10 +70,11 @@ def is_held(path: Path) -> bool:
 
 def _opened(path: Path) -> int:
     try:
-        try:
-            return open_plainly(path, os.O_RDWR | os.O_CREAT)
-        except PermissionError:
+        return open_plainly(path, os.O_RDWR | os.O_CREAT)
+    except PermissionError as problem:
+        with suppress(OSError):
             return open_plainly(path, os.O_RDONLY)  # another user's: most file systems lock it all the same
+        raise LaunchError.of_file(problem, what="the lock cannot be opened", where=str(path)) from None
     except OSError as problem:
         raise LaunchError.of_file(problem, what="the lock cannot be opened", where=str(path)) from None
 
