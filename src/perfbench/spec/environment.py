@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pydantic import Field
+
 from perfbench.spec.base import Spec
 
 
@@ -40,3 +42,5 @@ class Environment(Spec):
     submission_digest: str
     """Digests of the source folders: what ran, whatever the commit says."""
     started_utc: str
+    switches: dict[str, str] = Field(default_factory=dict)
+    """What was set in the ranks' environment and can change what is measured, by ``perfbench.inherited``."""
