@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from perfbench.errors import PerfbenchError, ResultsError
+from perfbench.launch.failure import telling_line
 from perfbench.results.files import open_plainly, read_plainly
 from perfbench.results.store import TrialFolder
 from perfbench.results.trials import TrialKey
@@ -171,9 +172,7 @@ def _reason(job: JobOfTrial | None) -> str:
 def _finished(key: TrialKey, result: TrialResult) -> TrialStatus:
     outcome = result.outcome
     if isinstance(outcome, Crashed):
-        reason = (
-            f"{outcome.reason.value}, rank {outcome.rank}: {outcome.message.splitlines()[0] if outcome.message else ''}"
-        )
+        reason = f"{outcome.reason.value}, rank {outcome.rank}: {telling_line(outcome.message)}"
     else:
         reason = f"nan: {outcome.what}" if isinstance(outcome, Diverged) else ""
     return TrialStatus(
