@@ -37,7 +37,7 @@ name_nodes() { # ranks find the first node by its name
 
 forget_nodes() { # only the lines that this cluster has added; in a container the file cannot be replaced, only written
   local kept
-  kept=$(grep -v -F " # $folder" /etc/hosts || true)
+  kept=$(awk -v mark=" # $folder" 'substr($0, length($0) - length(mark) + 1) != mark' /etc/hosts)
   printf '%s\n' "$kept" > /etc/hosts
 }
 

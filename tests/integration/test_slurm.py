@@ -35,9 +35,11 @@ pytestmark = [pytest.mark.slow, pytest.mark.slurm, pytest.mark.xdist_group("slur
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory, data_root: Path) -> Iterator[TestCluster]:
     folder = tmp_path_factory.mktemp("slurm")
+    hosts = Path("/etc/hosts").read_text()
     started = slurm_cluster.start(folder, data_root)
     yield started
     slurm_cluster.stop(folder)
+    assert Path("/etc/hosts").read_text() == hosts, "the machine is as it was"
 
 
 @pytest.fixture(scope="module")
