@@ -8,7 +8,6 @@ import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import psutil
 import pytest
@@ -16,12 +15,14 @@ import pytest
 from perfbench.results.store import TrialFolder
 from perfbench.spec.result import Crashed, FailureReason, Outcome
 from tests.integration import failing_submission, slurm_cluster
-from tests.integration.slurm_cluster import TestCluster
+from tests.integration.slurm_cluster import HOSTILE, TestCluster
 from tests.integration.slurm_trials import (
     SLOW,
-    STEPS,
+    assert_same_course,
     has_saved,
+    jobs_of,
     lines,
+    lost_s,
     result_path,
     slow_submission,
     trials,
@@ -99,44 +100,6 @@ def test_what_waits_for_nodes_is_submitted_with_a_warning(cluster: TestCluster, 
         assert done.returncode == 0, done.stderr
         assert "no node that is in service has so much now; these are not: n1, n2" in done.stdout
     assert "submitted: " in submitted.stdout
-
-
-HOSTILE = {
-    "SLURM_ARRAY_JOB_ID": "1",
-    "SLURM_ARRAY_TASK_ID": "3",
-    "SLURM_JOB_ID": "1",
-    "SLURM_RESTART_COUNT": "7",
-    "SLURM_NTASKS": "9",
-    "SLURM_MEM_PER_CPU": "100",
-    "SLURM_CLUSTERS": "another",
-    "SBATCH_TIMELIMIT": "3",
-    "SBATCH_PARTITION": "short",
-    "SBATCH_NO_REQUEUE": "1",
-    "SBATCH_SIGNAL": "USR1@5",
-    "SBATCH_ARRAY_INX": "0-1",
-    "SQUEUE_STATES": "RUNNING",
-    "SQUEUE_PARTITION": "short",
-    "SQUEUE_FORMAT": "%N",
-    "SRUN_CPUS_PER_TASK": "7",
-    "SCONTROL_ALL": "1",
-    "SINFO_FORMAT": "%n",
-    "MASTER_PORT": "1",
-    "RANK": "3",
-    "WORLD_SIZE": "9",
-}
-"""What the environment of somebody who submits from inside of another job may hold."""
-
-
-def jobs_of(cluster: TestCluster, root: Path) -> list[str]:
-    """Return partition, limit and number of elements of a run folder's arrays, all of which are to be requeued."""
-    found = []
-    for array in sorted(path.name for path in root.glob(".slurm/arrays/*")):
-        rows = cluster.slurm("squeue", "--noheader", "--states=all", "--array", "--format=%i|%j|%P|%l").splitlines()
-        mine = [row.split("|") for row in rows if row.split("|")[1].endswith(array)]
-        shown = cluster.slurm("scontrol", "show", "job", mine[0][0])
-        assert "Requeue=1" in shown
-        found.append(f"{mine[0][2]} {mine[0][3]} {len(mine)}")
-    return sorted(found)
 
 
 @pytest.mark.usefixtures("limited")
@@ -253,32 +216,6 @@ def cancel_and_resume(cluster: TestCluster, root: Path) -> None:
 def is_queued(cluster: TestCluster, root: Path) -> bool:
     (name,) = (path.name for path in root.glob(".slurm/arrays/*"))
     return any(name in one for one in cluster.names_in_queue())
-
-
-def lost_s(folder: Path) -> float:
-    result = TrialFolder(folder).result()
-    assert result is not None
-    resumes = lines(folder, "measurements.jsonl", "resumed")
-    assert result.lost_s == pytest.approx(sum(line["lost_s"] for line in resumes), abs=0.01)
-    return result.lost_s
-
-
-def assert_same_course(folder: Path, expected: Path, *, least_attempts: int) -> None:
-    """Measurements and states equal bit for bit, in several attempts on one clock."""
-    counted, wanted = TrialFolder(folder).measurements(), TrialFolder(expected).measurements()
-    assert [(m.step, m.metrics) for m in counted] == [(m.step, m.metrics) for m in wanted]
-    assert len(wanted) == STEPS // 50
-
-    def traces(of: Path) -> dict[int, Any]:
-        return {line["at_step"]: (line["parameters"], line["state"]) for line in lines(of, "telemetry.jsonl", "trace")}
-
-    assert traces(folder) == traces(expected)
-    resumes = lines(folder, "measurements.jsonl", "resumed")
-    assert len(resumes) >= least_attempts - 1
-    assert resumes[0]["from_step"] > 0
-    times_s = [m.submission_time_s for m in counted]
-    assert times_s == sorted(times_s)
-    assert resumes[0]["submission_time_s"] > 0
 
 
 def outcome_of(runs_root: Path, trial: int = 1) -> Outcome:

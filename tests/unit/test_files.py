@@ -12,7 +12,6 @@ from threading import Barrier
 import pytest
 
 from perfbench.errors import PerfbenchError, ResultsError
-from perfbench.results import files
 from perfbench.results.files import append_line, create_text, read_plainly, write_text_atomically
 
 
@@ -25,7 +24,7 @@ def test_a_disk_that_cannot_sync_folders_is_good_enough(tmp_path: Path, monkeypa
             raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
         sync(descriptor)
 
-    monkeypatch.setattr(files.os, "fsync", refuse_folders)
+    monkeypatch.setattr(os, "fsync", refuse_folders)
 
     write_text_atomically(tmp_path / "record", "whole")
 
@@ -40,7 +39,7 @@ def test_of_many_that_create_a_file_one_was_first(
         raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
 
     if not has_links:
-        monkeypatch.setattr(files.os, "link", refuse)
+        monkeypatch.setattr(os, "link", refuse)
     num_threads, num_rounds = 8, 10
     with ThreadPoolExecutor(num_threads) as threads:
         for number in range(num_rounds):
