@@ -52,7 +52,7 @@ def prepare_data(data_root: Path) -> None:
 
 def command(data_root: Path, runs_root: Path, *overrides: str, verb: str = "run") -> list[str]:
     """Return the command line of a trial, or of several (``sweep``)."""
-    roots = (f"data_root={data_root}", f"runs_root={runs_root}")
+    roots = (f"data_root={data_root}", f"runs_root='{runs_root}'")
     is_by_time = "evaluation=wall_clock" in overrides
     defaults = [item for item in OVERRIDES if not (is_by_time and item.startswith("evaluation"))]
     return [sys.executable, "-m", "perfbench", verb, *defaults, *roots, *overrides]
