@@ -224,6 +224,12 @@ def outcome_of(runs_root: Path, trial: int = 1) -> Outcome:
     return result.outcome
 
 
+def outcome_message(runs_root: Path) -> str:
+    outcome = outcome_of(runs_root)
+    assert isinstance(outcome, Crashed)
+    return outcome.message
+
+
 def has_crashed(runs_root: Path) -> bool:
     return isinstance(outcome_of(runs_root), Crashed)
 
@@ -238,8 +244,10 @@ WAYS = {
 
 
 def test_whatever_ends_a_trial_is_named_and_other_trials_go_on(cluster: TestCluster, tmp_path: Path) -> None:
-    """In the result, in ``status``, and as a failed job; five run folders at once, to save time."""
-    killed, hung, without_data = (tmp_path / name for name in ("killed", "hung", "without_data"))
+    """In the result, in ``status``, and as a failed job; several run folders at once, to save time."""
+    killed, hung, without_data, unlaunched = (
+        tmp_path / name for name in ("killed", "hung", "without_data", "unlaunched")
+    )
     ways = tmp_path / "100%done #1"
     slow = ("submission=baseline", slow_submission(tmp_path / "slow_killed"), trials(1), *SLOW)
     assert cluster.sweep(killed, *slow).returncode == 0
@@ -253,6 +261,9 @@ def test_whatever_ends_a_trial_is_named_and_other_trials_go_on(cluster: TestClus
     one_rank = ("cluster.gpus_per_node=1", "submission=baseline", trials(1))
     assert cluster.sweep(without_data, f"data_root={data}", loses_data, *one_rank).returncode == 0
 
+    nowhere = "cluster.srun_arguments=['--output=/proc/nowhere/%t']"
+    assert cluster.sweep(unlaunched, *one_rank, nowhere).returncode == 0
+
     kill_a_rank(cluster, killed)
     assert "nothing to submit" in cluster.sweep(killed, *slow).stdout
     (tmp_path / "slow_killed" / "fast").touch()
@@ -263,6 +274,9 @@ def test_whatever_ends_a_trial_is_named_and_other_trials_go_on(cluster: TestClus
     cluster.wait_until(result_path(without_data).exists, "the trial without data ends")
     cluster.wait_until(lambda: cluster.failed_jobs(without_data) == 1, "the job without data has failed")
     assert "data, rank 0: " in cluster.perfbench("status", str(without_data)).stdout
+    cluster.wait_until(result_path(unlaunched).exists, "the trial whose ranks cannot be launched ends")
+    assert "srun ended with exit code 0 and no result: task 0 launch failed" in outcome_message(unlaunched)
+    assert len(lines(result_path(unlaunched).parent, "telemetry.jsonl", "started")) == 3
     cluster.wait_until(result_path(hung).exists, "the hanging trial is ended")
     stacks = sorted(result_path(hung).parent.glob("logs/stacks_attempt_1_rank_*.txt"))
     assert [path.name[-5] for path in stacks] == ["0", "1"]

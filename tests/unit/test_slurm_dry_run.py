@@ -67,6 +67,6 @@ def test_what_uses_no_gpu_is_not_counted_as_gpu_hours(tmp_path: Path, monkeypatc
     submit_or_show(plan_sweep(requests)[:1], cluster_of(requests), tmp_path / "runs", console, options)
 
     shown = console.export_text()
-    assert "1 job with 1 element, 1 rank-hours at most" in shown
+    assert "1 job with 1 element, 0.8 rank-hours at most" in shown
     assert "GPU-hours" not in shown
     assert re.search(r"[1-9]\d* bytes|[1-9][\d.]* [kM]B", shown), "small sizes are not 0.00 GB"
