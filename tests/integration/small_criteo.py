@@ -34,6 +34,10 @@ OVERRIDES = (
 )
 
 
+UNCOMPILED = "cluster.inherit=[TORCHDYNAMO_DISABLE]"
+"""Hands on to ranks that nothing is compiled, which takes most of a short trial."""
+
+
 def prepare_data(data_root: Path) -> None:
     """Write the planted rows in the public format and convert them as any data set."""
     workload = compose_workload("criteo", scale="mini", dataset="planted")
@@ -68,6 +72,8 @@ def run(
     data_root: Path, runs_root: Path, *overrides: str, verb: str = "run", compiled: bool = True
 ) -> subprocess.CompletedProcess[str]:
     """Run a trial, or several, to the end."""
+    if not compiled or "TORCHDYNAMO_DISABLE" in os.environ:
+        overrides += (UNCOMPILED,)
     return subprocess.run(
         command(data_root, runs_root, *overrides, verb=verb),
         capture_output=True,

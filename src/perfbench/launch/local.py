@@ -8,11 +8,12 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
+from perfbench.inherited import for_ranks
 from perfbench.launch import rendezvous
 from perfbench.launch.attempt import Ended, bad_rank, why_no_result, with_next_attempt
 from perfbench.launch.stacks import STACKS_GRACE_S, any_stacks
@@ -29,7 +30,9 @@ Watch = Callable[[], None]
 """Called several times a second while ranks run."""
 
 
-def run_trial(trial: TrialSpec, folder: TrialFolder, watch: Watch, *, hang_timeout_s: float) -> TrialResult:
+def run_trial(
+    trial: TrialSpec, folder: TrialFolder, watch: Watch, *, hang_timeout_s: float, inherit: Sequence[str] = ()
+) -> TrialResult:
     """Run or continue a trial; a finished one is returned as it is.
 
     Raises:
@@ -39,7 +42,13 @@ def run_trial(trial: TrialSpec, folder: TrialFolder, watch: Watch, *, hang_timeo
 
     def run(attempt: int) -> TrialResult:
         with rendezvous.opened("127.0.0.1", is_local=True) as meeting:
-            ranks = _start_ranks(trial, folder, attempt, meeting, hang_timeout_s=hang_timeout_s)
+            ranks = _start_ranks(
+                trial,
+                folder,
+                attempt,
+                for_ranks(os.environ, inherit) | {rendezvous.VARIABLE: meeting},
+                hang_timeout_s=hang_timeout_s,
+            )
             with _interrupts_reach(ranks) as interrupted:
                 ended = _wait(ranks, watch, lambda: any_stacks(folder, attempt))
         if (result := folder.result()) is not None:
@@ -50,17 +59,16 @@ def run_trial(trial: TrialSpec, folder: TrialFolder, watch: Watch, *, hang_timeo
 
 
 def _start_ranks(
-    trial: TrialSpec, folder: TrialFolder, attempt: int, meeting: str, *, hang_timeout_s: float
+    trial: TrialSpec, folder: TrialFolder, attempt: int, inherited: dict[str, str], *, hang_timeout_s: float
 ) -> list[subprocess.Popen[bytes]]:
     threads = trial.scale.threads_per_rank or max(1, (os.cpu_count() or 1) // trial.num_ranks)
     ranks = []
     for rank in range(trial.num_ranks):
-        environment = os.environ | {
+        environment = inherited | {
             "RANK": str(rank),
             "LOCAL_RANK": str(rank),
             "WORLD_SIZE": str(trial.num_ranks),
             "LOCAL_WORLD_SIZE": str(trial.num_ranks),
-            rendezvous.VARIABLE: meeting,
             "OMP_NUM_THREADS": str(threads),
             "PYTHONUNBUFFERED": "1",
         }
