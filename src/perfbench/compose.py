@@ -327,7 +327,8 @@ def _at_scale(workload: DictConfig, *, scale: str, dataset: str | None) -> DictC
 
 
 def _with_budget(workload: DictConfig, budgets: Mapping[str, Any]) -> DictConfig:
-    """Lay the budget that the rules grant the workload's family at full scale over its own."""
+    """Lay what the rules grant the workload's family at full scale over its own; ``null`` keeps its own."""
     if workload.scale != ScaleName.FULL.value or workload.family not in budgets:
         return workload
-    return cast("DictConfig", OmegaConf.merge(workload, budgets[workload.family]))
+    granted = {name: value for name, value in budgets[workload.family].items() if value is not None}
+    return cast("DictConfig", OmegaConf.merge(workload, granted))

@@ -38,6 +38,8 @@ class WorkloadBudget(Spec):
     step_hint: int = Field(ge=1)
     max_submission_time_s: float = Field(gt=0)
     """Before the ruleset's factor."""
+    eval_period_s: float | None = Field(default=None, gt=0)
+    """``null`` keeps the workload's own."""
 
 
 class _RulesetBase(Spec):
