@@ -28,7 +28,8 @@ def add_input_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--benchmark",
         metavar="NAME",
-        help="read published AlgoPerf logs, and score them as configs/benchmark/NAME.yaml says (or a YAML file)",
+        help="score published AlgoPerf logs as configs/benchmark/NAME.yaml says, or a YAML file (default: as the one "
+        "that they fit)",
     )
     parser.add_argument(
         "--as-published", action="store_true", help="follow the published board where it departs from the rules"
@@ -39,7 +40,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Score, print the tables and write them; 1 where ``--strict`` refuses."""
     from rich.console import Console
 
-    from perfbench.cli.boards import input_paths, print_board, print_complaints, read_boards
+    from perfbench.cli.boards import input_paths, print_board, print_complaints, print_recognised, read_boards
     from perfbench.errors import ExitCode
     from perfbench.scoring.files import write_boards
     from perfbench.scoring.sensitivity import sensitivity, sensitivity_table
@@ -49,6 +50,7 @@ def run(arguments: argparse.Namespace) -> int:
     console = Console(soft_wrap=False)
     paths = input_paths(arguments.paths)
     read = read_boards(paths, benchmark=arguments.benchmark, as_published=arguments.as_published)
+    print_recognised(console, read)
     boards = [(board, bootstrap(board)) for board in read.boards]
     extra = []
     for (board, uncertainty), logs in zip(boards, read.logs, strict=True):

@@ -1,10 +1,11 @@
-"""Writing so that nothing is ever half there: atomic replacement and append-only lines."""
+"""Writing so that nothing is ever half there (atomic replacement, append-only lines); reading that always ends."""
 
 from __future__ import annotations
 
 import errno
 import hashlib
 import os
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -72,6 +73,34 @@ def append_line(path: Path, line: str, *, durable: bool = True) -> None:
         os.close(descriptor)
 
 
+def open_regular_file(path: Path) -> BinaryIO:
+    """Open a file of bytes on a disk; a pipe, which may wait for ever, or a device, which may never end, is refused.
+
+    Raises:
+        OSError: If it cannot be opened or is no regular file.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    mode = os.fstat(descriptor).st_mode
+    if not stat.S_ISREG(mode):
+        os.close(descriptor)
+        kind = "a folder" if stat.S_ISDIR(mode) else "a pipe, a socket or a device"
+        raise OSError(errno.EINVAL, f"{kind}, not a file", str(path))
+    return os.fdopen(descriptor, "rb")
+
+
+def read_regular_file(path: Path, *, max_bytes: int) -> bytes:
+    """Return the content of a file on a disk that is not larger than anything of its kind can be.
+
+    Raises:
+        OSError: If it cannot be read, is no regular file, or is larger.
+    """
+    with open_regular_file(path) as file:
+        content = file.read(max_bytes + 1)
+    if len(content) > max_bytes:
+        raise OSError(errno.EFBIG, f"larger than {max_bytes >> 20} MiB, which no such file is", str(path))
+    return content
+
+
 def read_lines(path: Path) -> list[str]:
     """Return the complete, non-empty lines of ``path``; a torn last line is left out. Empty if missing."""
     return list(iterate_lines(path))
@@ -81,7 +110,7 @@ def iterate_lines(path: Path) -> Iterator[str]:
     """Yield the complete, non-empty lines of ``path`` one at a time: a file may have millions of them."""
     if not path.exists():
         return
-    with path.open("rb") as file:
+    with open_regular_file(path) as file:
         for line in file:
             if line.endswith(b"\n") and line.strip():
                 yield line[:-1].decode(errors="replace")

@@ -14,6 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from perfbench.results.names import printable
 from perfbench.spec.environment import Environment
 from perfbench.spec.result import Crashed, Measurement, Resumed, TrialResult
 from perfbench.spec.run import TrialSpec
@@ -46,7 +47,7 @@ class Complaint:
 
     def __str__(self) -> str:
         """Return the line that people see: the file first."""
-        return f"{self.path}: {self.what}"
+        return f"{printable(self.path)}: " + "\n".join(map(printable, self.what.split("\n")))
 
 
 @dataclass(frozen=True, slots=True, eq=False)

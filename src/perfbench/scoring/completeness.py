@@ -46,6 +46,8 @@ def notes_of(
     foreign = Counter(log.key.workload for log in logs if log.key.workload not in benchmark.workloads)
     for workload, count in sorted(foreign.items()):
         yield f"{workload}: {_count(count, 'trial')} left out, the workload is not part of {benchmark.name}"
+    if benchmark.hardware:
+        yield f"timed on {benchmark.hardware}"
     if benchmark.is_smoke:
         yield "smoke targets: they show that a submission trains, not how good it is"
     if as_published and benchmark.as_published is not None:
