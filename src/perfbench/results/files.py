@@ -95,8 +95,9 @@ def read_regular_file(path: Path, *, max_bytes: int) -> bytes:
         OSError: If it cannot be read, is no regular file, or is larger.
     """
     with open_regular_file(path) as file:
-        content = file.read(max_bytes + 1)
-    if len(content) > max_bytes:
+        is_larger = os.fstat(file.fileno()).st_size > max_bytes
+        content = b"" if is_larger else file.read(max_bytes + 1)
+    if is_larger or len(content) > max_bytes:
         raise OSError(errno.EFBIG, f"larger than {max_bytes >> 20} MiB, which no such file is", str(path))
     return content
 
