@@ -52,6 +52,36 @@ def read_yaml_mapping(path: Path) -> dict[str, Any]:
     return plain
 
 
+def read_closed_mapping(path: Path) -> dict[str, Any]:
+    """Return the mapping that a file holds, which refers to nothing outside of itself.
+
+    For what strangers write. ``${...}`` would be replaced by other values, or by variables of whoever reads it, which
+    then stand in records that are shown to everybody.
+
+    Raises:
+        ConfigError: As :func:`read_yaml_mapping`, and naming the place of a reference.
+    """
+    plain = read_yaml_mapping(path)
+    _refuse_references(plain, str(path), "")
+    return plain
+
+
+def _refuse_references(value: object, where: str, place: str) -> None:
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            _refuse_references(str(key), where, place)
+            _refuse_references(inner, where, f"{place}.{key}" if place else str(key))
+    elif isinstance(value, list):
+        for number, inner in enumerate(value):
+            _refuse_references(inner, where, f"{place}[{number}]")
+    elif isinstance(value, str) and "${" in value:
+        raise ConfigError(
+            f"{place or 'a name'} refers to something else: {value[:60]!r}",
+            where=where,
+            hint="write the value itself: such a file is data, and ${...} is not looked up in it",
+        )
+
+
 def _check_size(root: yaml.Node | None, where: str) -> None:
     """Refuse a document whose aliases unfold to too many values, or that holds itself; each node is visited once."""
     sizes: dict[int, int] = {}
