@@ -11,9 +11,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table as RichTable
 
-from perfbench.errors import ResultsError
+from perfbench.errors import ResultsError, printable
 from perfbench.results.benchmark import Benchmark, benchmark_of, split_by_setting
-from perfbench.results.names import printable
 from perfbench.results.reader import read_trials
 from perfbench.results.trials import Complaint, Reading, RecordedTrial, TrialLog
 from perfbench.scoring.board import Board, leaderboard

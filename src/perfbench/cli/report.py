@@ -46,7 +46,9 @@ def write_report(console: Console, read: ReadBoards, folder: Path, *, with_pictu
     Raises:
         ScoringError: If the folder cannot be written.
     """
-    from perfbench.errors import ScoringError
+    from rich.markup import escape
+
+    from perfbench.errors import ScoringError, printable
     from perfbench.results.files import atomic_file
     from perfbench.scoring.report import ReportedBoard, report_page
     from perfbench.scoring.uncertainty import bootstrap
@@ -66,9 +68,8 @@ def write_report(console: Console, read: ReadBoards, folder: Path, *, with_pictu
         ) from None
     kilobytes = len(contents["index.html"]) / 2**10
     pictures = f", {len(contents) - 1} pictures in figures/" if len(contents) > 1 else ""
-    console.print(
-        f"report of {read.num_trials} trials: [bold]{folder / 'index.html'}[/] ({kilobytes:,.0f} KB){pictures}"
-    )
+    page = escape(printable(folder / "index.html"))
+    console.print(f"report of {read.num_trials} trials: [bold]{page}[/] ({kilobytes:,.0f} KB){pictures}")
 
 
 def _pictures(boards: list[ReportedBoard], recorded: tuple[RecordedTrial, ...]) -> dict[str, bytes]:

@@ -39,9 +39,10 @@ def add_input_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Score, print the tables and write them; 1 where ``--strict`` refuses."""
     from rich.console import Console
+    from rich.markup import escape
 
     from perfbench.cli.boards import input_paths, print_board, print_complaints, print_recognised, read_boards
-    from perfbench.errors import ExitCode
+    from perfbench.errors import ExitCode, printable
     from perfbench.scoring.files import write_boards
     from perfbench.scoring.sensitivity import sensitivity, sensitivity_table
     from perfbench.scoring.tables import closest_table
@@ -71,7 +72,7 @@ def run(arguments: argparse.Namespace) -> int:
     partial = f"[yellow]partial: {len(reasons)} warnings above[/]; " if reasons else ""
     names = ", ".join(file.name for file in files)
     judged = "1 trial" if read.num_trials == 1 else f"{read.num_trials} trials"
-    console.print(f"{partial}{judged} judged; wrote {names} to [bold]{folder}[/]", soft_wrap=True)
+    console.print(f"{partial}{judged} judged; wrote {names} to [bold]{escape(printable(folder))}[/]", soft_wrap=True)
     return int(ExitCode.DONE)
 
 

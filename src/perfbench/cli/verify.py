@@ -35,7 +35,7 @@ def run(arguments: argparse.Namespace) -> int:
     from rich.markup import escape
 
     from perfbench.cli.boards import input_paths
-    from perfbench.errors import ConfigError, ExitCode, nearest_name_hint
+    from perfbench.errors import ConfigError, ExitCode, nearest_name_hint, printable
 
     for check in arguments.allow:
         if check not in CHECKS:
@@ -46,7 +46,9 @@ def run(arguments: argparse.Namespace) -> int:
     findings, num_trials = _findings(input_paths(arguments.paths), arguments.benchmark)
     for finding in findings:
         colour = "dim" if finding.check in arguments.allow else "yellow"
-        console.print(f"[{colour}]{finding.check}[/]: {escape(str(finding.path))}: {escape(finding.what)}")
+        console.print(
+            f"[{colour}]{finding.check}[/]: {escape(printable(finding.path))}: {escape(printable(finding.what))}"
+        )
     counts = Counter(finding.check for finding in findings)
     summary = ", ".join(f"{count} {check}" for check, count in sorted(counts.items())) or "nothing wrong"
     console.print(f"{num_trials} trials verified: {summary}")

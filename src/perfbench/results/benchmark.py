@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pydantic import Field, model_validator
 
 from perfbench.results.trials import Complaint, RecordedTrial
-from perfbench.spec.base import Spec
+from perfbench.spec.base import MOST_CHARACTERS, Spec
 from perfbench.spec.ruleset import ScoringRule
 from perfbench.spec.workload import Target
 
@@ -40,8 +40,8 @@ class AsPublished(Spec):
 class Benchmark(Spec):
     """The workloads and rules of one board."""
 
-    name: str
-    source: str
+    name: str = Field(min_length=1, max_length=200)
+    source: str = Field(max_length=MOST_CHARACTERS)
     num_studies: int = Field(ge=1)
     num_trials: int = Field(ge=1)
     """Per study."""

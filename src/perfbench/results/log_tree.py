@@ -11,8 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from perfbench.errors import ResultsError
-from perfbench.results.names import printable
+from perfbench.errors import ResultsError, printable
 from perfbench.results.trials import Complaint
 from perfbench.results.walk import walk
 

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from perfbench.results.names import printable
+from perfbench.errors import printable
 from perfbench.spec.environment import Environment
 from perfbench.spec.result import Crashed, Measurement, Resumed, TrialResult
 from perfbench.spec.run import TrialSpec

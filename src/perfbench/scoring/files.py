@@ -17,6 +17,7 @@ from perfbench.scoring.tables import (
     as_latex,
     as_markdown,
     comparison_table,
+    markdown_text,
     score_table,
     time_table,
     trial_table,
@@ -84,7 +85,7 @@ def _page(board: Board, uncertainty: Uncertainty | None, extra: Sequence[Table] 
     if len(board.submissions) > 1:
         tables.append(comparison_table(board))
     tables.extend(extra or ())
-    warnings = "".join(f"- **warning**: {warning}\n" for warning in board.warnings)
+    warnings = "".join(f"- **warning**: {markdown_text(warning)}\n" for warning in board.warnings)
     return "\n".join([*(as_markdown(table) for table in tables), warnings])
 
 

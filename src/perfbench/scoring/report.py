@@ -61,8 +61,8 @@ def report_page(
     links = "".join(
         f'<a href="#board-{index}">{escape(one.board.benchmark.name)}</a>' for index, one in enumerate(boards)
     )
-    # "</" inside a string would end the script element; JSON may write the slash escaped.
-    embedded = json.dumps(data, separators=(",", ":"), allow_nan=False).replace("</", "<\\/")
+    # "</script>" in a string would end the element, and "<!--<script>" would keep it open; JSON may write "<" escaped.
+    embedded = json.dumps(data, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
     return f"""<!doctype html>
 <html lang="en">
 <head>

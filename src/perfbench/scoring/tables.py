@@ -173,12 +173,17 @@ def _comparison_row(comparison: Comparison) -> tuple[str, ...]:
 
 def as_markdown(table: Table) -> str:
     """Return a table that is readable as text too."""
-    cells = [[cell.replace("|", "\\|") for cell in row] for row in (table.header, *table.rows)]
+    cells = [[markdown_text(cell) for cell in row] for row in (table.header, *table.rows)]
     widths = [max(3, *(len(row[column]) for row in cells)) for column in range(len(table.header))]
     lines = [_markdown_row(row, widths) for row in cells]
     lines.insert(1, _markdown_row(["-" * width for width in widths], widths))
-    caption = f"\n\n{table.caption}" if table.caption else ""
-    return f"## {table.title}\n\n" + "\n".join(lines) + caption + "\n"
+    caption = f"\n\n{markdown_text(table.caption)}" if table.caption else ""
+    return f"## {markdown_text(table.title)}\n\n" + "\n".join(lines) + caption + "\n"
+
+
+def markdown_text(text: str) -> str:
+    """Escape what begins an element, a link, code or another column; the rest stays readable as text."""
+    return text.translate(_MARKDOWN).replace("](", "]\\(")
 
 
 def _markdown_row(cells: Sequence[str], widths: Sequence[int]) -> str:
@@ -194,7 +199,11 @@ def as_csv(table: Table) -> str:
     return text.getvalue()
 
 
+_MARKDOWN = str.maketrans({
+    "\\": "\\\\", "|": "\\|", "`": "\\`", "*": "\\*", "<": "&lt;", ">": "&gt;", "&": "&amp;",
+})  # fmt: skip
 _LATEX = str.maketrans({
+    "\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
     "_": r"\_", "&": r"\&", "%": r"\%", "#": r"\#", "$": r"\$", "{": r"\{", "}": r"\}",
     "—": "---", "†": r"\textdagger{}", "‡": r"\textdaggerdbl{}", "∞": r"$\infty$",
 })  # fmt: skip

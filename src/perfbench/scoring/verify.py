@@ -7,6 +7,7 @@ it never stops another one.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from datetime import datetime
 from itertools import pairwise
 from pathlib import Path
 
+from perfbench.errors import printable
 from perfbench.results.benchmark import BenchmarkWorkload
 from perfbench.results.trials import RecordedTrial
 from perfbench.scoring.target import trial_end
@@ -24,6 +26,8 @@ from perfbench.spec.seeds import trial_seed
 _CLOCK_TOLERANCE_S = 2.0
 """Between the trial's clock and the wall clock in the records, which is written in whole seconds."""
 _ROUNDING_S = 1e-6
+_MOST_LISTED = 20
+"""Numbers that one line, or lines that one group of trials is given."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +40,7 @@ class Finding:
 
     def __str__(self) -> str:
         """Return the line that people see."""
-        return f"{self.check}: {self.path}: {self.what}"
+        return f"{self.check}: {printable(self.path)}: {printable(self.what)}"
 
 
 def verify_trials(trials: Sequence[RecordedTrial]) -> list[Finding]:
@@ -231,20 +235,30 @@ def trials_are_complete(trials: Sequence[RecordedTrial]) -> Iterator[Finding]:
         cells[trial.key.submission, trial.key.workload, trial.spec.scale.name, _rules(trial)].append(trial)
     for (submission, workload, scale, _), members in cells.items():
         ruleset = members[0].spec.ruleset
-        expected = {
-            (study, number) for study in range(ruleset.num_studies) for number in range(1, ruleset.num_trials + 1)
-        }
-        present = {(member.key.study, member.key.trial) for member in members}
         folder = members[0].path.parent.parent.parent
-        for study in sorted({study for study, _ in expected - present}):
-            missing = sorted(number for other, number in expected - present if other == study)
-            is_empty = len(missing) == ruleset.num_trials
-            listed = "has no trial" if is_empty else f"is without trial {', '.join(map(str, missing))}"
-            what = f"{submission} on {workload} at scale {scale}: study {study} {listed}"
+        studies: dict[int, set[int]] = defaultdict(set)
+        for member in members:
+            studies[member.key.study].add(member.key.trial)
+        name = f"{submission} on {workload} at scale {scale}"
+        empty = [study for study in range(ruleset.num_studies) if study not in studies]
+        for study in empty[:_MOST_LISTED]:
+            yield Finding("missing", folder, f"{name}: study {study} has no trial")
+        if len(empty) > _MOST_LISTED:
+            what = f"{name}: {len(empty) - _MOST_LISTED} more of {ruleset.num_studies} studies have no trial"
             yield Finding("missing", folder, what)
-        for study, number in sorted(present - expected):
-            what = f"{submission} on {workload}: study {study}, trial {number} is beyond the ruleset's numbers"
-            yield Finding("missing", folder, what)
+        for study, numbers in sorted(studies.items()):
+            inside = {number for number in numbers if 1 <= number <= ruleset.num_trials}
+            if study < ruleset.num_studies and (num_missing := ruleset.num_trials - len(inside)):
+                absent = itertools.islice(
+                    (n for n in range(1, ruleset.num_trials + 1) if n not in inside), _MOST_LISTED
+                )
+                listed = ", ".join(map(str, absent)) + (
+                    f" and {num_missing - _MOST_LISTED} more" if num_missing > _MOST_LISTED else ""
+                )
+                yield Finding("missing", folder, f"{name}: study {study} is without trial {listed}")
+            for number in sorted(numbers if study >= ruleset.num_studies else numbers - inside):
+                what = f"{submission} on {workload}: study {study}, trial {number} is beyond the ruleset's numbers"
+                yield Finding("missing", folder, what)
 
 
 _TRIAL_CHECKS = (
