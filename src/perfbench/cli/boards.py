@@ -11,13 +11,15 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table as RichTable
 
-from perfbench.errors import ResultsError, printable
+from perfbench.errors import ResultsError, ScoringError, printable
 from perfbench.results.benchmark import Benchmark, benchmark_of, split_by_setting
 from perfbench.results.reader import read_trials
 from perfbench.results.trials import Complaint, Reading, RecordedTrial, TrialLog
 from perfbench.scoring.board import Board, leaderboard
-from perfbench.scoring.tables import Table, comparison_table, score_table, time_table
+from perfbench.scoring.selection import Selection, check_names
+from perfbench.scoring.tables import Table, comparison_table, has_open_ends, score_table, state_table, time_table
 from perfbench.scoring.uncertainty import Uncertainty
+from perfbench.scoring.verify import contradictions
 
 _DEFAULT_PATH = Path("runs")
 _SHOWN_PROBLEMS = 20
@@ -57,27 +59,83 @@ def input_paths(paths: Sequence[Path]) -> list[Path]:
     return list(paths) or [_DEFAULT_PATH]
 
 
-def read_boards(paths: Sequence[Path], *, benchmark: str | None, as_published: bool) -> ReadBoards:
+def read_boards(
+    paths: Sequence[Path],
+    *,
+    benchmark: str | None,
+    as_published: bool,
+    selection: Selection | None = None,
+    trust: bool = False,
+) -> ReadBoards:
     """Read trials and score them: one board per setting that may be compared.
 
     Without trial folders of ours, published logs are scored by the one benchmark that they fit.
+
+    Args:
+        paths: Where to look.
+        benchmark: Whose rules published logs are scored by.
+        as_published: Follow the published board where it departs from the rules.
+        selection: Of submissions, workloads and open studies; ``None`` for all finished ones.
+        trust: Count trials whose records contradict themselves.
 
     Raises:
         ResultsError: If there is no trial, a path does not exist, or which benchmark logs belong to is not plain.
         ScoringError: If no trial can be scored.
     """
+    chosen = selection or Selection()
     if (published := read_published(paths, benchmark)) is not None:
-        rules = published.benchmark
-        board = leaderboard(published.logs, rules, as_published=as_published)
-        return ReadBoards((board,), (published.logs,), (), published.complaints, published.recognised)
+        check_names(chosen, published.logs, [published.benchmark])
+        board, logs = _board(chosen, published.logs, published.benchmark, as_published=as_published)
+        return ReadBoards((board,), (logs,), (), published.complaints, published.recognised)
     reading = read_own_trials(paths)
     complaints = list(reading.complaints)
-    boards, logs = [], []
-    for name, trials in split_by_setting(reading.trials).items():
-        derived, kept = benchmark_of(name, trials, complaints)
-        logs.append(tuple(trial.log() for trial in kept))
-        boards.append(leaderboard(logs[-1], derived, as_published=as_published))
-    return ReadBoards(tuple(boards), tuple(logs), tuple(reading.trials), tuple(complaints))
+    trials = _believed(reading.trials, complaints, trust=trust)
+    settings = [benchmark_of(name, members, complaints) for name, members in split_by_setting(trials).items()]
+    check_names(chosen, [trial.log() for trial in trials], [derived for derived, _ in settings])
+    boards, logs_of_boards, problems = [], [], []
+    for derived, kept in settings:
+        try:
+            board, logs = _board(chosen, [trial.log() for trial in kept], derived, as_published=as_published)
+        except ScoringError as problem:  # nothing of this setting is finished, or wanted: other boards stand
+            problems.append(problem)
+            continue
+        boards.append(board)
+        logs_of_boards.append(logs)
+    if not boards:
+        raise problems[0]
+    complaints += [Complaint(paths[0], f"no board: {problem}") for problem in problems]
+    return ReadBoards(tuple(boards), tuple(logs_of_boards), tuple(trials), tuple(complaints))
+
+
+def _board(
+    selection: Selection, logs: Sequence[TrialLog], benchmark: Benchmark, *, as_published: bool
+) -> tuple[Board, tuple[TrialLog, ...]]:
+    kept, wanted = selection.of(logs, benchmark)
+    board = leaderboard(
+        kept, wanted, as_published=as_published, provisional=selection.provisional, common=selection.common
+    )
+    return board, tuple(kept)
+
+
+def _believed(trials: Sequence[RecordedTrial], complaints: list[Complaint], *, trust: bool) -> list[RecordedTrial]:
+    """Return the trials that count: not those that ``verify`` refuses, unless they are to be trusted, visibly.
+
+    Raises:
+        ScoringError: If none is left.
+    """
+    found = contradictions(trials)
+    for path, findings in found.items():
+        more = f" (and {len(findings) - 1} more findings)" if len(findings) > 1 else ""
+        what = f"{findings[0].check}: {findings[0].what}{more}"
+        word = "counted all the same (--trust)" if trust else "does not count"
+        complaints.append(Complaint(path, f"{word}: {what}"))
+    kept = [trial for trial in trials if trust or trial.path not in found]
+    if not kept:
+        raise ScoringError(
+            f"none of {len(trials)} trials can be believed; the first: {next(iter(found.values()))[0]}",
+            hint="`perfbench verify` names every finding; --trust counts them all the same",
+        )
+    return kept
 
 
 def read_own_trials(paths: Sequence[Path]) -> Reading:
@@ -107,17 +165,19 @@ def read_published(paths: Sequence[Path], name: str | None) -> PublishedLogs | N
         ResultsError: If a path or the benchmark does not exist, there is no log, or several benchmarks or none fit.
         ConfigError: If the benchmark's file is not one.
     """
-    from perfbench.results.algoperf import read_log_tree
-    from perfbench.results.benchmark_files import benchmark_names
     from perfbench.results.log_tree import find_logs
-    from perfbench.results.recognition import facts_of, misfits, recognised
 
     tree = find_logs(paths, unless_ours=name is None)
+    if name is None and (tree.has_own_trials or tree.is_empty()):
+        return None
+
+    from perfbench.results.algoperf import read_log_tree  # loads polars, which trials of ours do without
+    from perfbench.results.benchmark_files import benchmark_names
+    from perfbench.results.recognition import facts_of, misfits, recognised
+
     if name is not None:
         benchmark = load_benchmark(name)
         found = None
-    elif tree.has_own_trials or tree.is_empty():
-        return None
     else:
         known = {one: load_benchmark(one) for one in benchmark_names(_benchmark_folder())}
         found = recognised(tree, known)
@@ -153,6 +213,8 @@ def print_board(console: Console, board: Board, uncertainty: Uncertainty | None,
     tables = [score_table(board, uncertainty), time_table(board)]
     if 1 < len(board.submissions) <= 3:  # noqa: PLR2004 - more pairs than a terminal is read for
         tables.append(comparison_table(board))
+    if has_open_ends(board):
+        tables.append(state_table(board))
     tables.extend(extra)
     for table in tables:
         for part in parts_that_fit(table, console.width):

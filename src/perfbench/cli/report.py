@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from perfbench.cli.score import add_input_arguments
+from perfbench.cli.score import add_input_arguments, read_asked
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -27,12 +27,12 @@ def run(arguments: argparse.Namespace) -> int:
     """Write the page and its figures, and say where they are."""
     from rich.console import Console
 
-    from perfbench.cli.boards import input_paths, print_complaints, print_recognised, read_boards
+    from perfbench.cli.boards import input_paths, print_complaints, print_recognised
     from perfbench.errors import ExitCode
 
     console = Console(soft_wrap=True)
     paths = input_paths(arguments.paths)
-    read = read_boards(paths, benchmark=arguments.benchmark, as_published=arguments.as_published)
+    read = read_asked(arguments, paths)
     print_recognised(console, read)
     print_complaints(console, read.complaints)
     folder = arguments.out or (paths[0] if paths[0].is_dir() else paths[0].parent) / "report"

@@ -79,27 +79,38 @@ def open_regular_file(path: Path) -> BinaryIO:
     Raises:
         OSError: If it cannot be opened or is no regular file.
     """
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    mode = os.fstat(descriptor).st_mode
-    if not stat.S_ISREG(mode):
-        os.close(descriptor)
-        kind = "a folder" if stat.S_ISDIR(mode) else "a pipe, a socket or a device"
-        raise OSError(errno.EINVAL, f"{kind}, not a file", str(path))
+    descriptor, _ = _opened_regular(path)
     return os.fdopen(descriptor, "rb")
 
 
-def read_regular_file(path: Path, *, max_bytes: int) -> bytes:
+def _opened_regular(path: Path | str) -> tuple[int, int]:
+    """Return a descriptor and the size in bytes."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    status = os.fstat(descriptor)
+    if not stat.S_ISREG(status.st_mode):
+        os.close(descriptor)
+        kind = "a folder" if stat.S_ISDIR(status.st_mode) else "a pipe, a socket or a device"
+        raise OSError(errno.EINVAL, f"{kind}, not a file", str(path))
+    return descriptor, status.st_size
+
+
+def read_regular_file(path: Path | str, *, max_bytes: int) -> bytes:
     """Return the content of a file on a disk that is not larger than anything of its kind can be.
 
     Raises:
         OSError: If it cannot be read, is no regular file, or is larger.
     """
-    with open_regular_file(path) as file:
-        is_larger = os.fstat(file.fileno()).st_size > max_bytes
-        content = b"" if is_larger else file.read(max_bytes + 1)
-    if is_larger or len(content) > max_bytes:
+    descriptor, size = _opened_regular(path)
+    try:
+        parts = []
+        while size <= max_bytes and (part := os.read(descriptor, min(size, max_bytes) + 1)):  # one call, as a rule
+            parts.append(part)
+            size = max(size, sum(map(len, parts)))
+    finally:
+        os.close(descriptor)
+    if size > max_bytes:
         raise OSError(errno.EFBIG, f"larger than {max_bytes >> 20} MiB, which no such file is", str(path))
-    return content
+    return b"".join(parts)
 
 
 def read_lines(path: Path) -> list[str]:

@@ -16,6 +16,8 @@ from perfbench.results.trials import Complaint
 from perfbench.results.walk import walk
 
 LOG_NAME = "eval_measurements.csv"
+_DEPTH = 4
+"""Submission, study, workload, trial."""
 _STUDY = re.compile(r"study_(\d{1,9})")
 _TRIAL = re.compile(r"trial_(\d{1,9})")
 
@@ -69,8 +71,10 @@ def find_logs(paths: Sequence[Path], *, unless_ours: bool = False) -> LogTree:
             continue
         folders.clear()
         path = folder / LOG_NAME
-        # Absolute only for names above the given path: `perfbench score trial_1` must know its study too.
-        *_, submission, study_name, workload, _ = ("", "", "", *path.absolute().parts[:-1])
+        parts = folder.parts
+        if len(parts) < _DEPTH or ".." in parts:  # `perfbench score trial_1` must know its study too
+            parts = ("", "", "", *folder.absolute().parts)
+        submission, study_name, workload = parts[-_DEPTH:-1]
         study = _STUDY.fullmatch(study_name)
         if trial is None or study is None:
             tree.num_misplaced += 1

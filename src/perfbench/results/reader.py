@@ -43,7 +43,12 @@ def read_trials(paths: Sequence[Path]) -> Reading:
     found: list[RecordedTrial] = []
     for folder in trial_folders(paths, reading.complaints):
         trial = read_trial(folder, reading.complaints)
-        if trial is not None:
+        if trial is None:
+            continue
+        if _was_refused(trial):
+            what = "no trial: a rank refused what was asked for before anything ran"
+            reading.complaints.append(Complaint(folder, what, is_harmless=True))
+        else:
             found.append(trial)
     reading.trials = without_duplicates(found, reading.complaints)
     return reading
@@ -64,6 +69,12 @@ def trial_folders(paths: Sequence[Path], complaints: list[Complaint]) -> Iterato
             complaints.append(Complaint(folder, "measurements without run.json: the trial cannot be read"))
         else:
             folders[:] = [name for name in folders if name not in _NEVER_HOLD_TRIALS]
+
+
+def _was_refused(trial: RecordedTrial) -> bool:
+    """Tell whether all that there is of a trial is why it could not begin."""
+    is_empty = not trial.records and trial.environment is None and trial.result is None
+    return is_empty and any(trial.path.glob("failure_rank_*.json"))
 
 
 def read_trial(folder: Path, complaints: list[Complaint]) -> RecordedTrial | None:
