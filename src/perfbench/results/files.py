@@ -1,10 +1,11 @@
-"""Writing so that nothing is ever half there: atomic replacement and append-only lines."""
+"""Writing so that nothing is ever half there (atomic replacement, append-only lines); reading that always ends."""
 
 from __future__ import annotations
 
 import errno
 import hashlib
 import os
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -72,6 +73,46 @@ def append_line(path: Path, line: str, *, durable: bool = True) -> None:
         os.close(descriptor)
 
 
+def open_regular_file(path: Path) -> BinaryIO:
+    """Open a file of bytes on a disk; a pipe, which may wait for ever, or a device, which may never end, is refused.
+
+    Raises:
+        OSError: If it cannot be opened or is no regular file.
+    """
+    descriptor, _ = _opened_regular(path)
+    return os.fdopen(descriptor, "rb")
+
+
+def _opened_regular(path: Path | str) -> tuple[int, int]:
+    """Return a descriptor and the size in bytes."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    status = os.fstat(descriptor)
+    if not stat.S_ISREG(status.st_mode):
+        os.close(descriptor)
+        kind = "a folder" if stat.S_ISDIR(status.st_mode) else "a pipe, a socket or a device"
+        raise OSError(errno.EINVAL, f"{kind}, not a file", str(path))
+    return descriptor, status.st_size
+
+
+def read_regular_file(path: Path | str, *, max_bytes: int) -> bytes:
+    """Return the content of a file on a disk that is not larger than anything of its kind can be.
+
+    Raises:
+        OSError: If it cannot be read, is no regular file, or is larger.
+    """
+    descriptor, size = _opened_regular(path)
+    try:
+        parts = []
+        while size <= max_bytes and (part := os.read(descriptor, min(size, max_bytes) + 1)):  # one call, as a rule
+            parts.append(part)
+            size = max(size, sum(map(len, parts)))
+    finally:
+        os.close(descriptor)
+    if size > max_bytes:
+        raise OSError(errno.EFBIG, f"larger than {max_bytes >> 20} MiB, which no such file is", str(path))
+    return b"".join(parts)
+
+
 def read_lines(path: Path) -> list[str]:
     """Return the complete, non-empty lines of ``path``; a torn last line is left out. Empty if missing."""
     return list(iterate_lines(path))
@@ -81,7 +122,7 @@ def iterate_lines(path: Path) -> Iterator[str]:
     """Yield the complete, non-empty lines of ``path`` one at a time: a file may have millions of them."""
     if not path.exists():
         return
-    with path.open("rb") as file:
+    with open_regular_file(path) as file:
         for line in file:
             if line.endswith(b"\n") and line.strip():
                 yield line[:-1].decode(errors="replace")

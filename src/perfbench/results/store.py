@@ -26,12 +26,14 @@ from typing import Any, NamedTuple
 from pydantic import TypeAdapter, ValidationError
 
 from perfbench.errors import LaunchError, ResultsError
-from perfbench.results.files import append_line, iterate_lines, read_lines, write_text_atomically
+from perfbench.results.files import append_line, iterate_lines, read_lines, read_regular_file, write_text_atomically
 from perfbench.spec.base import Spec
 from perfbench.spec.environment import Environment
+from perfbench.spec.records import counted_measurements
 from perfbench.spec.result import Crashed, FailureReason, Measurement, MeasurementRecord, Resumed, TrialResult
 from perfbench.spec.run import TrialSpec
 
+_MOST_FACT_BYTES = 4 << 20
 _RECORD: TypeAdapter[Measurement | Resumed] = TypeAdapter(MeasurementRecord)
 
 
@@ -145,14 +147,14 @@ class TrialFolder:
     def trial(self) -> TrialSpec:
         """Return what this folder runs."""
         path = self.path / "run.json"
-        return TrialSpec.from_json(path.read_bytes(), where=str(path), error=ResultsError)
+        return TrialSpec.from_json(_content(path), where=str(path), error=ResultsError)
 
     def result(self) -> TrialResult | None:
         """Return how the trial ended, ``None`` while it has not."""
         path = self.path / "result.json"
         if not path.exists():
             return None
-        return TrialResult.from_json(path.read_bytes(), where=str(path), error=ResultsError)
+        return TrialResult.from_json(_content(path), where=str(path), error=ResultsError)
 
     def write_result(self, result: TrialResult) -> None:
         """Record the end, once.
@@ -187,8 +189,8 @@ class TrialFolder:
         return [record for line in lines if (record := _record(line)) is not None]
 
     def measurements(self) -> list[Measurement]:
-        """Return the measurements that count: a resume voids earlier ones after the step it went on from."""
-        return valid_measurements(self.records())
+        """Return the measurements that count (``spec/records.py``)."""
+        return counted_measurements(self.records())
 
     def append_telemetry(self, kind: str, values: Mapping[str, object]) -> None:
         """Append something that no score depends on; not forced to the disk."""
@@ -230,7 +232,7 @@ class TrialFolder:
             ResultsError: If the record is damaged.
         """
         path = self.path / "environment.json"
-        return Environment.from_json(path.read_bytes(), where=str(path), error=ResultsError)
+        return Environment.from_json(_content(path), where=str(path), error=ResultsError)
 
     def tracking_id(self) -> str:
         """Return the name by which dashboards know this trial: made up once, and kept when the trial is requeued."""
@@ -246,8 +248,22 @@ class TrialFolder:
     def failures(self, *, attempt: int) -> list[Failure]:
         """Return the failures of an attempt, by rank."""
         paths = sorted(self.path.glob("failure_rank_*.json"))
-        found = [Failure.from_json(path.read_bytes(), where=str(path), error=ResultsError) for path in paths]
+        found = [Failure.from_json(_content(path), where=str(path), error=ResultsError) for path in paths]
         return [failure for failure in found if failure.attempt == attempt]
+
+
+def _content(path: Path) -> bytes:
+    """Return what a file of facts holds.
+
+    Raises:
+        ResultsError: If it cannot be read, or is larger than any such file.
+    """
+    try:
+        return read_regular_file(path, max_bytes=_MOST_FACT_BYTES)
+    except FileNotFoundError:
+        raise
+    except OSError as problem:
+        raise ResultsError(f"cannot be read: {problem.strerror or problem}", where=str(path)) from None
 
 
 def _record(line: str) -> Measurement | Resumed | None:
@@ -263,20 +279,9 @@ def _telemetry(line: str, kind: str) -> dict[str, Any] | None:
         return None
     try:
         values: dict[str, Any] = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return values
-
-
-def valid_measurements(records: list[Measurement | Resumed]) -> list[Measurement]:
-    """Return the measurements that count, by step."""
-    valid: list[Measurement] = []
-    for record in records:
-        if isinstance(record, Resumed):
-            valid = [measurement for measurement in valid if measurement.step <= record.from_step]
-        else:
-            valid.append(record)
-    return valid
 
 
 def _refuse_other_configuration(existing: TrialSpec, asked: TrialSpec, run_file: Path) -> None:

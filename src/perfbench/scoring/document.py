@@ -9,9 +9,12 @@ from typing import Any
 
 from perfbench.scoring.board import Board
 from perfbench.scoring.compare import compare_all
+from perfbench.scoring.states import TrialState
+from perfbench.scoring.tables import state_counts
 from perfbench.scoring.uncertainty import Interval, Uncertainty
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+"""Version 2: probabilities may be ``null``; states of trials; whether the board is provisional."""
 
 
 def as_json(boards: Sequence[tuple[Board, Uncertainty | None]], complaints: Sequence[str]) -> str:
@@ -28,6 +31,15 @@ def board_document(board: Board, uncertainty: Uncertainty | None) -> dict[str, A
     """Return one board as plain data."""
     return {
         "name": board.benchmark.name,
+        "is_provisional": board.is_provisional,
+        "states": [
+            {
+                "submission": submission,
+                "workload": workload,
+                "trials": {state.value: found[state] for state in TrialState if found[state]},
+            }
+            for (submission, workload), found in sorted(state_counts(board).items())
+        ],
         "rules": board.benchmark.model_dump(mode="json", exclude={"as_published"}),
         "leaderboard": [
             {

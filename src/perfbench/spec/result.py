@@ -43,7 +43,7 @@ class PhaseTimes(Spec):
 
     def wall_s(self) -> float:
         """Return the sum of all phases in seconds."""
-        return math.fsum(getattr(self, phase.value) for phase in Phase)
+        return math.fsum((self.compile, self.scored, self.eval, self.checkpoint, self.logging, self.idle))
 
     def accounts(self) -> dict[str, float]:
         """Return seconds by account, the wait for data taken out of the scored phase; they add up to the wall time.

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, JsonValue, model_validator
 
-from perfbench.spec.base import Spec
+from perfbench.spec.base import MOST_CHARACTERS, NAME_PATTERN, Spec
 from perfbench.spec.workload import ScaleName, WorkloadSpec
 
 HyperparameterPoint = dict[str, JsonValue]
@@ -91,9 +91,9 @@ class UnshippedFile(Spec):
 class SubmissionSpec(Spec):
     """A training algorithm as data."""
 
-    name: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
+    name: str = Field(pattern=NAME_PATTERN)
     version: int = Field(ge=1)
-    description: str
+    description: str = Field(max_length=MOST_CHARACTERS)
     rulesets: tuple[Literal["external", "self_tuning"], ...] = Field(min_length=1)
     """Which rulesets it may run under."""
     search_space: SearchSpace | None = None
