@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from perfbench.api.picture import Picture, TablePanel
 from perfbench.api.workload import Batch, BatchNormMode, LossSums, LossType, ParameterRole, Shard, TrainStream
 from perfbench.data.inventing import Inventor
+from perfbench.data.modules import seeded
 from perfbench.data.sampling import BatchOrder, RowRange, UnitOrder, padded_part
 from perfbench.data.stream import RowStream
 from perfbench.errors import WorkloadError
@@ -31,8 +32,7 @@ class TinyWorkload:
         self.targets = self.inputs @ torch.tensor([1.0, -2.0, 0.5, 3.0])
 
     def build_model(self, *, seed: int) -> nn.Module:
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
+        with seeded(seed):
             return nn.Sequential(nn.Dropout(0.0), nn.Linear(NUM_FEATURES, 1))
 
     def parameter_roles(self, model: nn.Module) -> dict[str, ParameterRole]:

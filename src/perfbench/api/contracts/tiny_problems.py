@@ -83,7 +83,7 @@ class TinyRegression(TinyProblem):
     def build_model(self, *, seed: int) -> nn.Module:
         """Return a perceptron from 12 inputs to 4 outputs."""
         with torch.random.fork_rng(devices=()):
-            torch.manual_seed(seed)
+            torch.default_generator.manual_seed(seed)
             return nn.Sequential(
                 nn.Linear(12, 40), nn.LayerNorm(40), nn.Tanh(), nn.Dropout(0.1), nn.Linear(40, 4), _Scale()
             )
@@ -108,7 +108,7 @@ class TinyClicks(TinyProblem):
     def build_model(self, *, seed: int) -> nn.Module:
         """Return a model from three ids below 50 to one logit."""
         with torch.random.fork_rng(devices=()):
-            torch.manual_seed(seed)
+            torch.default_generator.manual_seed(seed)
             return nn.Sequential(
                 nn.Embedding(50, 6), nn.Flatten(), nn.Linear(18, 10), nn.ReLU(), nn.Dropout(0.1), nn.Linear(10, 1)
             )
@@ -133,7 +133,7 @@ class TinyImages(TinyProblem):
     def build_model(self, *, seed: int) -> nn.Module:
         """Return a convolutional model from 8 x 8 pixels to 3 classes."""
         with torch.random.fork_rng(devices=()):
-            torch.manual_seed(seed)
+            torch.default_generator.manual_seed(seed)
             return nn.Sequential(
                 nn.Conv2d(1, 6, 3, bias=False),
                 nn.BatchNorm2d(6),

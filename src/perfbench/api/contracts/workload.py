@@ -87,10 +87,19 @@ def _model_follows_seed(workload: Workload) -> str:
 
 
 def _build_leaves_generator(workload: Workload) -> str:
-    before = torch.get_rng_state()
+    before = _generators()
     workload.build_model(seed=_SEED)
-    _require(torch.equal(before, torch.get_rng_state()), "the global generator was moved")
-    return ""
+    moved = [name for name, state in _generators().items() if not torch.equal(state, before[name])]
+    _require(not moved, f"the global generator was moved: {', '.join(moved)}")
+    return ", ".join(before)
+
+
+def _generators() -> dict[str, Tensor]:
+    """Return the state of the global generator of every device that this process uses."""
+    states = {"cpu": torch.get_rng_state()}
+    if torch.cuda.is_available():
+        states |= {f"cuda:{number}": state for number, state in enumerate(torch.cuda.get_rng_state_all())}
+    return states
 
 
 def _every_parameter_has_a_role(workload: Workload) -> str:
@@ -104,10 +113,10 @@ def _every_parameter_has_a_role(workload: Workload) -> str:
 def _moved_model(workload: Workload) -> nn.Module:
     """Build a model for evaluation and move its parameters: at its start it may answer zero, whatever it is given."""
     model = workload.build_model(seed=_SEED).eval()
-    with torch.random.fork_rng(devices=[]), torch.no_grad():
-        torch.manual_seed(_SEED)
+    generator = torch.Generator().manual_seed(_SEED)
+    with torch.no_grad():
         for parameter in model.parameters():
-            parameter.add_(_MOVED_STD * torch.randn_like(parameter))
+            parameter.add_(_MOVED_STD * torch.randn(parameter.shape, generator=generator))
     return model
 
 
