@@ -8,7 +8,13 @@ import pytest
 import torch
 
 from perfbench.compose import compose_run
-from perfbench.engine.precision import autocast_of, expected_precision, precision_now, set_precision
+from perfbench.engine.precision import (
+    autocast_of,
+    expected_precision,
+    precision_as_before,
+    precision_now,
+    set_precision,
+)
 from perfbench.errors import ConfigError
 from perfbench.spec.ruleset import Precision
 
@@ -17,10 +23,8 @@ CPU = torch.device("cpu")
 
 @pytest.fixture(autouse=True)
 def as_before() -> Iterator[None]:
-    before = (torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32, torch.backends.cudnn.benchmark)
-    yield
-    torch.set_float32_matmul_precision(before[0])
-    torch.backends.cudnn.allow_tf32, torch.backends.cudnn.benchmark = before[1:]
+    with precision_as_before():
+        yield
 
 
 @pytest.mark.parametrize("precision", Precision)
@@ -30,6 +34,17 @@ def test_what_is_set_is_what_torch_says(precision: Precision) -> None:
     set_precision(precision)
 
     assert precision_now(precision, CPU) == expected_precision(precision)
+
+
+def test_what_was_only_tried_out_is_put_back() -> None:
+    torch.set_float32_matmul_precision("highest")
+    torch.backends.cudnn.benchmark = True
+
+    with precision_as_before():
+        set_precision(Precision.TF32)
+
+    assert torch.get_float32_matmul_precision() == "highest"
+    assert torch.backends.cudnn.benchmark
 
 
 def test_a_setting_changed_meanwhile_is_seen() -> None:

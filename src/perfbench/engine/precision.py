@@ -5,7 +5,8 @@ A submission that sets another one gains time by other means than its algorithm:
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import torch
 
@@ -24,6 +25,18 @@ def set_precision(precision: Precision) -> None:
     torch.set_float32_matmul_precision(_MATMUL[precision])
     torch.backends.cudnn.allow_tf32 = precision is not Precision.FP32
     torch.backends.cudnn.benchmark = False
+
+
+@contextmanager
+def precision_as_before() -> Iterator[None]:
+    """Put back afterwards what this process computed in: for whoever only tries out precisions."""
+    cudnn = torch.backends.cudnn
+    matmul, allow_tf32, benchmark = torch.get_float32_matmul_precision(), cudnn.allow_tf32, cudnn.benchmark
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(matmul)
+        cudnn.allow_tf32, cudnn.benchmark = allow_tf32, benchmark
 
 
 def autocast_of(precision: Precision, device: torch.device) -> AbstractContextManager[object]:

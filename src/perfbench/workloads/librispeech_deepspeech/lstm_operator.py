@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 from torch._subclasses.fake_tensor import unset_fake_temporarily
+from torch.utils.flop_counter import register_flop_formula
 
 _LSTM = 2
 """Number of the cell type in the libraries' interfaces."""
@@ -60,7 +61,7 @@ def _lstm(
         return out, *kept
     zeros = _zero_state(x_tbd, weight_hh)
     out = torch.lstm(x_tbd, (zeros, zeros), list(weights), *_FORWARD_FLAGS)[0]
-    return out, *(x_tbd.new_empty(0) for _ in Kept._fields)
+    return out, *_nothing_kept(x_tbd)
 
 
 @_lstm.register_fake
@@ -76,10 +77,9 @@ def _(
     hidden = weight_hh.shape[1]
     out = x_tbd.new_empty(frames, examples, hidden)
     if not with_workspace:
-        return out, *(x_tbd.new_empty(0) for _ in Kept._fields)
+        return out, *_nothing_kept(x_tbd)
     forms = _forms_of_kept((int(frames), int(examples), int(inputs)), int(hidden), x_tbd.dtype, x_tbd.device)
-    kept = (torch.empty(shape, dtype=dtype, device=x_tbd.device) for shape, dtype in forms)
-    return out, *kept
+    return out, *Kept(*(torch.empty(shape, dtype=dtype, device=x_tbd.device) for shape, dtype in forms))
 
 
 @torch.library.custom_op("perfbench::lstm_backward", mutates_args=())
@@ -119,8 +119,37 @@ def _gradients(ctx: Any, grad_tbh: Tensor, *_: Tensor | None) -> tuple[Tensor | 
 _lstm.register_autograd(_gradients, setup_context=_keep)
 
 
+@register_flop_formula(torch.ops.perfbench.lstm)
+def _flops_of_forward(
+    x_shape: Sequence[int],
+    _: Sequence[int],
+    weight_hh_shape: Sequence[int],
+    *_others: Any,  # noqa: ANN401
+    **_named: Any,  # noqa: ANN401
+) -> int:
+    """Count the products, as torch counts those of its own operators."""
+    frames, examples, inputs = x_shape
+    gates, hidden = weight_hh_shape
+    return 2 * frames * examples * gates * (inputs + hidden)
+
+
+@register_flop_formula(torch.ops.perfbench.lstm_backward)
+def _flops_of_backward(
+    _: Sequence[int],
+    x_shape: Sequence[int],
+    weight_shapes: Sequence[Sequence[int]],
+    *_others: Any,  # noqa: ANN401
+    **_named: Any,  # noqa: ANN401
+) -> int:
+    return 2 * _flops_of_forward(x_shape, weight_shapes[0], weight_shapes[1])
+
+
 def _zero_state(x_tbd: Tensor, weight_hh: Tensor) -> Tensor:
     return x_tbd.new_zeros(1, x_tbd.shape[1], weight_hh.shape[1])
+
+
+def _nothing_kept(x: Tensor) -> Kept:
+    return Kept(*(x.new_empty(0) for _ in Kept._fields))
 
 
 def _with_workspace(x: Tensor, weights: Weights) -> tuple[Tensor, Kept]:
