@@ -100,7 +100,7 @@ CHOSEN = $(if $(filter file,$(origin WORKLOAD)),,'$(WORKLOAD)')
 
 .PHONY: bench-harness bench-data bench-step bench-decode bench-loader bench-embedding bench-mirror bench-score bench-shampoo mini-board
 bench-harness: environment ## time per step in the engine over a bare loop, in one run
-	@$(ONE_THREAD) $(BIN)/python benchmarks/harness.py $(ARGS)
+	@$(ONE_THREAD) $(BIN)/python -m benchmarks.harness $(ARGS)
 
 bench-data: environment ## examples per second of one core, and padding: make bench-data [WORKLOAD=ogbg]
 	@$(ONE_THREAD) $(BIN)/python -m benchmarks.loading $(CHOSEN) $(ARGS)

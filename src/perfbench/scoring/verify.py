@@ -213,7 +213,7 @@ def seeds_differ(trials: Sequence[RecordedTrial]) -> Iterator[Finding]:
 
 def _rules(trial: RecordedTrial) -> str:
     """Return which rules and kind of target a trial has: trials with others are repeated on their own."""
-    return f"{trial.spec.ruleset.kind} {trial.spec.ruleset.version} {trial.spec.scale.target}"
+    return f"{trial.spec.ruleset.setting()} {trial.spec.scale.target}"
 
 
 def environments_agree(trials: Sequence[RecordedTrial]) -> Iterator[Finding]:

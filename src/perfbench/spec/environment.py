@@ -17,6 +17,19 @@ class GpuFacts(Spec):
     power_limit_w: float | None
 
 
+class PrecisionFacts(Spec):
+    """In what numbers a process computes on a GPU: what torch says, not what was asked for."""
+
+    matmul: str
+    """``highest``: float32; ``high``: TF32."""
+    cudnn_tf32: bool
+    """Of convolutions and recurrent layers."""
+    cudnn_benchmark: bool
+    """Whether convolutions are chosen by a race: faster at times, and not the same ones every time."""
+    autocast: str | None
+    """The dtype, or ``null`` where models compute in their own."""
+
+
 class Environment(Spec):
     """Filled once per attempt by ``engine.probe``; stored as ``environment.json``."""
 
@@ -39,4 +52,6 @@ class Environment(Spec):
     workload_digest: str
     submission_digest: str
     """Digests of the source folders: what ran, whatever the commit says."""
+    precision: PrecisionFacts | None = None
+    """``None`` in records made before it was a rule."""
     started_utc: str

@@ -172,7 +172,7 @@ class ImageLoader:
         ]
         for task in tasks:
             task.result()
-        return images.pin_memory() if torch.cuda.is_available() else images
+        return images
 
     def labels(self, split: str, numbers: NDArray[np.int64]) -> Tensor:
         """Return the classes of images."""
