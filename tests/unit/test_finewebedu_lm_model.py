@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import Any, cast
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
+from torch._dynamo.backends.common import aot_autograd
+from torch._functorch.aot_autograd import make_boxed_func
+from torch._functorch.partitioners import min_cut_rematerialization_partition
 from torch.nn import functional
 
 from perfbench.api.workload import ParameterRole
@@ -237,6 +241,30 @@ def test_what_is_kept_for_the_gradient_holds_no_logits() -> None:
         chunked_cross_entropy(hidden, table, targets, label_smoothing=0.0, chunk_tokens=16)
 
     assert max(kept, default=0) <= table.numel() < 16 * 1000
+
+
+def test_a_compiled_loss_in_chunks_keeps_no_logits_either() -> None:
+    torch._dynamo.reset()
+    kept: list[int] = []
+
+    def note(graph: torch.fx.GraphModule, _inputs: object) -> Any:
+        outputs = next(node for node in graph.graph.nodes if node.op == "output").args[0]
+        kept.extend(output.meta["val"].numel() for output in outputs if isinstance(output, torch.fx.Node))
+        return make_boxed_func(graph.forward)
+
+    backend = aot_autograd(
+        fw_compiler=note,
+        bw_compiler=lambda graph, _inputs: make_boxed_func(graph.forward),
+        partition_fn=min_cut_rematerialization_partition,  # as inductor does
+    )
+    loss = torch.compile(partial(chunked_cross_entropy, label_smoothing=0.1), backend=backend, fullgraph=True)
+    hidden, table = torch.randn(64, 8, requires_grad=True), torch.randn(1000, 8, requires_grad=True)
+    targets = torch.zeros(64, dtype=torch.int64)
+
+    loss(hidden, table, targets, chunk_tokens=16).sum().backward()
+    assert 0 < max(kept) <= table.numel() < 16 * 1000
+    loss(hidden, table, targets, chunk_tokens=64).sum().backward()
+    assert max(kept) == 64 * 1000, "the plain loss keeps them, so that this test would see it"
 
 
 @pytest.mark.slow
