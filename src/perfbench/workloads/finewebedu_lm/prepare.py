@@ -23,7 +23,7 @@ from perfbench.data.preparation import (
 from perfbench.errors import DataError
 from perfbench.results.files import append_line, atomic_file, digest_of_file, read_lines
 from perfbench.spec.workload import WorkloadSpec
-from perfbench.workloads.finewebedu_lm import parquet, vocabulary, world_english
+from perfbench.workloads.finewebedu_lm import parquet, service_guides, vocabulary, world_english
 from perfbench.workloads.finewebedu_lm.params import Params
 from perfbench.workloads.finewebedu_lm.splits import SEED, SPLITS, SplitNumbers, split_of_documents
 from perfbench.workloads.finewebedu_lm.token_store import FORMAT_VERSION
@@ -49,7 +49,7 @@ class Writer(Protocol):
         ...
 
 
-_WRITERS: dict[str, Writer] = {module.NAME: module for module in (world_english,)}
+_WRITERS: dict[str, Writer] = {module.NAME: module for module in (world_english, service_guides)}
 
 
 def required_bytes(request: PrepareRequest) -> int:
