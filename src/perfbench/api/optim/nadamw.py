@@ -15,6 +15,8 @@ from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
 from perfbench.api.optim.group_optimizer import GroupOptimizer, with_gradients
+from perfbench.api.optim.matrix_optimizer import Momentum
+from perfbench.api.optim.moments import corrected_roots, renew_second_moments
 
 
 class MomentCorrection(StrEnum):
@@ -104,21 +106,17 @@ class NAdamW(GroupOptimizer):
         first, second = self._moments(parameters)
         beta1, beta2 = group["betas"]
         group["num_updates"] += 1
-        torch._foreach_lerp_(first, gradients, 1 - beta1)
-        torch._foreach_mul_(second, beta2)
-        torch._foreach_addcmul_(second, gradients, gradients, 1 - beta2)
-        direction = list(torch._foreach_lerp(first, gradients, 1 - beta1)) if self._first_moment.nesterov else first
-        scale = self._root(second, 1 - beta2 ** group["num_updates"])
-        torch._foreach_add_(scale, group["eps"])
-        return direction, scale
+        momentum = Momentum.NESTEROV if self._first_moment.nesterov else Momentum.AVERAGE
+        direction = momentum.filtered(first, gradients, beta1)
+        renew_second_moments(second, gradients, decay=beta2)
+        return direction, self._root(second, 1 - beta2 ** group["num_updates"], eps=group["eps"])
 
-    def _root(self, second: list[Tensor], correction: float) -> list[Tensor]:
+    def _root(self, second: list[Tensor], correction: float, *, eps: float) -> list[Tensor]:
         if self._power == 2:  # noqa: PLR2004 - the square root is the fast and ordinary case
-            scale = torch._foreach_sqrt(second)
-            torch._foreach_div_(scale, correction**0.5)
-        else:
-            scale = torch._foreach_div(second, correction)
-            torch._foreach_pow_(scale, 1 / self._power)
+            return corrected_roots(second, correction=correction, eps=eps)
+        scale = torch._foreach_div(second, correction)
+        torch._foreach_pow_(scale, 1 / self._power)
+        torch._foreach_add_(scale, eps)
         return list(scale)
 
     def _moments(self, parameters: Sequence[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
@@ -144,9 +142,16 @@ class AdamNumbers(Protocol):
         ...
 
 
-def nadamw_at(point: AdamNumbers, params: ParamsT, *, first_moment: FirstMoment, power: float = 2.0) -> NAdamW:
-    """Return NAdamW at a point; weight decay acts on every parameter."""
-    return NAdamW(
+def nadamw_at(
+    point: AdamNumbers,
+    params: ParamsT,
+    *,
+    first_moment: FirstMoment,
+    power: float = 2.0,
+    optimizer_type: type[NAdamW] = NAdamW,
+) -> NAdamW:
+    """Return NAdamW, or a relative of it, at a point; weight decay acts on every parameter."""
+    return optimizer_type(
         params,
         lr=point.learning_rate,
         betas=point.betas,
