@@ -12,10 +12,18 @@ from perfbench.api.optim.averaging import (
     host_copy,
 )
 from perfbench.api.optim.group_optimizer import GroupOptimizer, with_gradients
+from perfbench.api.optim.group_update import GroupUpdate, Number, subtract_quotients
 from perfbench.api.optim.matrix_optimizer import MatrixOptimizer, Momentum, alike_in_shape, norms_of
 from perfbench.api.optim.moments import AdamDirections, corrected_roots, renew_second_moments
 from perfbench.api.optim.muon import Muon, MuonSettings, NorMuon
-from perfbench.api.optim.nadamw import FirstMoment, MomentCorrection, NAdamW, nadamw_at
+from perfbench.api.optim.nadamw import (
+    FirstMoment,
+    FixedNumbers,
+    MomentCorrection,
+    NAdamW,
+    direction_and_roots,
+    nadamw_at,
+)
 from perfbench.api.optim.orthogonal import (
     NEWTON_SCHULZ,
     POLAR_EXPRESS,
@@ -64,8 +72,10 @@ __all__ = [
     "ExtrapolatingOptimizer",
     "FirstEntryOptions",
     "FirstMoment",
+    "FixedNumbers",
     "Flattening",
     "GroupOptimizer",
+    "GroupUpdate",
     "MatrixOptimizer",
     "MomentCorrection",
     "Momentum",
@@ -73,6 +83,7 @@ __all__ = [
     "MuonSettings",
     "NAdamW",
     "NorMuon",
+    "Number",
     "OddPolynomials",
     "PolynomialName",
     "RateAndDecay",
@@ -91,6 +102,7 @@ __all__ = [
     "alike_in_shape",
     "averaged_nadamw",
     "corrected_roots",
+    "direction_and_roots",
     "finish_host_copies",
     "host_copy",
     "nadamw_at",
@@ -103,6 +115,7 @@ __all__ = [
     "self_tuned_schedule",
     "split_matrices",
     "submission_at",
+    "subtract_quotients",
     "tuned_schedule_free",
     "with_gradients",
 ]

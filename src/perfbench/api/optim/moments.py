@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from perfbench.api.optim.group_optimizer import GroupOptimizer
+from perfbench.api.optim.group_update import Number
 
 
 def renew_second_moments(second: list[Tensor], gradients: list[Tensor], *, decay: float) -> None:
@@ -16,7 +17,7 @@ def renew_second_moments(second: list[Tensor], gradients: list[Tensor], *, decay
     torch._foreach_addcmul_(second, gradients, gradients, 1 - decay)
 
 
-def corrected_roots(second: list[Tensor], *, correction: float, eps: float) -> list[Tensor]:
+def corrected_roots(second: list[Tensor], *, correction: Number, eps: float) -> list[Tensor]:
     """Return ``sqrt(v / correction) + eps``, new tensors."""
     roots = list(torch._foreach_sqrt(second))
     torch._foreach_div_(roots, correction**0.5)
