@@ -10,7 +10,7 @@ from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from pydantic import Field
@@ -277,6 +277,9 @@ class FirstEntryOptions(Spec):
     plain rate."""
     second_moment: Behaviour
     """As run: bfloat16. As intended: float32."""
+    average: Literal["as_run", "authors"] = "as_run"
+    """As run, an iterate's weight in the average grows with its number to the power of 0.75. The authors' package has a
+    power of 0."""
     batch_norm: Behaviour
     """As run: statistics are collected at the gradient point. As intended: at the average that is evaluated, by a
     forward pass of its own in every step."""
@@ -292,7 +295,7 @@ class FirstEntryOptions(Spec):
         return ScheduleFreeVariant(
             decay_at=DecayPoint.AVERAGE if is_decay_as_run else DecayPoint.GRADIENT_POINT,
             decay_is_corrected=is_decay_as_run,
-            step_power=0.75,
+            step_power=0.75 if self.average == "as_run" else 0.0,
             second_moment_dtype=torch.bfloat16 if is_moment_as_run else torch.float32,
         )
 
