@@ -11,7 +11,7 @@ Hyperparameters = RateAndDecay
 
 
 POINT = Hyperparameters(learning_rate=0.01, weight_decay=0.01)
-RECIPE = SplitRecipe(point=POINT, others_rate=1e-3)
+RECIPE = SplitRecipe(point=POINT)
 
 
 def build(context: TrainingContext, hyperparameters: Hyperparameters = POINT) -> GradientSubmission:

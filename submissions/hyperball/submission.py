@@ -27,7 +27,7 @@ class Options(Spec):
 
 
 POINT = Hyperparameters(learning_rate=0.018, weight_decay=0.0)
-RECIPE = SplitRecipe(point=POINT, others_rate=1e-3, warmup_factor=0.0, is_linear=True)
+RECIPE = SplitRecipe(point=POINT, warmup_factor=0.0, is_linear=True)
 ADAM_WARMUP_FACTOR = 0.05
 """Of the step hint: 250 of about 5,000 updates, in the speed runs."""
 SMALLEST_SCALE = 1e-8

@@ -27,8 +27,8 @@ class Options(Spec):
     """The authors' code, or microsoft/dion's: a plain sum as momentum, Polar Express, another factor of the rate."""
 
 
-POINT = Hyperparameters(learning_rate=0.02, weight_decay=0.025)
-RECIPE = SplitRecipe(point=POINT, others_rate=1e-3)
+POINT = Hyperparameters(learning_rate=0.01, weight_decay=0.025)
+RECIPE = SplitRecipe(point=POINT)
 SETTINGS = {
     "authors": MuonSettings(),
     "dion": MuonSettings(momentum=Momentum.SUM, polynomials=POLAR_EXPRESS, rate_factor=RateFactor.SPECTRAL),

@@ -73,10 +73,13 @@ class Prodigy(GroupOptimizer):
         renew_second_moments(second, scaled, decay=group["betas"][1])
         self._renew_distance(group, parameters, gradients, scaled)
 
+        # With both divided by d': adding a tensor to lists would wait for it.
+        new = self.distance.to(old.dtype)
         divisors = list(torch._foreach_sqrt(second))
-        torch._foreach_add_(divisors, (self.distance * group["eps"]).to(old.dtype))
+        torch._foreach_div_(divisors, new)
+        torch._foreach_add_(divisors, group["eps"])
         steps = list(torch._foreach_div(first, divisors))
-        torch._foreach_mul_(steps, rate)
+        torch._foreach_mul_(steps, rate / new)
         torch._foreach_mul_(parameters, 1 - rate * group["weight_decay"])
         torch._foreach_sub_(parameters, steps)
 

@@ -26,7 +26,7 @@ class Options(Spec):
     """On which steps batch-norm statistics are collected at the average that is evaluated."""
 
 
-POINT = Hyperparameters(learning_rate=1.0, weight_decay=0.0)
+POINT = Hyperparameters(learning_rate=0.1, weight_decay=0.0)
 WARMUP_FACTOR = 0.02
 """Of the step hint."""
 RATE_DECAY = 0.9

@@ -9,17 +9,16 @@ from perfbench.api import GradientSubmission, ParameterRole, TrainingContext
 from perfbench.api.optim import RateAndDecay, SplitRecipe
 from submissions.scion.optimizer import Ball, Scion
 
-MATRIX_RADIUS = 50.0
-TABLE_RADIUS = 3000.0
-"""Of a language model's table, which is input and output."""
+MATRIX_RADIUS, TABLE_RADIUS = 8.0, 128.0
+"""Those that the authors have for hidden and output layers of image models."""
 
 
 Hyperparameters = RateAndDecay
 """One point of the search space; a decay of 1 is the constrained form."""
 
 
-POINT = Hyperparameters(learning_rate=2**-12, weight_decay=0.0)
-RECIPE = SplitRecipe(point=POINT, others_rate=1e-3, is_linear=True)
+POINT = Hyperparameters(learning_rate=2**-10, weight_decay=0.0)
+RECIPE = SplitRecipe(point=POINT, is_linear=True)
 
 
 def build(context: TrainingContext, hyperparameters: Hyperparameters = POINT) -> GradientSubmission:
