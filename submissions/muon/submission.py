@@ -185,7 +185,7 @@ def _settings(point: Point, options: Options) -> MuonSettings:
 def _others(parameters: list[nn.Parameter], point: Point, options: Options) -> torch.optim.Optimizer:
     rate, betas, decay = point.learning_rate, point.others_betas, point.others_weight_decay
     if options.entry is Entry.TORCH:
-        return torch.optim.AdamW(parameters, lr=rate, betas=betas, weight_decay=decay)
+        return torch.optim.AdamW(parameters, lr=rate, betas=betas, weight_decay=decay, fused=True)
     if options.entry is Entry.TORCH_AT_JAX_POINT and options.others is Behaviour.AS_RUN:
         return torch.optim.NAdam(parameters, lr=rate, betas=betas, weight_decay=decay, decoupled_weight_decay=True)
     return NAdamW(parameters, lr=rate, betas=betas, weight_decay=decay)

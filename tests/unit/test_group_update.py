@@ -58,3 +58,25 @@ def test_a_graph_does_the_same_in_few_passes_and_is_compiled_once(
     for mine, other in zip(ordinary, compiled, strict=True):
         torch.testing.assert_close(mine, other, atol=2e-6, rtol=2e-6)
     assert metrics.num_bytes_accessed / 4 / NUM_ELEMENTS == pytest.approx(num_passes, rel=0.02)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("optimizer_type", [NAdamW, CautiousNAdamW])
+def test_on_a_device_the_graph_takes_the_steps_of_the_processor_and_is_compiled_once(
+    optimizer_type: type[NAdamW],
+) -> None:
+    weights = [[torch.nn.Parameter(tensor.to(device)) for tensor in drawn()[0]] for device in ("cpu", "cuda")]
+    optimizers = [optimizer_type(parameters, lr=1e-2, weight_decay=0.1) for parameters in weights]
+    counters.clear()
+    for step in range(6):
+        for parameters, optimizer in zip(weights, optimizers, strict=True):
+            for parameter, gradient in zip(parameters, drawn()[1], strict=True):
+                parameter.grad = (gradient * (step + 1)).to(parameter.device)
+            for group in optimizer.param_groups:
+                group["lr"] = 1e-2 * step  # 0 at first
+            optimizer.step()
+
+    assert counters["stats"]["unique_graphs"] == 1
+    for mine, other in zip(*weights, strict=True):
+        torch.testing.assert_close(mine.detach(), other.detach().cpu(), atol=1e-5, rtol=1e-5)

@@ -86,7 +86,10 @@ class SplitRecipe:
             split or split_matrices(context.model, context.roles),
             matrix_optimizer,
             lambda others: torch.optim.AdamW(
-                [{"params": others, "lr_scale": scale}], betas=self.others_betas, weight_decay=others_weight_decay
+                [{"params": others, "lr_scale": scale}],
+                betas=self.others_betas,
+                weight_decay=others_weight_decay,
+                fused=True,
             ),
         )
         horizon, warmup = context.step_hint, int(self.warmup_factor * context.step_hint)
