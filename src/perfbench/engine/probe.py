@@ -5,13 +5,15 @@ from __future__ import annotations
 import datetime
 import hashlib
 import importlib.metadata
+import os
 import platform
-import subprocess
 from pathlib import Path
 
 import psutil
 import torch
 
+from perfbench.engine.checkout import commit_of
+from perfbench.inherited import switches
 from perfbench.registry import repository_root
 from perfbench.spec.environment import Environment, GpuFacts
 
@@ -20,7 +22,7 @@ def probe_environment(
     *, attempt: int, num_ranks: int, backend: str, workload_folder: Path, submission_folder: Path
 ) -> Environment:
     """Describe hardware and software of this process."""
-    commit, is_clean = _commit(Path(__file__).parent)
+    commit, is_clean = _commit()
     return Environment(
         attempt=attempt,
         host_digest=_short_digest(platform.node().encode()),
@@ -38,6 +40,7 @@ def probe_environment(
         is_clean_checkout=is_clean,
         workload_digest=digest_of_sources(workload_folder),
         submission_digest=digest_of_sources(submission_folder),
+        switches=switches(os.environ),
         started_utc=datetime.datetime.now(tz=datetime.UTC).isoformat(timespec="seconds"),
     )
 
@@ -75,7 +78,7 @@ def _cpu_model() -> str:
     return platform.processor() or platform.machine()
 
 
-def _commit(folder: Path) -> tuple[str | None, bool | None]:
+def _commit() -> tuple[str | None, bool | None]:
     """Return the commit of the checkout and whether it is clean; ``None`` outside a checkout.
 
     A copy of the code that was made for jobs says in a file ``COMMIT`` which one it was.
@@ -84,16 +87,7 @@ def _commit(folder: Path) -> tuple[str | None, bool | None]:
     if noted.exists():
         commit, _, state = noted.read_text().strip().partition(" ")
         return commit or None, state == "clean" if commit else None
-    try:
-        commit = _git(folder, "rev-parse", "HEAD")
-        return commit, not _git(folder, "status", "--porcelain", "--untracked-files=no")
-    except (OSError, subprocess.SubprocessError):
-        return None, None
-
-
-def _git(folder: Path, *arguments: str) -> str:
-    command = ["git", "-C", str(folder), *arguments]
-    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+    return commit_of(repository_root())
 
 
 def _gpus() -> list[GpuFacts]:

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from perfbench.errors import ExitCode, PerfbenchError, TrialFailedError, TrialInterruptedError
 from perfbench.launch.ending import KILLED, STOPPED, crash_result, failure_seen, first_cause
+from perfbench.launch.failure import telling_line
 from perfbench.launch.stacks import any_stacks, hang_failure
 from perfbench.results.store import Failure, TrialFolder
 from perfbench.spec.result import FailureReason, TrialResult
@@ -75,7 +76,7 @@ def why_no_result(folder: TrialFolder, attempt: int, ended: Ended, *, was_interr
     folder.write_result(crash_result(folder, failure, attempt))
     log = folder.logs / f"rank_{failure.rank}.log"
     return TrialFailedError(
-        f"the trial crashed on rank {failure.rank} ({failure.reason.value}): {failure.message.splitlines()[0]}",
+        f"the trial crashed on rank {failure.rank} ({failure.reason.value}): {telling_line(failure.message)}",
         where=str(folder.path),
         hint=f"see {log}; the same command tries again from the last checkpoint",
     )

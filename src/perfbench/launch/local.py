@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
+from perfbench.launch import rendezvous
 from perfbench.launch.attempt import Ended, bad_rank, why_no_result, with_next_attempt
 from perfbench.launch.stacks import STACKS_GRACE_S, any_stacks
 from perfbench.registry import repository_root
@@ -37,9 +38,10 @@ def run_trial(trial: TrialSpec, folder: TrialFolder, watch: Watch, *, hang_timeo
     """
 
     def run(attempt: int) -> TrialResult:
-        ranks = _start_ranks(trial, folder, attempt, hang_timeout_s=hang_timeout_s)
-        with _interrupts_reach(ranks) as interrupted:
-            ended = _wait(ranks, watch, lambda: any_stacks(folder, attempt))
+        with rendezvous.opened("127.0.0.1", is_local=True) as meeting:
+            ranks = _start_ranks(trial, folder, attempt, meeting, hang_timeout_s=hang_timeout_s)
+            with _interrupts_reach(ranks) as interrupted:
+                ended = _wait(ranks, watch, lambda: any_stacks(folder, attempt))
         if (result := folder.result()) is not None:
             return result
         raise why_no_result(folder, attempt, ended, was_interrupted=interrupted.is_set())
@@ -48,10 +50,8 @@ def run_trial(trial: TrialSpec, folder: TrialFolder, watch: Watch, *, hang_timeo
 
 
 def _start_ranks(
-    trial: TrialSpec, folder: TrialFolder, attempt: int, *, hang_timeout_s: float
+    trial: TrialSpec, folder: TrialFolder, attempt: int, meeting: str, *, hang_timeout_s: float
 ) -> list[subprocess.Popen[bytes]]:
-    rendezvous = (folder.path / f".rendezvous_{attempt}").resolve()
-    rendezvous.unlink(missing_ok=True)
     threads = trial.scale.threads_per_rank or max(1, (os.cpu_count() or 1) // trial.num_ranks)
     ranks = []
     for rank in range(trial.num_ranks):
@@ -60,7 +60,7 @@ def _start_ranks(
             "LOCAL_RANK": str(rank),
             "WORLD_SIZE": str(trial.num_ranks),
             "LOCAL_WORLD_SIZE": str(trial.num_ranks),
-            "PERFBENCH_RENDEZVOUS": f"file://{rendezvous}",
+            rendezvous.VARIABLE: meeting,
             "OMP_NUM_THREADS": str(threads),
             "PYTHONUNBUFFERED": "1",
         }

@@ -1,7 +1,6 @@
 """One rank of one trial: reads ``run.json`` and runs it. What every launcher executes, here or on a cluster.
 
-Environment: ``RANK``, ``WORLD_SIZE``, ``LOCAL_RANK`` and a rendezvous (``PERFBENCH_RENDEZVOUS``, or
-``MASTER_ADDR`` and ``MASTER_PORT``). No Hydra is imported here.
+Environment: ``RANK``, ``WORLD_SIZE``, ``LOCAL_RANK`` and ``PERFBENCH_RENDEZVOUS``. No Hydra is imported here.
 """
 
 from __future__ import annotations
@@ -28,6 +27,7 @@ from perfbench.engine.trial import TrialLoop
 from perfbench.errors import ExitCode
 from perfbench.launch.ending import STOPPED
 from perfbench.launch.failure import describe_failure
+from perfbench.launch.rendezvous import join
 from perfbench.launch.watch import Watch
 from perfbench.registry import build_workload, submission_builder, workload_folder
 from perfbench.registry import submission_folder as folder_of_submission
@@ -203,7 +203,7 @@ def _team(place: Place, device: torch.device, timeout: timedelta) -> Team:
         return Solo()
     dist.init_process_group(
         "nccl" if device.type == "cuda" else "gloo",
-        init_method=os.environ.get("PERFBENCH_RENDEZVOUS", "env://"),
+        store=join(rank=place.rank, num_ranks=place.num_ranks, timeout=timeout),
         rank=place.rank,
         world_size=place.num_ranks,
         timeout=timeout,

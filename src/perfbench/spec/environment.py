@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pydantic import Field
+
 from perfbench.spec.base import Spec
 
 
@@ -55,3 +57,5 @@ class Environment(Spec):
     precision: PrecisionFacts | None = None
     """``None`` in records made before it was a rule."""
     started_utc: str
+    switches: dict[str, str] = Field(default_factory=dict)
+    """What was set in the ranks' environment and can change what is measured, by ``perfbench.inherited``."""

@@ -42,6 +42,10 @@ class ScaleSpec(Spec):
     """Whether ``run`` prepares missing data by itself (only where no source has to be given)."""
 
 
+VariablePattern = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*\*?$")]
+"""The name of a variable of the environment, or how names begin: ``KMP_*``."""
+
+
 class LocalCluster(Spec):
     """This machine, one process per rank."""
 
@@ -50,6 +54,8 @@ class LocalCluster(Spec):
     """Ranks; ``null`` for one per GPU, or one where there is none."""
     hang_timeout_s: float = Field(default=1800.0, gt=0)
     """Without a step or a change of phase for so long, ranks dump their stacks and the trial has failed."""
+    inherit: tuple[VariablePattern, ...] = ()
+    """Variables of the environment that ranks inherit besides those that ``perfbench.inherited`` names."""
 
 
 class DebugCluster(Spec):
@@ -90,6 +96,8 @@ class SlurmCluster(Spec):
     """Without a step or a change of phase for so long, ranks dump their stacks and the trial has failed."""
     max_attempts: int = Field(default=50, ge=1)
     """A trial that was started so often and has no result is given up."""
+    inherit: tuple[VariablePattern, ...] = ()
+    """Variables of the environment that jobs and ranks inherit besides those that ``perfbench.inherited`` names."""
     keep_checkpoints: bool = False
     """Whether checkpoints stay after a trial has its result."""
     site: str | None = Field(default=None, pattern=r"^[a-z][a-z0-9_]*$")
