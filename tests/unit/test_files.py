@@ -12,7 +12,6 @@ from threading import Barrier
 import pytest
 
 from perfbench.errors import PerfbenchError, ResultsError
-from perfbench.results import files
 from perfbench.results.files import MOST_FACT_BYTES, append_line, create_text, read_regular_file, write_text_atomically
 
 

@@ -216,3 +216,8 @@ def digest_of_file(path: Path) -> str:
         while block := file.read(1 << 22):
             digest.update(block)
     return digest.hexdigest()
+
+
+def digest_of_line(line: str) -> str:
+    """Return 16 hexadecimal digits naming a line: the next one holds them, so that a change shows."""
+    return hashlib.blake2b(line.encode(), digest_size=8).hexdigest()

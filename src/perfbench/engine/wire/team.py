@@ -1,29 +1,21 @@
-"""All that one rank knows of the others: sums, the slowest, and agreement a few steps behind.
+"""All that one rank knows of the others: sums, the largest, and agreement a few steps behind.
 
-``Solo`` is one rank; ``ProcessTeam`` is a process group. Agreement and timing run over the CPU (gloo), so they never
-touch the device; only ``add`` uses the device's own backend.
+``Solo`` is one rank; ``ProcessTeam`` is a process group: the trainers form one, the referees another. Agreement and
+timing run over the CPU (gloo), so they never touch the device; only ``add`` uses the group's own backend.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
-from typing import Any, NamedTuple, Protocol, cast
+from typing import Protocol, cast
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
 from perfbench.api.workload import Shard
-
-
-class Flags(NamedTuple):
-    """What ranks tell one another between steps."""
-
-    evaluate: bool = False
-    checkpoint: bool = False
-    stop: bool = False
 
 
 class Team(Protocol):
@@ -39,15 +31,15 @@ class Team(Protocol):
         """Name of the collective backend, ``none`` for one rank."""
         ...
 
-    def exchange(self, flags: Flags) -> Flags:
-        """Post this step's flags and return those on which all ranks now act, without waiting for slow ranks.
+    def exchange(self, flags: int) -> int:
+        """Post this step's flags (bits) and return those on which all ranks now act, without waiting for slow ranks.
 
         A flag that any rank posted at step ``k`` is returned to every rank at step ``k + lag``, so all ranks act
         between the same two steps.
         """
         ...
 
-    def settle(self) -> Flags:
+    def settle(self) -> int:
         """Return flags that are still under way, joined; called by all ranks between the same two steps."""
         ...
 
@@ -59,12 +51,12 @@ class Team(Protocol):
         """Return the sums over ranks of named tensors."""
         ...
 
-    def slowest(self, seconds: float) -> float:
-        """Return the largest value over ranks."""
+    def largest(self, values: Sequence[float]) -> list[float]:
+        """Return the largest over ranks, value by value."""
         ...
 
-    def share(self, value: Any) -> Any:  # noqa: ANN401 - plain data of any shape
-        """Return rank 0's value on every rank."""
+    def texts(self, text: str) -> list[str]:
+        """Return every rank's text, by rank."""
         ...
 
     def barrier(self) -> None:
@@ -78,13 +70,13 @@ class Solo:
     shard = Shard()
     backend = "none"
 
-    def exchange(self, flags: Flags) -> Flags:
+    def exchange(self, flags: int) -> int:
         """Return the flags."""
         return flags
 
-    def settle(self) -> Flags:
+    def settle(self) -> int:
         """Return none: nothing is ever under way."""
-        return Flags()
+        return 0
 
     def add(self, tensor: Tensor) -> Tensor:
         """Return the tensor."""
@@ -94,13 +86,13 @@ class Solo:
         """Return the tensors."""
         return dict(sums)
 
-    def slowest(self, seconds: float) -> float:
-        """Return the value."""
-        return seconds
+    def largest(self, values: Sequence[float]) -> list[float]:
+        """Return the values."""
+        return list(values)
 
-    def share(self, value: Any) -> Any:  # noqa: ANN401 - plain data of any shape
-        """Return the value."""
-        return value
+    def texts(self, text: str) -> list[str]:
+        """Return the text."""
+        return [text]
 
     def barrier(self) -> None:
         """Do nothing."""
@@ -123,26 +115,25 @@ class ProcessTeam:
         self._lag_steps = lag_steps
         self._under_way: deque[tuple[dist.Work, Tensor]] = deque()
 
-    def exchange(self, flags: Flags) -> Flags:
+    def exchange(self, flags: int) -> int:
         """Post this step's flags; return those posted ``lag_steps`` steps ago, joined over ranks."""
         posted = torch.tensor(flags, dtype=torch.int32)
-        work = dist.all_reduce(posted, op=dist.ReduceOp.MAX, group=self._control, async_op=True)
+        work = dist.all_reduce(posted, op=dist.ReduceOp.BOR, group=self._control, async_op=True)
         assert work is not None
         self._under_way.append((work, posted))
-        if len(self._under_way) <= self._lag_steps:
-            return Flags()
-        arrived, joined = self._under_way.popleft()
-        arrived.wait()
-        return Flags(*(bool(flag) for flag in joined.tolist()))
+        return self._oldest() if len(self._under_way) > self._lag_steps else 0
 
-    def settle(self) -> Flags:
+    def settle(self) -> int:
         """Wait for flags under way and return them: between two short segments they would never arrive."""
-        late = Flags()
+        late = 0
         while self._under_way:
-            work, joined = self._under_way.popleft()
-            work.wait()
-            late = Flags(*(before or bool(flag) for before, flag in zip(late, joined.tolist(), strict=True)))
+            late |= self._oldest()
         return late
+
+    def _oldest(self) -> int:
+        work, joined = self._under_way.popleft()
+        work.wait()
+        return int(joined.item())
 
     def add(self, tensor: Tensor) -> Tensor:
         """Return the sum over ranks."""
@@ -162,17 +153,21 @@ class ProcessTeam:
             }
         return result
 
-    def slowest(self, seconds: float) -> float:
-        """Return the largest value over ranks."""
-        value = torch.tensor([seconds], dtype=torch.float64)
-        dist.all_reduce(value, op=dist.ReduceOp.MAX, group=self._control)
-        return float(value.item())
+    def largest(self, values: Sequence[float]) -> list[float]:
+        """Return the largest over ranks, value by value."""
+        joined = torch.tensor(values, dtype=torch.float64)
+        dist.all_reduce(joined, op=dist.ReduceOp.MAX, group=self._control)
+        return [float(value) for value in joined.tolist()]
 
-    def share(self, value: Any) -> Any:  # noqa: ANN401 - plain data of any shape
-        """Return rank 0's value on every rank."""
-        box = [value]
-        dist.broadcast_object_list(box, src=0, group=self._control)
-        return box[0]
+    def texts(self, text: str) -> list[str]:
+        """Return every rank's text, by rank; as plain bytes, not as pickles."""
+        own = torch.frombuffer(bytearray(text.encode() + b"\0"), dtype=torch.uint8)
+        (longest,) = self.largest([float(own.numel())])
+        padded = torch.zeros(int(longest), dtype=torch.uint8)
+        padded[: own.numel()] = own
+        gathered = [torch.empty_like(padded) for _ in range(self.shard.num_ranks)]
+        dist.all_gather(gathered, padded, group=self._control)
+        return [bytes(part.tolist()).partition(b"\0")[0].decode() for part in gathered]
 
     def barrier(self) -> None:
         """Wait until every rank is here."""

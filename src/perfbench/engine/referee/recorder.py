@@ -1,7 +1,8 @@
-"""What the loop tells about itself. Records go to the trial folder; the loop knows no console and no dashboard."""
+"""What the referee tells about a trial. Records go to the trial folder; the loop knows no console and no dashboard."""
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Mapping
 from typing import Protocol
 
@@ -29,8 +30,8 @@ class Recorder(Protocol):
         """Record something that no score depends on."""
         ...
 
-    def finished(self, result: TrialResult) -> None:
-        """Record the end."""
+    def finished(self, result: TrialResult) -> TrialResult:
+        """Record the end; return it as it was recorded."""
         ...
 
 
@@ -48,8 +49,9 @@ class SilentRecorder:
     def telemetry(self, name: str, values: Mapping[str, object]) -> None:
         """Do nothing."""
 
-    def finished(self, result: TrialResult) -> None:
-        """Do nothing."""
+    def finished(self, result: TrialResult) -> TrialResult:
+        """Return the result."""
+        return result
 
 
 class FolderRecorder:
@@ -71,6 +73,11 @@ class FolderRecorder:
         """Append."""
         self._folder.append_telemetry(name, values)
 
-    def finished(self, result: TrialResult) -> None:
+    def finished(self, result: TrialResult) -> TrialResult:
         """Write the result, once."""
-        self._folder.write_result(result)
+        return self._folder.write_result(result)
+
+
+def now_utc() -> str:
+    """Return the date and time in whole seconds."""
+    return datetime.datetime.now(tz=datetime.UTC).isoformat(timespec="seconds")

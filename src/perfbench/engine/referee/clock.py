@@ -1,7 +1,6 @@
 """The clock: monotonic, in exactly one phase at any time, so that the phases add up to the wall time.
 
-The time function is bound when this module is loaded, before any submission is, and is kept in a closure: a
-submission that replaces ``time.perf_counter_ns`` changes nothing here.
+It runs in the referee's process. A submission runs in another one, and can change nothing here.
 """
 
 from __future__ import annotations
@@ -9,54 +8,19 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TypeVar
 
 from perfbench.spec.result import Phase, PhaseTimes
 
 _perf_counter_ns = time.perf_counter_ns
 _NS_PER_S = 1_000_000_000
-Item = TypeVar("Item")
-
-
-def _no_fence() -> None:
-    """Do nothing: on a CPU, work is done when the call returns."""
-
-
-class DataWait:
-    """How long the host has waited for training batches: a part of the scored phase, on no account of its own."""
-
-    def __init__(self) -> None:
-        self._spent_ns = 0
-        self._now_ns = _perf_counter_ns
-
-    def timed(self, batches: Iterator[Item]) -> Iterator[Item]:
-        """Yield the batches; costs two readings of the host's clock each, and never waits for the device."""
-        while True:
-            asked_ns = self._now_ns()
-            try:
-                batch = next(batches)
-            except StopIteration:
-                return
-            self._spent_ns += self._now_ns() - asked_ns
-            yield batch
-
-    def carry(self, seconds: float) -> None:
-        """Add what earlier attempts waited."""
-        self._spent_ns += round(seconds * _NS_PER_S)
-
-    def spent_s(self) -> float:
-        """Return the seconds so far."""
-        return self._spent_ns / _NS_PER_S
 
 
 class PhaseClock:
     """Accounts every nanosecond of a trial to one phase.
 
-    Outside of any ``phase`` block the clock is in ``IDLE``. Blocks do not nest. The device is waited for where a
-    block ends and nowhere else, so work that was only launched inside a block is paid for by that block.
+    Outside of any ``phase`` block the clock is in ``IDLE``. Blocks do not nest.
 
     Args:
-        fence: Waits until the device has finished everything it was given.
         now_ns: Monotonic nanoseconds; replaced in tests.
         carried: Phase times of earlier attempts of the same trial.
     """
@@ -64,28 +28,24 @@ class PhaseClock:
     def __init__(
         self,
         *,
-        fence: Callable[[], None] = _no_fence,
         now_ns: Callable[[], int] = _perf_counter_ns,
         carried: PhaseTimes | None = None,
     ) -> None:
         carried = carried or PhaseTimes()
-        self._fence = fence
         self._now_ns = now_ns
         self._spent_ns: dict[Phase, int] = {phase: round(getattr(carried, phase.value) * _NS_PER_S) for phase in Phase}
         self._phase = Phase.IDLE
-        self.data_wait = DataWait()
-        self.data_wait.carry(carried.data_wait)
+        self._data_wait_s = carried.data_wait
         self._started_ns = self._since_ns = now_ns()
         self._carried_ns = sum(self._spent_ns.values())
 
     @contextmanager
     def phase(self, phase: Phase) -> Iterator[None]:
-        """Count the block, its device work included, towards ``phase``."""
+        """Count the block towards ``phase``."""
         assert self._phase is Phase.IDLE, f"{phase} begun inside {self._phase}"
         self._switch(phase)
         try:
             yield
-            self._fence()
         finally:
             self._switch(Phase.IDLE)
 
@@ -104,7 +64,11 @@ class PhaseClock:
             carried_ns = round(getattr(times, phase.value) * _NS_PER_S)
             self._spent_ns[phase] += carried_ns
             self._carried_ns += carried_ns
-        self.data_wait.carry(times.data_wait)
+        self._data_wait_s += times.data_wait
+
+    def note_data_wait(self, seconds: float) -> None:
+        """Note how much of the scored phase the trainer says it has waited for batches: telemetry, on no account."""
+        self._data_wait_s += max(0.0, seconds)
 
     def times(self) -> PhaseTimes:
         """Return the seconds of every phase, after checking that they add up to the wall time.
@@ -116,7 +80,7 @@ class PhaseClock:
         wall_ns = self._since_ns - self._started_ns + self._carried_ns
         assert sum(self._spent_ns.values()) == wall_ns, f"phases {self._spent_ns} do not add up to {wall_ns} ns"
         seconds = {phase.value: spent / _NS_PER_S for phase, spent in self._spent_ns.items()}
-        return PhaseTimes(**seconds, data_wait=self.data_wait.spent_s())
+        return PhaseTimes(**seconds, data_wait=min(self._data_wait_s, seconds[Phase.SCORED.value]))
 
     def _switch(self, phase: Phase) -> None:
         now_ns = self._now_ns()

@@ -4,22 +4,19 @@ from __future__ import annotations
 
 import hashlib
 
-import torch
-from torch import nn
+from torch import Tensor, nn
 
-from perfbench.api.submission import Submission
+from perfbench.api.submission import StateDict
 from perfbench.data.prefetch import DeviceBatches
-from perfbench.engine.state import digest_of
+from perfbench.engine.trainer.state import digest_of
 
 
-def trace_step(
-    model: nn.Module, submission: Submission, batches: DeviceBatches, loss: torch.Tensor
-) -> dict[str, object]:
+def trace_step(model: nn.Module, state: StateDict, batches: DeviceBatches, loss: Tensor) -> dict[str, str]:
     """Return digests of parameters, submission state and this rank's last examples, and the exact loss."""
     ids = batches.last_example_ids()
     return {
-        "parameters": digest_of(dict(model.named_parameters())),
-        "state": digest_of(submission.state_dict()),
+        "parameters": digest_of(dict(nn.Module.named_parameters(model))),
+        "state": digest_of(state),
         "loss": float(loss).hex(),
         "example_ids": hashlib.blake2b(ids.tobytes(), digest_size=8).hexdigest(),
     }

@@ -1,4 +1,4 @@
-"""Compilation: every model whole, together with its loss; and a warm-up that leaves no trace.
+"""Compilation: every model whole, together with its loss, before there is a submission.
 
 ``DistributedDataParallel`` cannot be traced whole (its forward logs through a C++ object), so it wraps the compiled
 module and not the other way round: docs/adr/0006.
@@ -7,6 +7,7 @@ module and not the other way round: docs/adr/0006.
 from __future__ import annotations
 
 import inspect
+from collections.abc import Callable
 from typing import Any, cast
 
 import torch
@@ -16,28 +17,40 @@ from torch.nn.parallel import DistributedDataParallel
 
 from perfbench.api.submission import BoundLoss
 from perfbench.api.workload import Batch, LossSums, Workload
-from perfbench.engine.team import Team
+from perfbench.engine.wire.precision import autocast_of
+from perfbench.engine.wire.team import Team
+from perfbench.spec.ruleset import Precision
+
+
+def _loss_of(workload: Workload, model: nn.Module) -> Callable[[Batch, float], LossSums]:
+    def loss(batch: Batch, label_smoothing: float) -> LossSums:
+        return workload.loss(model, batch, label_smoothing=label_smoothing)
+
+    return loss
 
 
 class ModelWithLoss(nn.Module):
     """A workload's model and loss as one module, so that they compile into one graph."""
 
-    def __init__(self, workload: Workload, model: nn.Module) -> None:
+    def __init__(self, workload: Workload, model: nn.Module, precision: Precision) -> None:
         super().__init__()
         self.model = model
-        self._workload = workload
+        self._precision = precision
+        # In a closure: no attribute of what a submission is given leads to the workload.
+        self._loss = _loss_of(workload, model)
 
     def forward(self, batch: Batch, label_smoothing: float = 0.0) -> LossSums:
         """Return the loss sums of one rank's part of a batch."""
-        return self._workload.loss(self.model, batch, label_smoothing=label_smoothing)
+        with autocast_of(self._precision, next(self.model.parameters()).device):
+            return self._loss(batch, label_smoothing)
 
 
-def bind_loss(workload: Workload, model: nn.Module, team: Team) -> BoundLoss:
-    """Return the compiled loss of ``model``; its backward averages gradients over ranks.
+def bind_loss(workload: Workload, model: nn.Module, team: Team, precision: Precision = Precision.TF32) -> BoundLoss:
+    """Return the compiled loss of ``model`` in a precision; its backward averages gradients over ranks.
 
     Gradients are averaged and not summed: ``TrainingContext.global_mean`` accounts for it.
     """
-    module: nn.Module = ModelWithLoss(workload, model)
+    module: nn.Module = ModelWithLoss(workload, model, precision)
     compiled = cast("nn.Module", torch.compile(module, fullgraph=True, dynamic=False))
     if team.shard.num_ranks == 1:
         return cast("BoundLoss", compiled)
@@ -51,9 +64,9 @@ def bind_loss(workload: Workload, model: nn.Module, team: Team) -> BoundLoss:
     return cast("BoundLoss", parallel)
 
 
-def local_loss(workload: Workload, model: nn.Module) -> BoundLoss:
+def local_loss(workload: Workload, model: nn.Module, precision: Precision = Precision.TF32) -> BoundLoss:
     """Return the loss of ``model`` as it is: not compiled, and its backward concerns this rank alone."""
-    return cast("BoundLoss", ModelWithLoss(workload, model))
+    return cast("BoundLoss", ModelWithLoss(workload, model, precision))
 
 
 def _buffers_stay_local() -> dict[str, bool]:
@@ -63,21 +76,6 @@ def _buffers_stay_local() -> dict[str, bool]:
     """
     parameters = inspect.signature(DistributedDataParallel.__init__).parameters
     return {"forward_sync_buffers": False} if "forward_sync_buffers" in parameters else {"broadcast_buffers": False}
-
-
-class EvaluationModels:
-    """Compiles each module that a submission hands out for evaluation once."""
-
-    def __init__(self) -> None:
-        self._compiled: dict[int, tuple[nn.Module, nn.Module]] = {}
-
-    def compiled(self, model: nn.Module) -> nn.Module:
-        """Return ``model`` compiled whole; the same object for the same module."""
-        known = self._compiled.get(id(model))
-        if known is None or known[0] is not model:
-            known = (model, cast("nn.Module", torch.compile(model, fullgraph=True, dynamic=False)))
-            self._compiled[id(model)] = known
-        return known[1]
 
 
 def num_compiled_graphs() -> int:

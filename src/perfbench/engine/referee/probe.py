@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 import torch
 
-from perfbench.engine.checkout import commit_of
+from perfbench.engine.referee.checkout import commit_of
 from perfbench.inherited import switches
 from perfbench.registry import repository_root
 from perfbench.spec.environment import Environment, GpuFacts

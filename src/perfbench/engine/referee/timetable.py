@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from perfbench.engine.clock import PhaseClock
+from perfbench.engine.referee.clock import PhaseClock
 from perfbench.spec.run import EvaluationSchedule, EveryStepsSchedule
 
 
@@ -47,11 +47,12 @@ class Timetable:
         """Note that a checkpoint was written now."""
         self._last_checkpoint_s = self._clock.now_s()
 
-    def evaluation_is_due_by_step(self, step: int) -> bool:
-        """Tell whether evaluation is due after ``step`` by counting: every rank knows it without asking."""
-        if step == self._max_steps:
-            return True
-        return self._every_steps is not None and step % self._every_steps == 0
+    def next_evaluation_step(self, step: int) -> int | None:
+        """Return the first step after ``step`` that is followed by an evaluation by counting; ``None`` if none is."""
+        every = self._every_steps
+        due = [] if every is None else [(step // every + 1) * every]
+        due += [] if self._max_steps is None else [max(self._max_steps, step + 1)]
+        return min(due, default=None)
 
     def evaluation_is_due_by_time(self) -> bool:
         """Tell whether evaluation is due by this rank's wall clock: rank 0's answer counts."""

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from perfbench.api.submission import StepReport
-from perfbench.engine.team import Team
+from perfbench.engine.wire.team import Team
+from perfbench.errors import SubmissionError
 
 
 class RunAheadLimit:
@@ -50,7 +51,13 @@ class KeptReports:
         self._stride = 1
 
     def keep(self, step: int, report: StepReport) -> None:
-        """Keep a report without looking at its tensors."""
+        """Keep a report without looking at its tensors.
+
+        Raises:
+            SubmissionError: If it is no plain report of plain tensors: it is read later, off the clock.
+        """
+        if type(report) is not StepReport or type(report.loss) is not Tensor:
+            _refuse(report)
         if step % self._stride:
             return
         self._reports.append((step, report))
@@ -66,6 +73,8 @@ class KeptReports:
         reports, self._reports, self._stride = self._reports, [], 1
         if not reports:
             return {}
+        for _, report in reports:
+            _check_numbers(report)
         losses = team.add(torch.stack([report.loss.double() for _, report in reports])) / team.shard.num_ranks
         values = {"step": [float(step) for step, _ in reports], "loss": losses.tolist()}
         if all(report.learning_rate is not None for _, report in reports):
@@ -79,3 +88,19 @@ class KeptReports:
 
 def _number(value: Tensor | float | None) -> float:
     return float(value) if value is not None else 0.0
+
+
+def _check_numbers(report: StepReport) -> None:
+    numbers = (
+        (report.grad_norm, report.learning_rate, *report.extra.values()) if type(report.extra) is dict else (report,)
+    )
+    if any(type(number) not in (Tensor, float, int, type(None)) for number in numbers):
+        _refuse(report)
+
+
+def _refuse(report: object) -> None:
+    raise SubmissionError(
+        f"update_params returned {type(report).__name__} with values of other types than a report has",
+        where="update_params",
+        hint="return StepReport(loss=<detached tensor>, ...) with plain tensors and floats",
+    )
