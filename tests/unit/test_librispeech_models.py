@@ -20,7 +20,7 @@ from perfbench.workloads.librispeech_conformer.params import Params as Conformer
 from perfbench.workloads.librispeech_conformer.workload import ConformerWorkload
 from perfbench.workloads.librispeech_deepspeech.model import DeepSpeech
 from perfbench.workloads.librispeech_deepspeech.params import Params as DeepSpeechParams
-from perfbench.workloads.librispeech_deepspeech.recurrence import BidirectionalLSTM, Direction
+from perfbench.workloads.librispeech_deepspeech.recurrence import BidirectionalLSTM
 from perfbench.workloads.librispeech_deepspeech.workload import DeepSpeechWorkload
 
 VARIANTS = [
@@ -332,33 +332,6 @@ def test_the_masked_lstm_is_the_packed_one(compiled: bool, device: str, monkeypa
         assert one.grad is not None
         assert other.grad is not None
         assert torch.allclose(one.grad, other.grad, atol=2e-5)
-
-
-@pytest.mark.parametrize("compiled", [False, True])
-def test_the_library_runs_an_lstm_forward_once(compiled: bool) -> None:
-    torch.manual_seed(0)
-    layer = Direction(12, 6)
-    x = torch.randn(40, 5, 12, requires_grad=True)
-    function = torch.compile(layer, fullgraph=True, dynamic=False, backend="aot_eager") if compiled else layer
-    function(x).sum().backward()  # asks for the size of the workspace
-
-    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as seen:
-        function(x).sum().backward()
-
-    names = Counter(event.name for event in seen.events() or ())
-    assert names["aten::mkldnn_rnn_layer"] == 1
-    assert names["aten::mkldnn_rnn_layer_backward"] == 1
-
-
-def test_a_graph_of_an_lstm_can_be_walked_twice() -> None:
-    torch.manual_seed(0)
-    layer = Direction(12, 6)
-    loss = layer(torch.randn(40, 5, 12)).square().sum()
-
-    first = torch.autograd.grad(loss, list(layer.parameters()), retain_graph=True)
-    second = torch.autograd.grad(loss, list(layer.parameters()))
-
-    assert all(map(torch.equal, first, second))
 
 
 @pytest.mark.slow

@@ -6,13 +6,13 @@ else is here, in this process, which no submission ever enters.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
 from perfbench.engine.referee.checkpoints import CheckpointIndex, Checkpoints, Progress
 from perfbench.engine.referee.clock import PhaseClock
 from perfbench.engine.referee.evaluation import Evaluator
+from perfbench.engine.referee.findings import best_metric, not_finite
 from perfbench.engine.referee.heartbeat import Heartbeat
 from perfbench.engine.referee.link import Link
 from perfbench.engine.referee.recorder import Recorder, now_utc
@@ -35,7 +35,6 @@ from perfbench.spec.result import (
     TrialResult,
 )
 from perfbench.spec.run import TrialSpec
-from perfbench.spec.workload import Direction
 
 Ending = TargetReached | BudgetSpent | Diverged | Completed
 
@@ -258,7 +257,7 @@ class Referee:
         """Return how a trial ends that needs no evaluation any more, in the order of the rules."""
         if time_is_spent(self._submission_time_s, self._trial.max_submission_time_s):
             return BudgetSpent(resource="time", step=self._step, submission_time_s=self._submission_time_s)
-        message = stopped.divergence or _not_finite(rested.values)
+        message = stopped.divergence or not_finite(rested.values)
         if message is not None:
             ending = self._judge({})
             assert ending is not None, "without a metric a trial has diverged"
@@ -366,9 +365,6 @@ class Referee:
         return self._link.hear(Bye)
 
     def _result(self, ending: Ending, bye: Bye) -> TrialResult:
-        values = [m.metrics.get(self._trial.target.metric, math.nan) for m in self._measurements]
-        is_minimized = self._trial.target.direction is Direction.MINIMIZE
-        finite = [value for value in values if math.isfinite(value)]
         result = TrialResult(
             trial_identity=self._trial.identity(),
             outcome=ending,
@@ -380,7 +376,7 @@ class Referee:
             lost_s=round(self._lost_s, 3),
             charged_s=round(self._charged_s, 3),
             num_recompiles_after_warmup=bye.num_recompiles,
-            best_metric=(min(finite) if is_minimized else max(finite)) if finite else None,
+            best_metric=best_metric(self._measurements, self._trial.target),
         )
         self._recorder.telemetry("ended", bye.model_dump(exclude={"kind"}))
         return self._recorder.finished(result)
@@ -400,11 +396,3 @@ class Referee:
         pulse = self._read_pulse()
         place = {name: pulse[name] for name in ("at_step", "submission_time_s")}
         return place | self._resources.read()
-
-
-def _not_finite(values: Mapping[str, Sequence[float]]) -> str | None:
-    """Say which training loss of a segment is the first that is not finite; ``None`` if all are."""
-    for step, loss in zip(values.get("step", ()), values.get("loss", ()), strict=False):
-        if not math.isfinite(loss):
-            return f"the training loss at step {step:.0f} is {loss}"
-    return None
