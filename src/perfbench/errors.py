@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 import errno
+import re
 from collections.abc import Iterable
 from enum import IntEnum
 from typing import ClassVar, Self
@@ -25,6 +26,9 @@ _WHAT_TO_DO = {
     errno.EIO: "the disk answers with errors; look at it, or choose another place",
     errno.ESTALE: "the network disk has lost the file; look at it, or try again",
 }
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+"""Moves the cursor, colours or reverses the text of a terminal, or begins a line."""
 
 
 class ExitCode(IntEnum):
@@ -73,7 +77,8 @@ class PerfbenchError(Exception):
     def __str__(self) -> str:
         """Return the message as it is shown: ``where: what`` and the hint on a line of its own."""
         head = f"{self.where}: {self.what}" if self.where else self.what
-        return f"{head}\n  hint: {self.hint}" if self.hint else head
+        text = f"{head}\n  hint: {self.hint}" if self.hint else head
+        return "\n".join(map(printable, text.split("\n")))
 
 
 class ConfigError(PerfbenchError):
@@ -116,6 +121,19 @@ class TrialFailedError(PerfbenchError):
 
 class TrialInterruptedError(TrialFailedError):
     """A trial was told to stop, and can go on."""
+
+
+def printable(name: object) -> str:
+    r"""Return a name or path in which bytes that are no UTF-8 and control characters are escaped with a backslash.
+
+    >>> printable("runs/caf\udce9"), printable("a\x1b[31m"), printable("caf\u00e9")
+    ('runs/caf\\udce9', 'a\\x1b[31m', 'café')
+    """
+    text = str(name)
+    if text.isascii() and text.isprintable():
+        return text
+    text = text.encode("utf-8", "backslashreplace").decode("utf-8")
+    return _CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode("ascii"), text)
 
 
 def nearest_name_hint(name: str, known: Iterable[str], *, kind: str = "choices") -> str:

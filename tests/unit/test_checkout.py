@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from perfbench.engine.checkout import commit_of
+from perfbench.engine.referee.checkout import commit_of
 
 
 def git(folder: Path, *arguments: str) -> str:

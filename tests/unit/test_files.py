@@ -12,7 +12,7 @@ from threading import Barrier
 import pytest
 
 from perfbench.errors import PerfbenchError, ResultsError
-from perfbench.results.files import append_line, create_text, read_plainly, write_text_atomically
+from perfbench.results.files import MOST_FACT_BYTES, append_line, create_text, read_regular_file, write_text_atomically
 
 
 def test_a_disk_that_cannot_sync_folders_is_good_enough(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -92,7 +92,7 @@ def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "run.json")
 
     with pytest.raises(OSError, match="a pipe or a device is where a file belongs"):
-        read_plainly(tmp_path / "run.json")
+        read_regular_file(tmp_path / "run.json", max_bytes=MOST_FACT_BYTES)
 
 
 @pytest.mark.parametrize(

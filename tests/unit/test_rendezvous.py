@@ -10,8 +10,8 @@ from datetime import timedelta
 
 import pytest
 
+from perfbench.engine.wire.rendezvous import VARIABLE, join, opened
 from perfbench.errors import LaunchError
-from perfbench.launch.rendezvous import VARIABLE, join, opened
 
 PATIENCE = timedelta(seconds=60)
 

@@ -188,7 +188,7 @@ def test_a_checkpoint_that_vanishes_while_it_is_measured_costs_no_plan(
     """Trials of the same submission and workload may run meanwhile: they keep their newest two."""
     cluster, trial, _ = submitted(tmp_path)
     (array,) = plan_arrays([trial], cluster, max_array_size=1001)
-    checkpoint = TrialFolder.of(tmp_path, trial).checkpoints / "step_000000010"
+    checkpoint = TrialFolder.of(tmp_path, trial).states / "step_000000010"
     checkpoint.mkdir(parents=True)
     (checkpoint / "rank_0.pt").write_bytes(b"12345")
     assert largest_checkpoint_bytes(array, tmp_path) == 5

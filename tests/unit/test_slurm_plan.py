@@ -309,21 +309,6 @@ def test_a_plan_of_the_whole_competition_is_immediate(tmp_path: Path, monkeypatc
     assert "238 jobs with 5,950 elements" in console.export_text()
 
 
-def test_a_damaged_result_hides_no_other_trial(tmp_path: Path) -> None:
-    trials = plan_sweep(compose_sweep(["cluster=slurm"]))[:2]
-    folders = [TrialFolder.of(tmp_path, trial) for trial in trials]
-    for trial, folder in zip(trials, folders, strict=True):
-        folder.claim(trial)
-        folder.write_result(result_of(trial, SPENT))
-    (folders[0].path / "result.json").write_text('{"outcome":')
-
-    damaged, whole = statuses(tmp_path, {})
-
-    assert damaged.state is TrialState.DAMAGED
-    assert str(folders[0].path / "result.json") in damaged.reason
-    assert whole.state is TrialState.BUDGET_SPENT
-
-
 def test_status_of_the_whole_competition_is_immediate(tmp_path: Path) -> None:
     (request,) = compose_sweep(["cluster=slurm", "submission=shampoo"])
     trial = plan_sweep([request])[0]

@@ -29,6 +29,7 @@ VERBS = {
     "check": "check a workload or submission against its contract",
     "new-submission": "write the folder and YAML of a new training algorithm",
     "data": "prepare or verify data sets",
+    "bench": "measure a whole training step at any scale, on invented batches or real ones",
     "doctor": "look at this machine: versions, devices, process group, disk, clock",
 }
 

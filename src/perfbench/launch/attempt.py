@@ -15,20 +15,25 @@ from perfbench.spec.result import FailureReason, TrialResult
 from perfbench.spec.run import TrialSpec
 
 
-def with_next_attempt(trial: TrialSpec, folder: TrialFolder, run: Callable[[int], TrialResult]) -> TrialResult:
-    """Claim the folder and make the next attempt, given its number; a finished trial is returned as it is.
+def with_next_attempt(trial: TrialSpec, folder: TrialFolder, run: Callable[[int, int], TrialResult]) -> TrialResult:
+    """Claim the folder and make the next attempt; a finished trial is returned as it is.
+
+    Args:
+        trial: What to run.
+        folder: Of the trial.
+        run: Given the attempt's number, and the descriptor of the lock that holds the trial.
 
     Raises:
         PerfbenchError: If the folder is another trial's, another process runs this one, or as ``run``.
     """
     folder.claim(trial)
-    with folder.locked():
+    with folder.locked() as lock:
         folder.reopen_after_crash()
         if (done := folder.result()) is not None:
             return done
         attempt = folder.num_attempts() + 1
         folder.append_telemetry("started", {"attempt": attempt})
-        return run(attempt)
+        return run(attempt, lock)
 
 
 class Ended(NamedTuple):

@@ -7,7 +7,8 @@ import os
 from pathlib import Path
 
 from perfbench.errors import ConfigError, RulesError
-from perfbench.spec.run import LocalCluster, RunSpec, SlurmCluster, TrialSpec
+from perfbench.spec.environment import Isolation
+from perfbench.spec.run import DebugCluster, LocalCluster, RunSpec, SlurmCluster, TrialSpec
 from perfbench.spec.seeds import trial_seed
 from perfbench.spec.workload import Target
 from perfbench.tuning.sampler import points_for_study
@@ -51,6 +52,7 @@ def plan_study(run: RunSpec) -> list[TrialSpec]:
             max_submission_time_s=workload.max_submission_time_s * rules.budget_factor,
             max_steps=None if cap is None else math.floor(workload.step_hint * cap),
             trace_steps=run.trace_steps,
+            isolation=_isolation(run),
             data_root=str(Path(run.data_root).resolve()),
         )
         for number, point in enumerate(points, start=1)
@@ -115,6 +117,18 @@ def _check_rules(run: RunSpec) -> None:
             where="study",
             hint=f"study=0 to study={run.ruleset.num_studies - 1}",
         )
+
+
+def _isolation(run: RunSpec) -> Isolation:
+    if isinstance(run.cluster, DebugCluster):
+        return Isolation.NONE
+    if run.isolation is Isolation.NONE:
+        raise ConfigError(
+            "referee and trainer are two processes on every cluster but one",
+            where="isolation",
+            hint="cluster=debug runs both in this process, for debugging; or choose process or sandbox",
+        )
+    return run.isolation
 
 
 def _target(run: RunSpec) -> Target:

@@ -15,7 +15,7 @@ from typing import Any
 
 from perfbench.errors import PerfbenchError, ResultsError
 from perfbench.launch.failure import telling_line
-from perfbench.results.files import open_plainly, read_plainly
+from perfbench.results.files import MOST_FACT_BYTES, open_plainly, read_regular_file
 from perfbench.results.store import TrialFolder
 from perfbench.results.trials import TrialKey
 from perfbench.spec.result import Crashed, Diverged, TrialResult
@@ -197,7 +197,7 @@ def _target_metric(folder: Path, measured: dict[str, Any] | None) -> float | Non
 
 def _content(path: Path) -> bytes | None:
     try:
-        return read_plainly(path)
+        return read_regular_file(path, max_bytes=MOST_FACT_BYTES)
     except FileNotFoundError:
         return None
 

@@ -1,4 +1,4 @@
-"""Writing so that nothing is ever half there: atomic replacement and append-only lines."""
+"""Writing so that nothing is ever half there (atomic replacement, append-only lines); reading that always ends."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ from typing import BinaryIO
 
 _NO_FSYNC = frozenset({errno.EINVAL, errno.ENOTSUP, errno.ENOSYS})
 """What file systems answer that cannot sync a folder: then a rename is as safe as they make it."""
+MOST_FACT_BYTES = 4 << 20
+"""No record that is read whole is larger."""
 _NO_LINKS = frozenset({errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK})
 """What file systems answer that know no hard links."""
 
@@ -43,18 +45,6 @@ def _require_plain(descriptor: int, path: Path) -> None:
     if stat.S_ISDIR(mode):
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
     raise OSError(errno.EINVAL, "a pipe or a device is where a file belongs", str(path))
-
-
-def read_plainly(path: Path) -> bytes:
-    """Return the content of a file; links to files are followed, a pipe is not waited for.
-
-    Raises:
-        OSError: If it is no file, or cannot be read.
-    """
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    _require_plain(descriptor, path)
-    with os.fdopen(descriptor, "rb") as file:
-        return file.read()
 
 
 @contextmanager
@@ -157,6 +147,46 @@ def append_line(path: Path, line: str, *, durable: bool = True) -> None:
         os.close(descriptor)
 
 
+def open_regular_file(path: Path) -> BinaryIO:
+    """Open a file of bytes on a disk; a pipe, which may wait for ever, or a device, which may never end, is refused.
+
+    Raises:
+        OSError: If it cannot be opened or is no regular file.
+    """
+    descriptor, _ = _opened_regular(path)
+    return os.fdopen(descriptor, "rb")
+
+
+def _opened_regular(path: Path | str) -> tuple[int, int]:
+    """Return a descriptor and the size in bytes."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    status = os.fstat(descriptor)
+    if not stat.S_ISREG(status.st_mode):
+        os.close(descriptor)
+        kind = "a folder" if stat.S_ISDIR(status.st_mode) else "a pipe, a socket or a device"
+        raise OSError(errno.EINVAL, f"{kind}, not a file", str(path))
+    return descriptor, status.st_size
+
+
+def read_regular_file(path: Path | str, *, max_bytes: int) -> bytes:
+    """Return the content of a file on a disk that is not larger than anything of its kind can be.
+
+    Raises:
+        OSError: If it cannot be read, is no regular file, or is larger.
+    """
+    descriptor, size = _opened_regular(path)
+    try:
+        parts = []
+        while size <= max_bytes and (part := os.read(descriptor, min(size, max_bytes) + 1)):  # one call, as a rule
+            parts.append(part)
+            size = max(size, sum(map(len, parts)))
+    finally:
+        os.close(descriptor)
+    if size > max_bytes:
+        raise OSError(errno.EFBIG, f"larger than {max_bytes >> 20} MiB, which no such file is", str(path))
+    return b"".join(parts)
+
+
 def _write_whole(descriptor: int, content: bytes) -> None:
     if (num_written := os.write(descriptor, content)) != len(content):  # a disk that is full takes what fits
         raise OSError(errno.ENOSPC, f"only {num_written} of {len(content)} bytes could be written")
@@ -170,11 +200,10 @@ def read_lines(path: Path) -> list[str]:
 def iterate_lines(path: Path) -> Iterator[str]:
     """Yield the complete, non-empty lines of ``path`` one at a time: a file may have millions of them."""
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        file = open_regular_file(path)
     except (FileNotFoundError, NotADirectoryError):
         return
-    _require_plain(descriptor, path)
-    with os.fdopen(descriptor, "rb") as file:
+    with file:
         for line in file:
             if line.endswith(b"\n") and line.strip():
                 yield line[:-1].decode(errors="replace")
@@ -187,3 +216,8 @@ def digest_of_file(path: Path) -> str:
         while block := file.read(1 << 22):
             digest.update(block)
     return digest.hexdigest()
+
+
+def digest_of_line(line: str) -> str:
+    """Return 16 hexadecimal digits naming a line: the next one holds them, so that a change shows."""
+    return hashlib.blake2b(line.encode(), digest_size=8).hexdigest()

@@ -9,7 +9,9 @@ Layout (docs/results-format.md)::
         telemetry.jsonl      append-only: read by no score
         result.json          written once at the end
         tracking.json        the trial's name on dashboards, if it was ever mirrored
-        failure_rank_<r>.json, logs/, checkpoints/
+        failure_rank_<r>.json, logs/
+        checkpoints/         what the referee knows at a step: an index of the states
+        states/              what trainers saved: the only folder that a submission may write
 """
 
 from __future__ import annotations
@@ -27,16 +29,19 @@ from pydantic import TypeAdapter, ValidationError
 
 from perfbench.errors import LaunchError, ResultsError
 from perfbench.results.files import (
+    MOST_FACT_BYTES,
     append_line,
     create_text,
+    digest_of_line,
     iterate_lines,
     read_lines,
-    read_plainly,
+    read_regular_file,
     write_text_atomically,
 )
 from perfbench.results.locks import held, is_held
 from perfbench.spec.base import Spec
 from perfbench.spec.environment import Environment
+from perfbench.spec.records import counted_measurements
 from perfbench.spec.result import Crashed, FailureReason, Measurement, MeasurementRecord, Resumed, TrialResult
 from perfbench.spec.run import TrialSpec
 
@@ -66,6 +71,8 @@ class History(NamedTuple):
     """How far they came since the last resume."""
     lost_s: float = 0.0
     """What was lost before that."""
+    ended_by_trainer: bool = False
+    """Whether the last of them ended because the submission's process did."""
 
 
 class TrialFolder:
@@ -84,6 +91,16 @@ class TrialFolder:
     def checkpoints(self) -> Path:
         """Where checkpoints are."""
         return self.path / "checkpoints"
+
+    @property
+    def states(self) -> Path:
+        """Where trainers save their states: the only folder here that a submission may write."""
+        return self.path / "states"
+
+    def drop_checkpoints(self) -> None:
+        """Remove checkpoints and states: a finished trial needs neither."""
+        for folder in (self.checkpoints, self.states):
+            shutil.rmtree(folder, ignore_errors=True)
 
     @property
     def logs(self) -> Path:
@@ -189,8 +206,8 @@ class TrialFolder:
         path = self.path / "result.json"
         return _read_fact(TrialResult, path) if path.exists() else None
 
-    def write_result(self, result: TrialResult) -> None:
-        """Record the end, once.
+    def write_result(self, result: TrialResult) -> TrialResult:
+        """Record the end, once; return it as it was recorded, chained to the measurements.
 
         Raises:
             ResultsError: If there is a result already.
@@ -198,7 +215,9 @@ class TrialFolder:
         path = self.path / "result.json"
         if path.exists():
             raise ResultsError("the trial has a result already", where=str(path))
-        write_text_atomically(path, result.to_json())
+        chained = result.model_copy(update={"chain": self.chain()})
+        write_text_atomically(path, chained.to_json())
+        return chained
 
     def finished(self) -> TrialResult | None:
         """Return the result of a trial that will not go on; ``None`` without one, or if it is a crash."""
@@ -213,8 +232,14 @@ class TrialFolder:
             (self.path / "result.json").replace(kept)
 
     def append(self, record: Measurement | Resumed) -> None:
-        """Append to the measurements; on the disk when this returns."""
-        append_line(self.path / "measurements.jsonl", record.to_json(indent=None))
+        """Append to the measurements, chained to the line before; on the disk when this returns."""
+        chained = record.model_copy(update={"chain": self.chain()})
+        append_line(self.path / "measurements.jsonl", chained.to_json(indent=None))
+
+    def chain(self) -> str:
+        """Return the digest of the last record's line of the measurements, of nothing where there is none."""
+        lines = [line for line in read_lines(self.path / "measurements.jsonl") if _record(line) is not None]
+        return digest_of_line(lines[-1] if lines else "")
 
     def records(self) -> list[Measurement | Resumed]:
         """Return all records as written, oldest first; a line that a crash tore is left out."""
@@ -222,13 +247,13 @@ class TrialFolder:
         return [record for line in lines if (record := _record(line)) is not None]
 
     def measurements(self) -> list[Measurement]:
-        """Return the measurements that count: a resume voids earlier ones after the step it went on from."""
-        return valid_measurements(self.records())
+        """Return the measurements that count (``spec/records.py``)."""
+        return counted_measurements(self.records())
 
-    def append_telemetry(self, kind: str, values: Mapping[str, object]) -> None:
-        """Append something that no score depends on; not forced to the disk."""
+    def append_telemetry(self, kind: str, values: Mapping[str, object], *, durable: bool = False) -> None:
+        """Append something that no score depends on; forced to the disk only where a later attempt relies on it."""
         line = json.dumps({"kind": kind, **values}, default=str)
-        append_line(self.path / "telemetry.jsonl", line, durable=kind == "started")
+        append_line(self.path / "telemetry.jsonl", line, durable=durable or kind == "started")
 
     def telemetry(self, kind: str) -> list[dict[str, Any]]:
         """Return the telemetry lines of one kind; one that a crash tore is left out."""
@@ -259,7 +284,12 @@ class TrialFolder:
                 attempt = started["attempt"]
             elif attempt >= last_resumed and (pulse := _telemetry(line, "pulse")) is not None:
                 reached_s = max(reached_s, pulse["submission_time_s"])
-        return History(reached_s=reached_s, lost_s=sum(record.lost_s for record in resumes))
+        ended = [values["attempt"] for values in self.telemetry("trainer_ended")]
+        return History(
+            reached_s=reached_s,
+            lost_s=sum(record.lost_s for record in resumes),
+            ended_by_trainer=attempt - 1 in ended,
+        )
 
     def write_environment(self, environment: Environment) -> None:
         """Record what the latest attempt runs on; what an earlier one ran on is kept aside."""
@@ -282,7 +312,7 @@ class TrialFolder:
         if not path.exists():
             write_text_atomically(path, json.dumps({"schema_version": 1, "run_id": secrets.token_hex(6)}))
         try:
-            return str(json.loads(read_plainly(path))["run_id"])
+            return str(json.loads(read_regular_file(path, max_bytes=MOST_FACT_BYTES))["run_id"])
         except (ValueError, KeyError, TypeError):
             raise ResultsError("this is no tracking record", where=str(path), hint="remove it") from None
 
@@ -299,7 +329,7 @@ class TrialFolder:
 
 def _read_fact(kind: type[_FactT], path: Path) -> _FactT:
     try:
-        text = read_plainly(path)
+        text = read_regular_file(path, max_bytes=MOST_FACT_BYTES)
     except OSError as problem:
         raise ResultsError.of_file(problem, what="the record cannot be read", where=str(path)) from None
     return kind.from_json(text, where=str(path), error=ResultsError)
@@ -318,20 +348,9 @@ def _telemetry(line: str, kind: str) -> dict[str, Any] | None:
         return None
     try:
         values: dict[str, Any] = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return values
-
-
-def valid_measurements(records: list[Measurement | Resumed]) -> list[Measurement]:
-    """Return the measurements that count, by step."""
-    valid: list[Measurement] = []
-    for record in records:
-        if isinstance(record, Resumed):
-            valid = [measurement for measurement in valid if measurement.step <= record.from_step]
-        else:
-            valid.append(record)
-    return valid
 
 
 def _refuse_other_configuration(existing: TrialSpec, asked: TrialSpec, run_file: Path) -> None:

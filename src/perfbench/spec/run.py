@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from perfbench.spec.base import Spec
+from perfbench.spec.environment import Isolation
 from perfbench.spec.ruleset import Ruleset
 from perfbench.spec.submission import HyperparameterPoint, SubmissionSpec
 from perfbench.spec.workload import ScaleName, Target, TargetKind, WorkloadSpec
@@ -156,6 +157,8 @@ class RunSpec(Spec):
     evaluation: EvaluationSchedule
     cluster: Cluster
     tracking: TrackingSpec
+    isolation: Isolation
+    """How far the submission is kept from what measures it; ``cluster=debug`` isolates nothing, whatever this says."""
     seed: int = Field(ge=0, lt=2**63)
     study: int = Field(ge=0)
     trial: int = Field(ge=1)
@@ -188,6 +191,7 @@ class TrialSpec(Spec):
     max_submission_time_s: float = Field(gt=0)
     max_steps: int | None = Field(ge=1)
     trace_steps: tuple[int, ...] = ()
+    isolation: Isolation = Isolation.PROCESS
     data_root: str
     """Where the data is; not part of the trial's identity."""
 
@@ -196,8 +200,8 @@ class TrialSpec(Spec):
         return self.digest(exclude={"data_root", "trace_steps"})
 
     def is_scorable(self) -> bool:
-        """Tell whether the rules allow scoring this trial: only wall-clock evaluation is scored."""
-        return isinstance(self.evaluation, WallClockSchedule)
+        """Tell whether the rules allow scoring this trial: evaluated by wall clock, and by another process."""
+        return isinstance(self.evaluation, WallClockSchedule) and self.isolation is not Isolation.NONE
 
     def label(self) -> str:
         """Return the trial's name for people."""

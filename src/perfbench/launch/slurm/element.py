@@ -8,7 +8,6 @@ ends without a result has failed, whatever the reason: the scoring job looks aft
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import time
 from collections.abc import Callable
@@ -108,7 +107,7 @@ def _run_attempt(attempt: Attempt, must_end: Callable[[], bool], mirror: Mirror 
     if folder.result() is None:
         return _conclude(attempt, end, is_ending=must_end(), before_requeue=mirror.close_soon)
     if not cluster.keep_checkpoints:
-        shutil.rmtree(folder.checkpoints, ignore_errors=True)
+        folder.drop_checkpoints()
     return None
 
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from perfbench.results.files import read_plainly, write_text_atomically
+from perfbench.results.files import MOST_FACT_BYTES, read_regular_file, write_text_atomically
 from perfbench.results.locks import held
 from perfbench.results.store import LOCK_NAME
 
@@ -45,6 +45,6 @@ class Lease:
     def is_lost(self) -> bool:
         """Tell whether a later attempt has taken over."""
         try:
-            return read_plainly(self._path).decode() != self.holder
+            return read_regular_file(self._path, max_bytes=MOST_FACT_BYTES).decode() != self.holder
         except OSError:
             return False  # the disk is away for a moment: whoever cannot read it cannot write to it either

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Literal
 
 from perfbench.errors import LaunchError, ResultsError
-from perfbench.results.files import read_plainly, write_text_atomically
+from perfbench.results.files import MOST_FACT_BYTES, read_regular_file, write_text_atomically
 from perfbench.results.locks import held
 from perfbench.spec.base import Spec
 from perfbench.spec.run import NoTracking, SlurmCluster, TrackingSpec
@@ -83,7 +83,7 @@ class ArrayManifest(Spec):
             ResultsError: If it is damaged, or cannot be read.
         """
         try:
-            text = read_plainly(path)
+            text = read_regular_file(path, max_bytes=MOST_FACT_BYTES)
         except OSError as problem:
             raise ResultsError.of_file(problem, what="the record cannot be read", where=str(path)) from None
         return cls.from_json(text, where=str(path), error=ResultsError)

@@ -11,7 +11,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from perfbench.engine.checkout import commit_of
+from perfbench.engine.referee.checkout import commit_of
 from perfbench.errors import LaunchError
 from perfbench.launch.slurm.manifest import books_folder
 from perfbench.registry import repository_root

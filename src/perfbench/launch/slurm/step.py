@@ -12,8 +12,8 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from perfbench.engine.wire import rendezvous
 from perfbench.inherited import for_slurm, for_step
-from perfbench.launch import rendezvous
 from perfbench.launch.slurm.lease import Lease
 from perfbench.launch.slurm.manifest import ArrayManifest
 from perfbench.launch.slurm.sbatch import escaped, signal_lead_s
