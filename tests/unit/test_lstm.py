@@ -61,6 +61,19 @@ def test_the_library_runs_an_lstm_forward_once(compiled: bool) -> None:
     assert names["aten::mkldnn_rnn_layer_backward"] == 1
 
 
+@pytest.mark.parametrize("with_gradients", [False, True])
+def test_under_autocast_the_library_computes_in_float32(with_gradients: bool) -> None:
+    torch.manual_seed(0)
+    layer = Direction(12, 6)
+    x = torch.randn(40, 5, 12)
+
+    with torch.set_grad_enabled(with_gradients), torch.autocast("cpu", dtype=torch.bfloat16):
+        cast = layer(x)
+
+    assert cast.dtype == torch.float32
+    assert torch.equal(cast.detach(), layer(x).detach())
+
+
 def test_a_graph_of_an_lstm_can_be_walked_twice() -> None:
     torch.manual_seed(0)
     layer = Direction(12, 6)
