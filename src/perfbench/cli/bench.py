@@ -41,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--ranks", type=int, help=f"devices that share the reference batch: {_COMPETITION_RANKS} at full scale, else 1"
     )
     parser.add_argument("--precision", choices=[precision.value for precision in Precision])
-    parser.add_argument("--submission", default="baseline", help="whose step; the first point of its first study")
+    parser.add_argument("--submission", help="whose step, at the first point of its first study; as in `run` otherwise")
     parser.add_argument("--seconds", type=float, default=2.0, help="to time each kind of step for")
     parser.add_argument("--no-eager", action="store_true", help="leave out the step that is not compiled")
     parser.add_argument("--data-root", type=Path, default=Path("data"))
@@ -75,7 +75,7 @@ def run(arguments: argparse.Namespace) -> int:
     title = (
         f"{spec.name} at scale {spec.scale.value}, {whole_step.num_parameters(step.model):,} parameters, "
         f"{'invented' if arguments.synthetic else spec.dataset} batches of {size}, {precision.value}, "
-        f"{arguments.submission}, {on}, torch {torch.__version__}"
+        f"{request.submission.name}, {on}, torch {torch.__version__}"
     )
     console = Console(soft_wrap=True)
     console.print(title)
@@ -87,7 +87,9 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _overrides(arguments: argparse.Namespace) -> list[str]:
-    chosen = [f"workload={arguments.workload}", f"scale={arguments.scale}", f"submission={arguments.submission}"]
+    chosen = [f"workload={arguments.workload}", f"scale={arguments.scale}"]
+    if arguments.submission is not None:
+        chosen.append(f"submission={arguments.submission}")
     if arguments.precision is not None:
         chosen.append(f"ruleset.precision={arguments.precision}")
     return [*chosen, *arguments.overrides]
