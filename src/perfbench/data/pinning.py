@@ -78,9 +78,8 @@ class PinningLoader(Iterator[PinnedBuffer]):
 
     def _load(self) -> None:
         try:
-            torch.cuda.set_device(
-                self._device_index
-            )  # a thread starts on the first device, and would take memory there
+            # A thread starts on the first device, and would take memory there.
+            torch.cuda.set_device(self._device_index)
             for batch in self._batches:
                 buffer = self._free.get()
                 if self._is_closed:
