@@ -1,4 +1,4 @@
-"""Element-wise updates of whole groups: operator by operator on a processor, one graph on any other device.
+"""Element-wise updates of whole groups: operator by operator on a processor, one graph on a GPU.
 
 Each operator over lists reads and writes all of its tensors; in one graph each tensor is read and written once. That a
 graph has to be compiled, in seconds, is paid back where there are steps by the ten thousand of many parameters, which
@@ -12,6 +12,7 @@ from typing import Any, Generic, TypeVar
 
 import torch
 from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensor
 
 Number = float | Tensor
 """Of one step: a tensor without dimensions in a graph, so that it is not compiled anew for another value."""
@@ -34,7 +35,10 @@ class GroupUpdate(Generic[Result]):
 
     def __call__(self, *lists: list[Tensor], numbers: tuple[float, ...], fixed: Any) -> Result:  # noqa: ANN401 - the update's own
         """Update in the way of the tensors' device."""
-        way = self._update if lists[0][0].device.type == "cpu" else self.as_graph
+        tensor = lists[0][0]
+        # Tensors without content, which checks use, have nothing to compile for.
+        is_on_gpu = tensor.is_cuda and not isinstance(tensor, FakeTensor)
+        way = self.as_graph if is_on_gpu else self._update
         return way(*lists, numbers=numbers, fixed=fixed)
 
     def as_graph(self, *lists: list[Tensor], numbers: tuple[float, ...], fixed: Any) -> Result:  # noqa: ANN401 - the update's own
