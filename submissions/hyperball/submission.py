@@ -63,7 +63,7 @@ def split_off_zeros(context: TrainingContext) -> tuple[list[nn.Parameter], list[
     Raises:
         SubmissionError: If a matrix is almost, but not exactly, zero.
     """
-    matrices, others = split_matrices(context.model, context.roles)
+    matrices, _ = split_matrices(context.model, context.roles)
     scales = initial_scales(matrices)
     names = {parameter: name for name, parameter in context.model.named_parameters()}
     for matrix, scale in zip(matrices, scales, strict=True):
