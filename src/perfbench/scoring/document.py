@@ -71,30 +71,35 @@ def board_document(board: Board, uncertainty: Uncertainty | None) -> dict[str, A
             }
             for place, cell in sorted(board.cells.items())
         ],
-        "pairs": [
-            {
-                "submission": pair.submission,
-                "against": pair.other,
-                "wins": pair.wins,
-                "losses": pair.losses,
-                "ties": pair.ties,
-                "mean_speed_up": finite(pair.mean_speed_up),
-                "speed_ups": pair.speed_ups,
-                "probability_of_higher_score": (
-                    uncertainty.scores_higher[pair.submission, pair.other] if uncertainty else None
-                ),
-                "probability_of_being_faster": {
-                    workload: uncertainty.is_faster[pair.submission, pair.other, workload]
-                    for workload in board.benchmark.workloads
-                }
-                if uncertainty
-                else None,
-            }
-            for pair in compare_all(board)
-        ],
+        "pairs": _pairs(board, uncertainty),
         "warnings": list(board.warnings),
         "notes": list(board.notes),
     }
+
+
+def _pairs(board: Board, uncertainty: Uncertainty | None) -> list[dict[str, Any]]:
+    """Return every submission against every other."""
+    return [
+        {
+            "submission": pair.submission,
+            "against": pair.other,
+            "wins": pair.wins,
+            "losses": pair.losses,
+            "ties": pair.ties,
+            "mean_speed_up": finite(pair.mean_speed_up),
+            "speed_ups": pair.speed_ups,
+            "probability_of_higher_score": (
+                uncertainty.scores_higher[pair.submission, pair.other] if uncertainty else None
+            ),
+            "probability_of_being_faster": {
+                workload: uncertainty.is_faster[pair.submission, pair.other, workload]
+                for workload in board.benchmark.workloads
+            }
+            if uncertainty
+            else None,
+        }
+        for pair in compare_all(board)
+    ]
 
 
 def finite(value: float) -> float | None:
