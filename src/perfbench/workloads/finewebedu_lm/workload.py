@@ -95,8 +95,15 @@ class LanguageModelling:
         numbers = self._training_rows(seed).sample(count) if stored == "train" else fixed_rows(len(rows), count)
         yield from evaluation_batches(rows, numbers, global_batch_size=global_batch_size, shard=shard)
 
-    def synthetic_batch(self, *, batch_size: int, seed: int, split: Split | None = None) -> Batch:
-        """Return an invented batch that needs no data, of training if ``split`` is ``None``."""
+    def synthetic_batch(
+        self,
+        *,
+        batch_size: int,
+        seed: int,
+        split: Split | None = None,
+        num_ranks: int = 1,  # noqa: ARG002
+    ) -> Batch:
+        """Return this rank's invented rows, which need no data, of training if ``split`` is ``None``."""
         return invented_batch(self.params, batch_size=batch_size, seed=seed, is_weighted=split is not None)
 
     def eval_sums(self, model: nn.Module, batch: Batch, *, split: Split) -> dict[str, Tensor]:  # noqa: ARG002
