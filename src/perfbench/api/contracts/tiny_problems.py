@@ -17,11 +17,14 @@ import torch.nn.functional as F  # noqa: N812 - torch's own convention
 from torch import Tensor, nn
 
 from perfbench.api.workload import Batch, LossSums, LossType, ParameterRole
+from perfbench.spec.workload import Split
 
 BATCH_SIZE = 16
 NUM_PADDED = 3
 """The last examples of every batch carry weight zero: dividing by the batch size would be wrong."""
 _INITIAL_SCALE = 0.1
+_FIRST_INVENTED = -1
+"""Invented batches have negative numbers."""
 
 
 class TinyProblem(ABC):
@@ -45,6 +48,15 @@ class TinyProblem(ABC):
     def batch(self, number: int) -> Batch:
         """Return batch ``number`` (from 0) with its ``weights``, shape ``[BATCH_SIZE]``; the caller may change it."""
         return {name: tensor.clone() for name, tensor in _drawn(self, number).items()}
+
+    def synthetic_batch(self, *, batch_size: int, seed: int, split: Split | None = None, num_ranks: int = 1) -> Batch:  # noqa: ARG002
+        """Return an invented batch, as a workload does: of the same form as the problem's own, and none of them."""
+        first = _FIRST_INVENTED - (1 + list(Split).index(split) if split else 0)
+        numbers = [
+            first - (1 + len(Split)) * (seed * batch_size + part) for part in range(-(-batch_size // BATCH_SIZE))
+        ]
+        drawn = [_drawn(self, number) for number in numbers]
+        return {name: torch.cat([batch[name] for batch in drawn])[:batch_size] for name in drawn[0]}
 
     def loss(self, model: nn.Module, batch: Batch, *, label_smoothing: float = 0.0) -> LossSums:
         """Return the loss sums of a batch."""
@@ -72,7 +84,7 @@ class TinyRegression(TinyProblem):
     def build_model(self, *, seed: int) -> nn.Module:
         """Return a perceptron from 12 inputs to 4 outputs."""
         with torch.random.fork_rng(devices=()):
-            torch.manual_seed(seed)
+            torch.default_generator.manual_seed(seed)
             return nn.Sequential(
                 nn.Linear(12, 40), nn.LayerNorm(40), nn.Tanh(), nn.Dropout(0.1), nn.Linear(40, 4), _Scale()
             )
@@ -97,7 +109,7 @@ class TinyClicks(TinyProblem):
     def build_model(self, *, seed: int) -> nn.Module:
         """Return a model from three ids below 50 to one logit."""
         with torch.random.fork_rng(devices=()):
-            torch.manual_seed(seed)
+            torch.default_generator.manual_seed(seed)
             return nn.Sequential(
                 nn.Embedding(50, 6), nn.Flatten(), nn.Linear(18, 10), nn.ReLU(), nn.Dropout(0.1), nn.Linear(10, 1)
             )
@@ -122,7 +134,7 @@ class TinyImages(TinyProblem):
     def build_model(self, *, seed: int) -> nn.Module:
         """Return a convolutional model from 8 x 8 pixels to 3 classes."""
         with torch.random.fork_rng(devices=()):
-            torch.manual_seed(seed)
+            torch.default_generator.manual_seed(seed)
             return nn.Sequential(
                 nn.Conv2d(1, 6, 3, bias=False),
                 nn.BatchNorm2d(6),
