@@ -24,7 +24,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from perfbench.api.submission import BoundLoss, Submission, TrainingContext
 from perfbench.api.workload import Batch, LossSums, Shard, Workload
-from perfbench.engine.precision import autocast_of, set_precision
+from perfbench.engine.wire.precision import autocast_of, set_precision
 from perfbench.spec.ruleset import Precision
 
 NUM_BLOCKS = 5

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from perfbench.compose import compose_run
-from perfbench.engine.precision import (
+from perfbench.engine.wire.precision import (
     autocast_of,
     expected_precision,
     precision_as_before,

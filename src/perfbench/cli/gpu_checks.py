@@ -18,7 +18,7 @@ import torch
 from perfbench.api.workload import Batch
 from perfbench.data.modules import seeded
 from perfbench.data.prefetch import moved_to
-from perfbench.engine.precision import expected_precision, precision_as_before, precision_now, set_precision
+from perfbench.engine.wire.precision import expected_precision, precision_as_before, precision_now, set_precision
 from perfbench.spec.ruleset import Precision
 
 _DEVICE = torch.device("cuda")

@@ -2,7 +2,22 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
+
+from pydantic import Field
+
 from perfbench.spec.base import Spec
+
+
+class Isolation(StrEnum):
+    """How far the code that is measured is kept from what measures (docs/rules.md says what each level promises)."""
+
+    NONE = "none"
+    """One process: for debugging, never scored."""
+    PROCESS = "process"
+    """Referee and trainer are two processes of one user: self-attested."""
+    SANDBOX = "sandbox"
+    """The trainer is confined too: attested."""
 
 
 class GpuFacts(Spec):
@@ -55,3 +70,7 @@ class Environment(Spec):
     precision: PrecisionFacts | None = None
     """``None`` in records made before it was a rule."""
     started_utc: str
+    switches: dict[str, str] = Field(default_factory=dict)
+    """What was set in the ranks' environment and can change what is measured, by ``perfbench.inherited``."""
+    isolation: Isolation | None = None
+    """``null`` in records of before there were levels."""

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from perfbench.spec.base import Spec
+from perfbench.spec.base import MOST_CHARACTERS, VERSION_PATTERN, Spec
 from perfbench.spec.workload import Split
 
 
@@ -53,13 +53,15 @@ class WorkloadBudget(Spec):
     step_hint: int = Field(ge=1)
     max_submission_time_s: float = Field(gt=0)
     """Before the ruleset's factor."""
+    eval_period_s: float | None = Field(default=None, gt=0)
+    """``null`` keeps the workload's own."""
 
 
 class _RulesetBase(Spec):
-    version: str
-    source: str
-    num_studies: int = Field(ge=1)
-    num_trials: int = Field(ge=1)
+    version: str = Field(pattern=VERSION_PATTERN)
+    source: str = Field(max_length=MOST_CHARACTERS)
+    num_studies: int = Field(ge=1, le=1000)
+    num_trials: int = Field(ge=1, le=10_000)
     """Per study; the fastest counts."""
     budget_factor: float = Field(gt=0)
     """Multiplies the workload's time budget."""

@@ -1,7 +1,8 @@
 """Problems of a few hundred parameters on which a submission shows within a second whether it keeps the contract.
 
 Together they have every kind of layer that submissions treat differently: linear, convolution, embedding, batch
-norm, layer norm, dropout, biases and a parameter of size one; padded examples; and three families of loss.
+norm, layer norm, dropout, biases, a table that is input and output, a parameter of size one and one without
+dimensions; padded examples; and three families of loss.
 Nothing here is a benchmark: no problem is meant to tell a good submission from a poor one.
 """
 
@@ -156,7 +157,29 @@ class TinyImages(TinyProblem):
         return F.cross_entropy(outputs, targets, reduction="none", label_smoothing=label_smoothing)
 
 
-TINY_PROBLEMS: tuple[TinyProblem, ...] = (TinyRegression(), TinyClicks(), TinyImages())
+class TinyText(TinyProblem):
+    """Softmax cross entropy: a table that is input and output, and a learned scale without dimensions."""
+
+    name = "text"
+    loss_type = LossType.SOFTMAX_CROSS_ENTROPY
+
+    def build_model(self, *, seed: int) -> nn.Module:
+        """Return a model from two ids below 12 to one id."""
+        with torch.random.fork_rng(devices=()):
+            torch.manual_seed(seed)
+            return _TiedTable(num_ids=12, width=8)
+
+    def examples(self, generator: torch.Generator) -> Batch:
+        """Return ids of shape ``[BATCH_SIZE, 2]`` and the one that follows the second."""
+        ids = torch.randint(12, (BATCH_SIZE, 2), generator=generator)
+        return {"inputs": ids, "targets": (ids[:, 1] + 1) % 12}
+
+    def per_example_loss(self, outputs: Tensor, targets: Tensor, *, label_smoothing: float) -> Tensor:
+        """Return the cross entropy against smoothed labels."""
+        return F.cross_entropy(outputs, targets, reduction="none", label_smoothing=label_smoothing)
+
+
+TINY_PROBLEMS: tuple[TinyProblem, ...] = (TinyRegression(), TinyClicks(), TinyImages(), TinyText())
 
 
 class _Scale(nn.Module):
@@ -166,6 +189,28 @@ class _Scale(nn.Module):
 
     def forward(self, inputs: Tensor) -> Tensor:
         return inputs * self.weight
+
+
+class _TiedTable(nn.Module):
+    def __init__(self, num_ids: int, width: int) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(num_ids, width)
+        nn.init.normal_(self.embedding.weight, std=0.3)
+        self.hidden = nn.Linear(2 * width, width, bias=False)
+        self.attention = _Temperature()
+
+    def forward(self, ids: Tensor) -> Tensor:
+        hidden = torch.tanh(self.hidden(self.embedding(ids).flatten(1)))
+        return F.linear(self.attention(hidden), self.embedding.weight)
+
+
+class _Temperature(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.tensor(_INITIAL_SCALE))
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return inputs * self.scale
 
 
 def parameter_roles(model: nn.Module) -> dict[str, ParameterRole]:

@@ -32,6 +32,7 @@ from perfbench.data.speech.word_errors import (
     without_blanks,
     word_errors,
 )
+from perfbench.data.splits import BySplit
 from perfbench.data.stream import RowStream
 from perfbench.errors import WorkloadError
 from perfbench.spec.workload import Split, WorkloadSpec
@@ -72,7 +73,7 @@ class SpeechWorkload(ABC):
     @cached_property
     def _readers(self) -> dict[str, SplitReader]:
         shards = shards_of(self._manifest)
-        return {split: SplitReader(self._folder, split, shards) for split in self._manifest.counts}
+        return BySplit(lambda split: SplitReader(self._folder, split, shards))
 
     @cached_property
     def tokenizer(self) -> Tokenizer:

@@ -7,13 +7,9 @@ the first ``floor(shards / 2) + 1`` shards test and the rest validate (AlgoPerf 
 
 from __future__ import annotations
 
-import gzip
 import re
-import zlib
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
 
 from pydantic import JsonValue
 
@@ -28,6 +24,7 @@ from perfbench.data.preparation import (
     require_source_folder,
     small_data,
 )
+from perfbench.data.source_files import reading, size_of, unpacked
 from perfbench.errors import DataError
 from perfbench.results.files import append_line, read_lines
 from perfbench.spec.base import Spec
@@ -61,7 +58,7 @@ def required_bytes(request: PrepareRequest) -> int:
         return _generator(request.workload).REQUIRED_BYTES
     total = 0
     for path, _day in _sources(request.source):
-        text_bytes = path.stat().st_size * (3 if path.suffix == ".gz" else 1)
+        text_bytes = size_of(path) * (3 if path.suffix == ".gz" else 1)
         total += text_bytes * BYTES_PER_ROW // _BYTES_PER_PUBLIC_LINE
     return total
 
@@ -132,13 +129,13 @@ def _convert(
     _check_days(source, sources)
     records = _finished(destination)
     rows_per_shard = int(str(request.options.get("rows_per_shard", ROWS_PER_SHARD)))
-    total_bytes = sum(path.stat().st_size for path, _ in sources)
+    total_bytes = sum(size_of(path) for path, _ in sources)
     done_bytes = 0
     for path, day in sources:
         for record in _convert_file(path, day, destination, rows_per_shard, records):
             records[record.name] = record
             append_line(destination / _PROGRESS, record.to_json(indent=None))
-        done_bytes += path.stat().st_size
+        done_bytes += size_of(path)
         request.progress("converting", done_bytes, total_bytes)
     splits = split_of_shards(records.values())
     manifest = Manifest(
@@ -158,7 +155,8 @@ def _convert(
 def _sources(folder: Path) -> list[tuple[Path, int]]:
     """Return the source files with their days, in order."""
     require_source_folder(folder)
-    found = [(path, match) for path in folder.iterdir() if (match := _SOURCE_NAME.fullmatch(path.name))]
+    with reading(folder):
+        found = [(path, match) for path in folder.iterdir() if (match := _SOURCE_NAME.fullmatch(path.name))]
     ordered = sorted(found, key=lambda item: (int(item[1][1]), int(item[1][2] or 0)))
     return [(path, int(match[1])) for path, match in ordered]
 
@@ -173,7 +171,7 @@ def _check_days(folder: Path, sources: list[tuple[Path, int]]) -> None:
         )
     for day in range(NUM_DAYS):
         _check_pieces([path for path, of_day in sources if of_day == day], day)
-    empty = [path for path, _ in sources if path.stat().st_size == 0]
+    empty = [path for path, _ in sources if size_of(path) == 0]
     if empty:
         raise DataError("the file is empty", where=str(empty[0]), hint="fetch it again")
 
@@ -264,12 +262,10 @@ def _blocks(path: Path) -> Iterator[bytes]:
         DataError: If the file cannot be unpacked, or its last line has no end.
     """
     rest, is_empty = b"", True
-    with _opened(path) as file:
+    with unpacked(path) as file:
         while True:
-            try:
+            with reading(path):
                 block = file.read(_BLOCK_BYTES)
-            except (EOFError, gzip.BadGzipFile, zlib.error) as problem:
-                raise DataError(f"cannot be unpacked: {problem}", where=str(path), hint="fetch it again") from None
             if not block:
                 break
             is_empty = False
@@ -281,13 +277,3 @@ def _blocks(path: Path) -> Iterator[bytes]:
         raise DataError("nothing is packed in it", where=str(path), hint="fetch it again")
     if rest:
         raise DataError("the last line has no end", where=str(path), hint="the file is truncated: fetch it again")
-
-
-@contextmanager
-def _opened(path: Path) -> Iterator[IO[bytes]]:
-    if path.suffix == ".gz":
-        with gzip.open(path, "rb") as packed:
-            yield packed  # type: ignore[misc]  # GzipFile reads like a binary file
-    else:
-        with path.open("rb") as plain:
-            yield plain

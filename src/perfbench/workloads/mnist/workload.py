@@ -20,11 +20,12 @@ from perfbench.data.classification import (
     roles_by_module,
     softmax_loss,
 )
-from perfbench.data.images.idx import IMAGE_SIDE, NUM_CLASSES, Images
+from perfbench.data.images.idx import IMAGE_SIDE, NUM_CLASSES
 from perfbench.data.inventing import Inventor
 from perfbench.data.modules import seeded
 from perfbench.data.preparation import Manifest
 from perfbench.data.sampling import BatchOrder, RowRange, UnitOrder, evaluation_ranges
+from perfbench.data.splits import BySplit
 from perfbench.data.stream import RowStream
 from perfbench.spec.workload import Split, WorkloadSpec
 from perfbench.workloads.mnist.arrays import stored_split
@@ -52,14 +53,11 @@ class MnistWorkload:
         self.spec = spec
         self.params = Params.from_mapping(spec.params, where="workload.params")
         self._folder = data_folder
+        self._stored = BySplit(lambda split: stored_split(data_folder, split))
 
     @cached_property
     def _counts(self) -> dict[str, int]:
         return Manifest.read(self._folder, prepare_command=f"perfbench data prepare {self.spec.family}").counts
-
-    @cached_property
-    def _stored(self) -> dict[str, Images]:
-        return {split: stored_split(self._folder, split) for split in self._counts}
 
     def build_model(self, *, seed: int) -> DigitModel:
         """Build the initialised model; the global generator is left as it was."""

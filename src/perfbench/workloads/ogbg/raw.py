@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import gzip
 import re
-import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,6 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from perfbench.data.source_files import is_there, reading, unpacked
 from perfbench.errors import DataError
 
 if TYPE_CHECKING:
@@ -132,15 +132,13 @@ def _blocks(path: Path) -> Iterator[tuple[int, bytes]]:
     Raises:
         DataError: If the file is missing, empty or cannot be unpacked, or its last line has no end.
     """
-    if not path.is_file():
+    if not is_there(path):
         raise DataError("missing file", where=str(path), hint="give --source DIR: the unpacked archive `pcba.zip`")
     rest, line = b"", 1
-    with gzip.open(path, "rb") as packed:
+    with unpacked(path) as file:
         while True:
-            try:
-                block = packed.read(_BLOCK_BYTES)
-            except (EOFError, gzip.BadGzipFile, zlib.error) as problem:
-                raise DataError(f"cannot be unpacked: {problem}", where=str(path), hint="fetch it again") from None
+            with reading(path):
+                block = file.read(_BLOCK_BYTES)
             if not block:
                 break
             complete, newline, rest = (rest + block).rpartition(b"\n")

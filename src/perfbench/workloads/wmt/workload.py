@@ -18,6 +18,7 @@ from perfbench.api.workload import Batch, BatchNormMode, LossSums, LossType, Par
 from perfbench.data.inventing import Inventor
 from perfbench.data.modules import seeded, set_dropout_rate
 from perfbench.data.preparation import Manifest
+from perfbench.data.splits import BySplit
 from perfbench.errors import WorkloadError
 from perfbench.spec.workload import Split, WorkloadSpec
 from perfbench.workloads.wmt import bleu
@@ -86,12 +87,11 @@ class WmtWorkload:
 
     @cached_property
     def _stores(self) -> dict[str, PairStore]:
-        return {split: PairStore(self._folder, corpora_of(split)) for split in self._counts}
+        return BySplit(lambda split: PairStore(self._folder, corpora_of(split)))
 
     @cached_property
     def _references(self) -> dict[str, References]:
-        stores = self._stores.items()
-        return {split: References(self._folder, split, store, self.tokenizer) for split, store in stores}
+        return BySplit(lambda split: References(self._folder, split, self._stores[split], self.tokenizer))
 
     @cached_property
     def _num_eval_train(self) -> int:
