@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from perfbench.api.workload import Batch, Workload
 from perfbench.compose import compose_workload
 from perfbench.data.speech.task import SpeechWorkload
-from perfbench.engine.precision import autocast_of, precision_as_before, set_precision
+from perfbench.engine.wire.precision import autocast_of, precision_as_before, set_precision
 from perfbench.registry import build_workload, workload_families
 from perfbench.spec.ruleset import Precision
 from perfbench.spec.workload import ScaleName, Split
