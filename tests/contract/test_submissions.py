@@ -47,14 +47,16 @@ def spec_of(name: str) -> SubmissionSpec:
 
 
 def points_of(name: str) -> list[HyperparameterPoint | None]:
+    """Return the points that are checked: none of them where an entry tunes itself, first where it does both."""
+    own: list[HyperparameterPoint | None] = [None] if "self_tuning" in spec_of(name).rulesets else []
     match spec_of(name).search_space:
         case PointSpace(points=points):
-            return list(points)
+            return own + list(points)
         case RangeSpace() as space:
             drawn = halton.points(len(space.dimensions), num_points=NUM_DRAWN)
-            return [map_point(space, point) for point in drawn]
+            return own + [map_point(space, point) for point in drawn]
         case None:
-            return [None]
+            return own
 
 
 def folder_of(name: str) -> Path:

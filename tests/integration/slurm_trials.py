@@ -75,7 +75,7 @@ def has_saved(folder: Path, *, attempt: int = 1) -> bool:
     if attempt > 1 and not resumed:
         return False
     first = resumed[0]["from_step"] if resumed else 0
-    return any(int(path.name[5:]) >= first + 4 for path in folder.glob("checkpoints/step_*[0-9]"))
+    return any(int(path.stem[5:]) >= first + 4 for path in folder.glob("checkpoints/step_*.json"))
 
 
 def workers(folder: Path) -> list[psutil.Process]:

@@ -31,6 +31,7 @@ OVERRIDES = (
     "evaluation=every_steps",
     "evaluation.every_steps=10",
     "workload.targets.smoke.threshold=0.0",
+    "cluster.inherit=[TORCHDYNAMO_DISABLE]",
 )
 
 

@@ -76,6 +76,8 @@ class SharedRehearsal(Rehearsal):
 
 
 def first_point(spec: SubmissionSpec) -> HyperparameterPoint | None:
+    if "self_tuning" in spec.rulesets:
+        return None
     match spec.search_space:
         case PointSpace(points=points):
             return points[0]

@@ -33,6 +33,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the verb's arguments."""
     parser.add_argument("--data-root", type=Path, default=Path("data"))
     parser.add_argument("--runs-root", type=Path, default=Path("runs"))
+    parser.add_argument(
+        "--gpu", action="store_true", help="look closely at the first GPU: precision, generators, nccl, prefetch, speed"
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -48,6 +51,8 @@ def run(arguments: argparse.Namespace) -> int:
         ("data disk", lambda: _disk(arguments.data_root)),
         ("runs disk", lambda: _disk(arguments.runs_root)),
     ]
+    if arguments.gpu:
+        checks += importlib.import_module("perfbench.cli.gpu_checks").checks()
     table = Table("what", "", "found")
     num_problems = 0
     for name, check in checks:

@@ -73,11 +73,10 @@ class Benchmark(Spec):
 
 
 def split_by_setting(trials: Sequence[RecordedTrial]) -> dict[str, list[RecordedTrial]]:
-    """Group trials that may stand on one board: of one scale, one kind of target and one ruleset."""
+    """Group trials that may stand on one board: of one scale, kind of target, ruleset and precision."""
     groups: dict[str, list[RecordedTrial]] = {}
     for trial in trials:
-        ruleset = trial.spec.ruleset
-        name = f"{trial.spec.scale.name} {ruleset.kind} v{ruleset.version} {trial.spec.scale.target} target"
+        name = f"{trial.spec.scale.name} {trial.spec.ruleset.setting()} {trial.spec.scale.target} target"
         groups.setdefault(name, []).append(trial)
     return dict(sorted(groups.items()))
 

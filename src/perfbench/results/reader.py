@@ -24,7 +24,7 @@ from perfbench.spec.run import TrialSpec
 
 _FactT = TypeVar("_FactT", bound=Spec)
 _RECORD: TypeAdapter[Measurement | Resumed] = TypeAdapter(MeasurementRecord)
-_NEVER_HOLD_TRIALS = frozenset({"checkpoints", "logs"})
+_NEVER_HOLD_TRIALS = frozenset({"checkpoints", "states", "logs"})
 _MOST_FACT_BYTES = 4 << 20
 """Of run.json, result.json and environment.json, which have some kilobytes."""
 _MOST_RECORD_BYTES = 256 << 20

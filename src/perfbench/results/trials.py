@@ -121,10 +121,9 @@ class Reading:
 
 def without_duplicates(trials: Iterable[RecordedTrial], complaints: list[Complaint]) -> list[RecordedTrial]:
     """Keep the first trial of each name and setting, sorted; complain about the others."""
-    kept: dict[tuple[str, str, str, str, TrialKey], RecordedTrial] = {}
+    kept: dict[tuple[str, str, str, TrialKey], RecordedTrial] = {}
     for trial in trials:
-        ruleset = trial.spec.ruleset
-        name = (trial.spec.scale.name, trial.spec.scale.target, ruleset.kind, ruleset.version, trial.key)
+        name = (trial.spec.scale.name, trial.spec.scale.target, trial.spec.ruleset.setting(), trial.key)
         if name in kept:
             complaints.append(Complaint(trial.path, f"left out: {trial.key} is also in {kept[name].path}"))
         else:

@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from perfbench.errors import printable
+from perfbench.inherited import spoiling
 from perfbench.results.benchmark import BenchmarkWorkload
 from perfbench.results.trials import RecordedTrial
 from perfbench.scoring.target import trial_end
@@ -167,12 +168,19 @@ def seed_is_derived(trial: RecordedTrial) -> Iterator[Finding]:
 
 
 def code_is_known(trial: RecordedTrial) -> Iterator[Finding]:
-    """There is an environment record, and the code was committed when it ran."""
+    """There is an environment record, the code was committed when it ran, and no switch made it another trial."""
     if trial.environment is None:
         if trial.measurements:
             yield Finding("environment", trial.path, "no environment.json: nobody knows what this ran on")
+        return
+    if trial.environment.commit is None:
+        what = "no commit is on record: the code was no git checkout, or git refused it (is git installed?)"
+        yield Finding("environment", trial.path, what)
     elif trial.environment.is_clean_checkout is False:
         yield Finding("environment", trial.path, "the checkout had changes that no commit holds")
+    for name in spoiling(trial.environment.switches):
+        what = f"{name}={trial.environment.switches[name]} was set: not the trial that the rules describe"
+        yield Finding("environment", trial.path, what)
 
 
 def environment_stays(trial: RecordedTrial) -> Iterator[Finding]:
@@ -213,7 +221,7 @@ def seeds_differ(trials: Sequence[RecordedTrial]) -> Iterator[Finding]:
 
 def _rules(trial: RecordedTrial) -> str:
     """Return which rules and kind of target a trial has: trials with others are repeated on their own."""
-    return f"{trial.spec.ruleset.kind} {trial.spec.ruleset.version} {trial.spec.scale.target}"
+    return f"{trial.spec.ruleset.setting()} {trial.spec.scale.target}"
 
 
 def environments_agree(trials: Sequence[RecordedTrial]) -> Iterator[Finding]:
@@ -240,6 +248,11 @@ def _packages(trial: RecordedTrial, *names: str) -> str:
     return ", ".join(f"{name} {packages.get(name, 'absent')}" for name in names)
 
 
+def _switches(trial: RecordedTrial) -> str:
+    found = trial.environment.switches if trial.environment else {}
+    return ", ".join(f"{name}={value}" for name, value in found.items()) or "none"
+
+
 def _gpus(trial: RecordedTrial) -> str:
     gpus = trial.environment.gpus if trial.environment else ()
     return ", ".join(f"{gpu.name} (driver {gpu.driver}, {gpu.power_limit_w} W)" for gpu in gpus) or "none"
@@ -258,6 +271,7 @@ _ENVIRONMENT: dict[str, Callable[[RecordedTrial], str]] = {
     "backend": _environment("backend"),
     "Python": _environment("python"),
     "packages": lambda trial: _packages(trial, "torch", "triton", "numpy"),
+    "switches": _switches,
     "workload code": _environment("workload_digest"),
     "submission code": _environment("submission_digest"),
 }

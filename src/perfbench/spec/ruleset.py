@@ -18,6 +18,21 @@ class CompileRule(StrEnum):
     UNSCORED = "unscored"
 
 
+class Precision(StrEnum):
+    """In what numbers models compute on a GPU. Parameters and optimizer state are float32 under every rule.
+
+    A CPU knows no TF32: there, ``fp32`` and ``tf32`` are the same.
+    """
+
+    FP32 = "fp32"
+    """Float32 everywhere."""
+    TF32 = "tf32"
+    """Products of matrices, convolutions and recurrent layers read their inputs with 10 bits of mantissa. AlgoPerf v1.0
+    ran so on A100."""
+    BF16 = "bf16"
+    """As ``tf32``, and where torch's autocast finds it safe the model computes in bfloat16."""
+
+
 class ScoringRule(Spec):
     """How times become scores (DESIGN section 10)."""
 
@@ -56,8 +71,15 @@ class _RulesetBase(Spec):
     """By family, for it and its variants at full scale; others keep their own. Laid over the workload when a request is
     composed."""
     compile: CompileRule
+    precision: Precision = Precision.TF32
     evaluated_splits: tuple[Split, ...] = Field(min_length=1)
     scoring: ScoringRule
+
+    def setting(self) -> str:
+        """Return kind, version and, unless it is the usual one, precision: trials of two settings share no board."""
+        kind: str = getattr(self, "kind")  # noqa: B009 - each kind of ruleset has it as a literal of its own
+        unusual = "" if self.precision is Precision.TF32 else f" {self.precision}"
+        return f"{kind} v{self.version}{unusual}"
 
 
 class ExternalTuning(_RulesetBase):

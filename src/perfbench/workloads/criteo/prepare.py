@@ -29,7 +29,6 @@ from perfbench.errors import DataError
 from perfbench.results.files import append_line, read_lines
 from perfbench.spec.base import Spec
 from perfbench.spec.workload import WorkloadSpec
-from perfbench.workloads.criteo import flights, planted
 from perfbench.workloads.criteo.params import BUCKET_COUNTS, Params
 from perfbench.workloads.criteo.shards import BYTES_PER_ROW, FORMAT_VERSION, write_shard
 from perfbench.workloads.criteo.tsv import Rows, parse
@@ -40,7 +39,6 @@ _BLOCK_BYTES = 1 << 25
 _BYTES_PER_PUBLIC_LINE = 190
 """At least this long on average, compressed about a third: for the disk budget."""
 _SOURCE_NAME = re.compile(r"day_(\d+)(?:_(\d+))?(\.gz)?")
-_GENERATORS: dict[str, Generator] = {flights.NAME: flights, planted.NAME: planted}
 _PROGRESS = "shards.jsonl"
 
 
@@ -111,8 +109,12 @@ def split_of_shards(records: Iterable[ShardRecord]) -> dict[str, list[ShardRecor
 
 
 def _generator(workload: WorkloadSpec) -> Generator:
+    # They import polars, 50 MB that no trial needs: every trial verifies its data by this module.
+    from perfbench.workloads.criteo import flights, planted
+
+    known: dict[str, Generator] = {flights.NAME: flights, planted.NAME: planted}
     return small_data(
-        _GENERATORS,
+        known,
         workload,
         hint="accept the licence at Criteo AI Lab, fetch day_0.gz to day_23.gz, and give --source DIR",
     )
