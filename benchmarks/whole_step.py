@@ -80,6 +80,7 @@ class WholeStep:
     def __init__(
         self, workload: Workload, batches: list[Batch], *, batch_size: int, precision: Precision, device: torch.device
     ) -> None:
+        torch.compiler.reset()  # what was compiled before in this process counts towards dynamo's limit
         set_precision(precision)
         self._workload, self._precision, self._device = workload, precision, device
         self._batches = [{name: tensor.to(device) for name, tensor in batch.items()} for batch in batches]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import torch
@@ -16,7 +17,10 @@ from perfbench.engine.wire.precision import (
     set_precision,
 )
 from perfbench.errors import ConfigError
+from perfbench.results.benchmark import split_by_setting
+from perfbench.results.reader import read_trials
 from perfbench.spec.ruleset import Precision
+from tests.trial_folders import trial_spec, write_reaching_trial
 
 CPU = torch.device("cpu")
 
@@ -83,6 +87,28 @@ def test_a_precision_is_part_of_the_setting_and_of_a_trial_s_identity() -> None:
 
     assert [rule.setting() for rule in rules] == ["external v1.0 fp32", "external v1.0", "external v1.0 bf16"]
     assert len({rule.digest(exclude={"source"}) for rule in rules}) == 3
+
+
+def test_trials_of_two_precisions_stand_on_boards_of_their_own(tmp_path: Path) -> None:
+    for precision in Precision:
+        rules = trial_spec().ruleset.model_dump(mode="json") | {"precision": precision.value}
+        write_reaching_trial(tmp_path / precision.value, time_s=1.0, ruleset=rules)
+
+    found = read_trials([tmp_path])
+
+    assert found.complaints == []
+    assert {name: len(trials) for name, trials in split_by_setting(found.trials).items()} == {
+        "mini external vtest scored target": 1,
+        "mini external vtest fp32 scored target": 1,
+        "mini external vtest bf16 scored target": 1,
+    }
+
+
+def test_a_trial_of_before_precision_was_a_rule_can_still_be_read() -> None:
+    plain = trial_spec().ruleset.model_dump(mode="json")
+    del plain["precision"]
+
+    assert type(trial_spec().ruleset).from_mapping(plain).precision is Precision.TF32
 
 
 def test_an_unknown_precision_is_refused_before_anything_runs() -> None:

@@ -162,6 +162,12 @@ class HostTensor:
         return moved
 
 
+def _refuse(device: object) -> None:
+    """Do as torch does where a device has no index."""
+    message = f"Expected a torch.device with a specified index or an integer, but got: {device}"
+    raise ValueError(message)
+
+
 @pytest.fixture
 def device(monkeypatch: pytest.MonkeyPatch) -> Device:
     simulated = Device()
@@ -179,7 +185,8 @@ def device(monkeypatch: pytest.MonkeyPatch) -> Device:
 
     monkeypatch.setattr(Event, "device", simulated, raising=False)
     monkeypatch.setattr(torch.cuda, "Event", Event)
-    monkeypatch.setattr(torch.cuda, "set_device", lambda _: None)
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
+    monkeypatch.setattr(torch.cuda, "set_device", lambda index: None if isinstance(index, int) else _refuse(index))
     monkeypatch.setattr(torch, "empty_like", pinned_like)
     monkeypatch.setattr(torch.cuda, "Stream", lambda _: Stream("copying"))
     monkeypatch.setattr(torch.cuda, "current_stream", lambda _: simulated.consumer)

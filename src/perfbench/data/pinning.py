@@ -47,7 +47,7 @@ class PinningLoader(Iterator[PinnedBuffer]):
 
     def __init__(self, batches: Iterable[Batch], device: torch.device) -> None:
         self._batches = batches
-        self._device = device
+        self._device_index = torch.cuda.current_device() if device.index is None else device.index
         self._free: SimpleQueue[PinnedBuffer] = SimpleQueue()
         self._full: SimpleQueue[PinnedBuffer | BaseException | None] = SimpleQueue()
         self._is_closed = False
@@ -78,7 +78,8 @@ class PinningLoader(Iterator[PinnedBuffer]):
 
     def _load(self) -> None:
         try:
-            torch.cuda.set_device(self._device)  # a thread starts on the first device, and would take memory there
+            # A thread starts on the first device, and would take memory there.
+            torch.cuda.set_device(self._device_index)
             for batch in self._batches:
                 buffer = self._free.get()
                 if self._is_closed:

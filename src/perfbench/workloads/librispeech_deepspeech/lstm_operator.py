@@ -60,7 +60,8 @@ def _lstm(
         out, kept = _with_workspace(x_tbd, weights)
         return out, *kept
     zeros = _zero_state(x_tbd, weight_hh)
-    out = torch.lstm(x_tbd, (zeros, zeros), list(weights), *_FORWARD_FLAGS)[0]
+    with _without_autocast(x_tbd.device):
+        out = torch.lstm(x_tbd, (zeros, zeros), list(weights), *_FORWARD_FLAGS)[0]
     return out, *_nothing_kept(x_tbd)
 
 
@@ -148,11 +149,21 @@ def _zero_state(x_tbd: Tensor, weight_hh: Tensor) -> Tensor:
     return x_tbd.new_zeros(1, x_tbd.shape[1], weight_hh.shape[1])
 
 
+def _without_autocast(device: torch.device) -> torch.autocast:
+    """Let the library compute in the weights' dtype: cast inside of the operator, its backward would not fit."""
+    return torch.autocast(device.type, enabled=False)
+
+
 def _nothing_kept(x: Tensor) -> Kept:
     return Kept(*(x.new_empty(0) for _ in Kept._fields))
 
 
 def _with_workspace(x: Tensor, weights: Weights) -> tuple[Tensor, Kept]:
+    with _without_autocast(x.device):
+        return _library_forward(x, weights)
+
+
+def _library_forward(x: Tensor, weights: Weights) -> tuple[Tensor, Kept]:
     zeros, hidden = _zero_state(x, weights[1]), weights[1].shape[1]
     if x.is_cuda:
         flags = _cudnn_flags(hidden)
