@@ -30,6 +30,7 @@ from perfbench.spec.run import RunSpec
 from perfbench.spec.submission import SubmissionSpec
 from perfbench.spec.suite import Selection, Suite
 from perfbench.spec.workload import ScaleName, WorkloadSpec
+from perfbench.spec.yaml_files import read_closed_mapping
 
 _AXES = ("workload", "submission", "study")
 """What a sweep may take several of."""
@@ -173,6 +174,9 @@ def _alternatives(
         for name in names:
             _check_choice(group, name)
     outside = {name: _outside_submission(name) for name in submissions if _is_path(name)}
+    for name in submissions:
+        if name not in outside:
+            _check_own_submission(name)
     corners = [f"+workload@all_workloads.{name}={name}" for name in workloads]
     corners += [f"+submission@all_submissions.{name}={name}" for name in submissions if name not in outside]
     values = {item.key_or_group: item.value() for item in rest if "." in item.key_or_group}
@@ -244,6 +248,8 @@ def _composed(overrides: Sequence[str]) -> dict[str, Any]:
 
 def _chosen_config(chosen: Mapping[str, str]) -> DictConfig:
     inside = {group: choice for group, choice in chosen.items() if not (group == "submission" and _is_path(choice))}
+    if "submission" in inside:
+        _check_own_submission(inside["submission"])
     config = hydra_compose("run", overrides=[f"{group}={choice}" for group, choice in inside.items()])
     if "submission" in chosen and "submission" not in inside:
         config.submission = _outside_submission(chosen["submission"])
@@ -277,12 +283,11 @@ def _outside_submission(path: str) -> DictConfig:
             where="submission",
             hint=f"a submission's folder holds submission.py and {OUTSIDE_FILE}; `perfbench new-submission` writes one",
         )
+    read_closed_mapping(file)
     try:
-        config = OmegaConf.load(file)
+        config = cast("DictConfig", OmegaConf.load(file))
     except (OmegaConfBaseException, OSError, YAMLError) as problem:
         raise ConfigError(str(problem).splitlines()[0], where=str(file), hint="it must be YAML") from None
-    if not isinstance(config, DictConfig):
-        raise ConfigError("holds no mapping", where=str(file), hint="begin with `name: mine`")
     if (name := config.get("name")) in choices("submission"):
         raise ConfigError(
             f"this repository has a submission named {name!r} already",
@@ -292,6 +297,21 @@ def _outside_submission(path: str) -> DictConfig:
     OmegaConf.set_struct(config, value=False)
     config.folder = str(folder)
     return config
+
+
+def _check_own_submission(name: str) -> None:
+    """Check the file of a submission of this repository, which a stranger may have written, before Hydra reads it.
+
+    Raises:
+        ConfigError: If it reaches beyond itself: what it says becomes a public record.
+    """
+    file = config_folder() / "submission" / f"{name}.yaml"
+    plain = read_closed_mapping(file)
+    for key in ("defaults", "hydra", "folder"):
+        if key in plain:
+            raise ConfigError(f"{key!r} is not a submission's to say", where=str(file), hint="remove it")
+    if "@package" in file.read_text():
+        raise ConfigError("'@package' would place it somewhere else", where=str(file), hint="remove it")
 
 
 def _check_choice(group: str, choice: str) -> None:
@@ -327,7 +347,8 @@ def _at_scale(workload: DictConfig, *, scale: str, dataset: str | None) -> DictC
 
 
 def _with_budget(workload: DictConfig, budgets: Mapping[str, Any]) -> DictConfig:
-    """Lay the budget that the rules grant the workload's family at full scale over its own."""
+    """Lay what the rules grant the workload's family at full scale over its own; ``null`` keeps its own."""
     if workload.scale != ScaleName.FULL.value or workload.family not in budgets:
         return workload
-    return cast("DictConfig", OmegaConf.merge(workload, budgets[workload.family]))
+    granted = {name: value for name, value in budgets[workload.family].items() if value is not None}
+    return cast("DictConfig", OmegaConf.merge(workload, granted))

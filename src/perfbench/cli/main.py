@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import importlib
+import os
 import sys
 from collections.abc import Sequence
 
@@ -27,6 +29,7 @@ VERBS = {
     "check": "check a workload or submission against its contract",
     "new-submission": "write the folder and YAML of a new training algorithm",
     "data": "prepare or verify data sets",
+    "bench": "measure a whole training step at any scale, on invented batches or real ones",
     "doctor": "look at this machine: versions, devices, process group, disk, clock",
 }
 
@@ -49,6 +52,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     return int(ExitCode.IMPOSSIBLE_REQUEST)
 
 
+def _file_failed(verb: str, problem: OSError) -> int:
+    told = PerfbenchError.of_file(problem)
+    print(f"perfbench {verb}: error: {told}", file=sys.stderr)  # noqa: T201 - the command line's own output
+    return int(ExitCode.RUN_FAILED)
+
+
 def _run_verb(verb: str, arguments: Sequence[str]) -> int:
     module = importlib.import_module(f"perfbench.cli.{verb.replace('-', '_')}")
     parser = argparse.ArgumentParser(prog=f"perfbench {verb}", description=VERBS[verb].capitalize() + ".")
@@ -59,6 +68,15 @@ def _run_verb(verb: str, arguments: Sequence[str]) -> int:
     except PerfbenchError as problem:
         print(f"perfbench {verb}: error: {problem}", file=sys.stderr)  # noqa: T201 - the command line's own output
         return int(problem.exit_code)
+    except BrokenPipeError:  # whoever read the output has enough: `perfbench status | head`
+        sys.stdout = open(os.devnull, "w")  # noqa: PTH123, SIM115 - Python flushes it at its end
+        return int(ExitCode.RUN_FAILED)
+    except OSError as problem:  # a file that no verb expected to be so: never a traceback
+        return _file_failed(verb, problem)
+    except RuntimeError as problem:
+        if not str(problem).startswith("Symlink loop"):  # pathlib's words before Python 3.13
+            raise
+        return _file_failed(verb, OSError(errno.ELOOP, str(problem)))
     except KeyboardInterrupt:
         print(f"perfbench {verb}: interrupted", file=sys.stderr)  # noqa: T201 - the command line's own output
         return int(ExitCode.RUN_FAILED)

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import os
 
 from rich.console import Console
 
+from perfbench.inherited import withheld
+from perfbench.spec.run import Cluster, DebugCluster
 from perfbench.tracking.views import DetailedView, JsonView, LineView, View
 
 
@@ -14,6 +17,12 @@ def add_output_options(parser: argparse.ArgumentParser) -> None:
     choice = parser.add_mutually_exclusive_group()
     choice.add_argument("--quiet", action="store_true", help="only warnings, and one line per trial at its end")
     choice.add_argument("--json", action="store_true", help="one JSON object per line for everything that happens")
+
+
+def tell_withheld(cluster: Cluster, view: View) -> None:
+    """Warn of switches in the environment that ranks do not get: a person may have set them on purpose."""
+    if not isinstance(cluster, DebugCluster) and (names := withheld(os.environ, cluster.inherit)):
+        view.warn(f"ranks do not inherit {', '.join(names)}; cluster.inherit=[NAME] hands one on, and it is on record")
 
 
 def console_and_view(arguments: argparse.Namespace, *, lines: bool) -> tuple[Console, View]:

@@ -15,6 +15,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("runs_root", nargs="?", type=Path, default=Path("runs/mini"), help="default: runs/mini")
     parser.add_argument("--retry-failed", action="store_true", help="also what has crashed")
     parser.add_argument("--dry-run", action="store_true", help="show what would be submitted")
+    parser.add_argument(
+        "--lost",
+        action="store_true",
+        help="only what Slurm has lost, exactly as it was submitted (the scoring job does it)",
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -38,6 +43,8 @@ def run(arguments: argparse.Namespace) -> int:
             where=str(runs_root),
             hint="`perfbench sweep ... cluster=slurm` submits",
         )
+    if arguments.lost:
+        return _put_back(runs_root, console, is_dry=arguments.dry_run)
     _release_held(runs_root, console, is_dry=arguments.dry_run)
     ways = {cluster.digest() + tracking.digest(): (cluster, tracking) for cluster, tracking in latest.values()}
     for cluster, tracking in ways.values():
@@ -46,6 +53,22 @@ def run(arguments: argparse.Namespace) -> int:
         if trials:
             options = SubmitOptions(arguments.dry_run, arguments.retry_failed, tracking, names_held=False)
             submit_or_show(trials, cluster, runs_root, console, options)
+    return int(ExitCode.DONE)
+
+
+def _put_back(runs_root: Path, console: Console, *, is_dry: bool) -> int:
+    """Submit the trials again that were started, have no result, and whose jobs Slurm has ended for good."""
+    from perfbench.errors import ExitCode
+    from perfbench.launch.slurm import controller
+    from perfbench.launch.slurm.queue import jobs_by_trial
+    from perfbench.launch.slurm.recovery import lost_elements, put_back
+
+    if is_dry:
+        lost = lost_elements(runs_root, jobs_by_trial(runs_root, controller.queued_jobs()))
+        console.print("\n".join([f"lost: {element.path}" for element in lost]) or "nothing is lost", highlight=False)
+        return int(ExitCode.DONE)
+    job_ids = put_back(runs_root)
+    console.print(f"lost trials were put back: {', '.join(job_ids)}" if job_ids else "nothing is lost", highlight=False)
     return int(ExitCode.DONE)
 
 

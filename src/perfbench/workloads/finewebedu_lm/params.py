@@ -15,6 +15,10 @@ _PAIR = 2
 _INNER_WIDTH_MULTIPLE = 256
 
 
+HELD_OUT_FILES = ("validation.*",)
+"""Patterns of prepared files that hold evaluation examples: a confined trainer cannot read them."""
+
+
 class Params(Spec):
     """Model and data of one variant at one scale."""
 
