@@ -98,7 +98,7 @@ check: lint types arch test ## all of the above: exactly what CI does
 # Without WORKLOAD on the command line a benchmark of all workloads measures all.
 CHOSEN = $(if $(filter file,$(origin WORKLOAD)),,'$(WORKLOAD)')
 
-.PHONY: bench-harness bench-data bench-step bench-decode bench-loader bench-tokenising bench-embedding bench-mirror bench-score bench-shampoo mini-board
+.PHONY: bench-harness bench-data bench-step bench-decode bench-loader bench-tokenising bench-embedding bench-mirror bench-score bench-shampoo bench-updates mini-board
 bench-harness: environment ## time per step in the engine over a bare loop, in one run
 	@$(ONE_THREAD) $(BIN)/python -m benchmarks.harness $(ARGS)
 
@@ -132,6 +132,9 @@ mini-board: environment ## which submission reaches which mini target, into docs
 
 bench-shampoo: environment ## blocks, bytes, communication and step time of shampoo at full scale's shapes
 	@$(ONE_THREAD) PYTHONPATH=. $(BIN)/python benchmarks/shampoo.py $(ARGS)
+
+bench-updates: environment ## kernels, bytes, waits, state and time of every submission's update
+	@$(ONE_THREAD) $(BIN)/python -m benchmarks.updates $(ARGS)
 
 ##@ Slurm on this machine
 .PHONY: slurm-up slurm-down

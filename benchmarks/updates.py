@@ -2,7 +2,8 @@
 
 Kernels are the operators that would be launched on a device (one for a whole list, where tensors are alike), bytes what
 they read and write, as passes over the parameters of 4 bytes each; both are counted on the code that runs. Times are
-medians of updates in turns, of one thread. ``compiled``: NAdamW's group update as one graph, as it runs on a device.
+medians of updates in turns, of one thread. Updates that are one graph on a device are counted as they run on a
+processor: operator by operator.
 
     python -m benchmarks.updates [--workload wmt] [--scale mini] [--submissions normuon,kron] [--warm 20] [--rounds 15]
 """
@@ -94,12 +95,17 @@ class counted_kernels(TorchDispatchMode):  # noqa: N801 - used as a context mana
     ) -> Any:  # noqa: ANN401 - whatever the operator returns
         """Run an operator and count it."""
         result = func(*args, **(kwargs or {}))
-        returned = func._schema.returns  # noqa: SLF001 - there is no public way to ask
-        is_view = bool(returned) and all(r.alias_info and not r.alias_info.is_write for r in returned)
+        schema = func._schema  # noqa: SLF001 - there is no public way to ask
+        is_view = bool(schema.returns) and all(r.alias_info and not r.alias_info.is_write for r in schema.returns)
         if not is_view:
             self.num_kernels += 1
-            written = [tree_leaves(result)] if returned else [tree_leaves(args[0])]
-            self.num_bytes += sum(map(bytes_of, (tree_leaves((args, kwargs or {})), *written)))
+            changed = [
+                value
+                for value, argument in zip(args, schema.arguments, strict=False)
+                if argument.alias_info and argument.alias_info.is_write
+            ]
+            made = [] if changed else result
+            self.num_bytes += sum(bytes_of(tree_leaves(values)) for values in ((args, kwargs), changed, made))
         return result
 
 
@@ -154,17 +160,19 @@ def started(name: str, problem: TinyProblem, num_updates: int) -> Rehearsal | No
         return None
     try:
         run.train(until=num_updates)
-    except (KeyError, RuntimeError):  # layers that are never called give no statistics
+    except (LookupError, RuntimeError):  # layers that are never called give no statistics
         return None
     return run
 
 
 def update_of(run: Rehearsal) -> Callable[[], None]:
-    """Return what makes one update with the newest gradients."""
+    """Return what makes one update with the newest gradients, and moves to where they are taken, if it does."""
     optimizers = cast("GradientSubmission", run.submission).optimizers
 
     def update() -> None:
         for optimizer in optimizers:
+            for moves_first in ("extrapolate", "ascend"):
+                getattr(optimizer, moves_first, lambda: None)()
             optimizer.step()
 
     return update

@@ -54,4 +54,4 @@ class CautiousNAdamW(NAdamW):
     ``timm.optim.NAdamW(caution=True)``.
     """
 
-    _update: ClassVar[GroupUpdate] = GroupUpdate(_cautious_update)
+    _update: ClassVar[GroupUpdate[None]] = GroupUpdate(_cautious_update)

@@ -6,12 +6,11 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Literal
 
-import torch
 from torch import nn
 from torch.optim.optimizer import Optimizer
 
 from perfbench.api import GradientSubmission, TrainingContext
-from perfbench.api.optim import RateAndDecay, SplitRecipe, split_matrices
+from perfbench.api.optim import RateAndDecay, SplitRecipe, initial_scales, split_matrices
 from perfbench.errors import SubmissionError
 from perfbench.spec.base import Spec
 from submissions.hyperball.optimizer import SETTINGS, AdamOnSphere, MuonOnSphere, NorMuonOnSphere
@@ -64,10 +63,8 @@ def split_off_zeros(context: TrainingContext) -> tuple[list[nn.Parameter], list[
     Raises:
         SubmissionError: If a matrix is almost, but not exactly, zero.
     """
-    matrices, others = split_matrices(context.model, context.roles)
-    if not matrices:
-        return matrices, others
-    scales = torch.stack([matrix.detach().square().mean().sqrt() for matrix in matrices]).tolist()
+    matrices, _ = split_matrices(context.model, context.roles)
+    scales = initial_scales(matrices)
     names = {parameter: name for name, parameter in context.model.named_parameters()}
     for matrix, scale in zip(matrices, scales, strict=True):
         if 0 < scale < SMALLEST_SCALE:

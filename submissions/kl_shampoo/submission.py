@@ -25,7 +25,7 @@ class Options(Spec):
 
 
 POINT = Hyperparameters(learning_rate=1e-3, weight_decay=0.01)
-RECIPE = SplitRecipe(point=POINT, others_rate=1e-3, others_betas=(0.9, 0.98))
+RECIPE = SplitRecipe(point=POINT, others_rate=1e-3, others_betas=(0.9, 0.98), warmup_factor=0.02)
 METHODS = {"shampoo": KlShampoo, "soap": KlSoap}
 
 

@@ -26,6 +26,30 @@ from tests.integration import small_criteo
 
 SCRIPT = repository_root() / "slurm" / "test_cluster" / "cluster.sh"
 PATIENCE_S = 200.0
+HOSTILE = {
+    "SLURM_ARRAY_JOB_ID": "1",
+    "SLURM_ARRAY_TASK_ID": "3",
+    "SLURM_JOB_ID": "1",
+    "SLURM_RESTART_COUNT": "7",
+    "SLURM_NTASKS": "9",
+    "SLURM_MEM_PER_CPU": "100",
+    "SLURM_CLUSTERS": "another",
+    "SBATCH_TIMELIMIT": "3",
+    "SBATCH_PARTITION": "short",
+    "SBATCH_NO_REQUEUE": "1",
+    "SBATCH_SIGNAL": "USR1@5",
+    "SBATCH_ARRAY_INX": "0-1",
+    "SQUEUE_STATES": "RUNNING",
+    "SQUEUE_PARTITION": "short",
+    "SQUEUE_FORMAT": "%N",
+    "SRUN_CPUS_PER_TASK": "7",
+    "SCONTROL_ALL": "1",
+    "SINFO_FORMAT": "%n",
+    "MASTER_PORT": "1",
+    "RANK": "3",
+    "WORLD_SIZE": "9",
+}
+"""What the environment of somebody who submits from inside of another job may hold."""
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,6 @@ import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import psutil
 import pytest
@@ -16,12 +15,14 @@ import pytest
 from perfbench.results.store import TrialFolder
 from perfbench.spec.result import Crashed, FailureReason, Outcome
 from tests.integration import failing_submission, slurm_cluster
-from tests.integration.slurm_cluster import TestCluster
+from tests.integration.slurm_cluster import HOSTILE, TestCluster
 from tests.integration.slurm_trials import (
     SLOW,
-    STEPS,
+    assert_same_course,
     has_saved,
+    jobs_of,
     lines,
+    lost_s,
     result_path,
     slow_submission,
     trials,
@@ -99,44 +100,6 @@ def test_what_waits_for_nodes_is_submitted_with_a_warning(cluster: TestCluster, 
         assert done.returncode == 0, done.stderr
         assert "no node that is in service has so much now; these are not: n1, n2" in done.stdout
     assert "submitted: " in submitted.stdout
-
-
-HOSTILE = {
-    "SLURM_ARRAY_JOB_ID": "1",
-    "SLURM_ARRAY_TASK_ID": "3",
-    "SLURM_JOB_ID": "1",
-    "SLURM_RESTART_COUNT": "7",
-    "SLURM_NTASKS": "9",
-    "SLURM_MEM_PER_CPU": "100",
-    "SLURM_CLUSTERS": "another",
-    "SBATCH_TIMELIMIT": "3",
-    "SBATCH_PARTITION": "short",
-    "SBATCH_NO_REQUEUE": "1",
-    "SBATCH_SIGNAL": "USR1@5",
-    "SBATCH_ARRAY_INX": "0-1",
-    "SQUEUE_STATES": "RUNNING",
-    "SQUEUE_PARTITION": "short",
-    "SQUEUE_FORMAT": "%N",
-    "SRUN_CPUS_PER_TASK": "7",
-    "SCONTROL_ALL": "1",
-    "SINFO_FORMAT": "%n",
-    "MASTER_PORT": "1",
-    "RANK": "3",
-    "WORLD_SIZE": "9",
-}
-"""What the environment of somebody who submits from inside of another job may hold."""
-
-
-def jobs_of(cluster: TestCluster, root: Path) -> list[str]:
-    """Return partition, limit and number of elements of a run folder's arrays, all of which are to be requeued."""
-    found = []
-    for array in sorted(path.name for path in root.glob(".slurm/arrays/*")):
-        rows = cluster.slurm("squeue", "--noheader", "--states=all", "--array", "--format=%i|%j|%P|%l").splitlines()
-        mine = [row.split("|") for row in rows if row.split("|")[1].endswith(array)]
-        shown = cluster.slurm("scontrol", "show", "job", mine[0][0])
-        assert "Requeue=1" in shown
-        found.append(f"{mine[0][2]} {mine[0][3]} {len(mine)}")
-    return sorted(found)
 
 
 @pytest.mark.usefixtures("limited")
@@ -255,36 +218,16 @@ def is_queued(cluster: TestCluster, root: Path) -> bool:
     return any(name in one for one in cluster.names_in_queue())
 
 
-def lost_s(folder: Path) -> float:
-    result = TrialFolder(folder).result()
-    assert result is not None
-    resumes = lines(folder, "measurements.jsonl", "resumed")
-    assert result.lost_s == pytest.approx(sum(line["lost_s"] for line in resumes), abs=0.01)
-    return result.lost_s
-
-
-def assert_same_course(folder: Path, expected: Path, *, least_attempts: int) -> None:
-    """Measurements and states equal bit for bit, in several attempts on one clock."""
-    counted, wanted = TrialFolder(folder).measurements(), TrialFolder(expected).measurements()
-    assert [(m.step, m.metrics) for m in counted] == [(m.step, m.metrics) for m in wanted]
-    assert len(wanted) == STEPS // 50
-
-    def traces(of: Path) -> dict[int, Any]:
-        return {line["at_step"]: (line["parameters"], line["state"]) for line in lines(of, "telemetry.jsonl", "trace")}
-
-    assert traces(folder) == traces(expected)
-    resumes = lines(folder, "measurements.jsonl", "resumed")
-    assert len(resumes) >= least_attempts - 1
-    assert resumes[0]["from_step"] > 0
-    times_s = [m.submission_time_s for m in counted]
-    assert times_s == sorted(times_s)
-    assert resumes[0]["submission_time_s"] > 0
-
-
 def outcome_of(runs_root: Path, trial: int = 1) -> Outcome:
     result = TrialFolder(result_path(runs_root, trial).parent).result()
     assert result is not None
     return result.outcome
+
+
+def outcome_message(runs_root: Path) -> str:
+    outcome = outcome_of(runs_root)
+    assert isinstance(outcome, Crashed)
+    return outcome.message
 
 
 def has_crashed(runs_root: Path) -> bool:
@@ -301,8 +244,10 @@ WAYS = {
 
 
 def test_whatever_ends_a_trial_is_named_and_other_trials_go_on(cluster: TestCluster, tmp_path: Path) -> None:
-    """In the result, in ``status``, and as a failed job; five run folders at once, to save time."""
-    killed, hung, without_data = (tmp_path / name for name in ("killed", "hung", "without_data"))
+    """In the result, in ``status``, and as a failed job; several run folders at once, to save time."""
+    killed, hung, without_data, unlaunched = (
+        tmp_path / name for name in ("killed", "hung", "without_data", "unlaunched")
+    )
     ways = tmp_path / "100%done #1"
     slow = ("submission=baseline", slow_submission(tmp_path / "slow_killed"), trials(1), *SLOW)
     assert cluster.sweep(killed, *slow).returncode == 0
@@ -316,6 +261,9 @@ def test_whatever_ends_a_trial_is_named_and_other_trials_go_on(cluster: TestClus
     one_rank = ("cluster.gpus_per_node=1", "submission=baseline", trials(1))
     assert cluster.sweep(without_data, f"data_root={data}", loses_data, *one_rank).returncode == 0
 
+    nowhere = "cluster.srun_arguments=['--output=/proc/nowhere/%t']"
+    assert cluster.sweep(unlaunched, *one_rank, nowhere).returncode == 0
+
     kill_a_rank(cluster, killed)
     assert "nothing to submit" in cluster.sweep(killed, *slow).stdout
     (tmp_path / "slow_killed" / "fast").touch()
@@ -326,6 +274,9 @@ def test_whatever_ends_a_trial_is_named_and_other_trials_go_on(cluster: TestClus
     cluster.wait_until(result_path(without_data).exists, "the trial without data ends")
     cluster.wait_until(lambda: cluster.failed_jobs(without_data) == 1, "the job without data has failed")
     assert "data, rank 0: " in cluster.perfbench("status", str(without_data)).stdout
+    cluster.wait_until(result_path(unlaunched).exists, "the trial whose ranks cannot be launched ends")
+    assert "srun ended with exit code 0 and no result: task 0 launch failed" in outcome_message(unlaunched)
+    assert len(lines(result_path(unlaunched).parent, "telemetry.jsonl", "started")) == 3
     cluster.wait_until(result_path(hung).exists, "the hanging trial is ended")
     stacks = sorted(result_path(hung).parent.glob("logs/stacks_attempt_1_rank_*.txt"))
     assert [path.name[-5] for path in stacks] == ["0", "1"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -143,6 +144,25 @@ def test_a_log_without_an_end_is_a_complaint(
 
     assert "bad/study_0/w/trial_1" in capsys.readouterr().out.replace("\n", "")
     assert len((tmp_path / "out" / "leaderboard.json").read_text()) < 100_000
+
+
+def test_folders_without_a_bottom_are_a_complaint(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    tree = _tree(tmp_path / "tree", "good")
+    here = os.getcwd()  # noqa: PTH109 - a path of the whole depth is longer than a system call takes
+    os.chdir(tree)
+    try:
+        for _ in range(1200):
+            os.mkdir("d")  # noqa: PTH102
+            os.chdir("d")
+    finally:
+        os.chdir(here)
+
+    try:
+        assert _score(tree, tmp_path / "out", "--no-pictures") == 0
+    finally:
+        subprocess.run(["rm", "-rf", str(tree / "d")], check=True)  # deeper than Python's own removal goes
+
+    assert "50 levels deep: nothing below was looked at" in capsys.readouterr().out.replace("\n", "")
 
 
 def test_reading_is_bounded_by_bytes_not_by_what_a_disk_says(tmp_path: Path) -> None:

@@ -299,7 +299,7 @@ def as_numbers(measurements: list[Measurement]) -> list[tuple[int, dict[str, flo
 
 def run_arguments(data_root: Path, runs: Path, *overrides: str) -> list[str]:
     """Return the arguments of a trial of a few thousand rows."""
-    return small_criteo.command(data_root, runs, *QUICK, *overrides)[3:]
+    return small_criteo.command(data_root, runs, *QUICK, small_criteo.UNCOMPILED, *overrides)[3:]
 
 
 # Before a trial starts.

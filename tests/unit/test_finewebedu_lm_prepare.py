@@ -146,6 +146,9 @@ def test_an_error_in_a_worker_process_is_told_as_it_is(source: Path, sha256: dic
         with pytest.raises(DataError) as caught:
             prepare.prepare(request(small_spec(sha256), broken, tmp_path / "out"))
 
+    kept = (tmp_path / "out" / "files.jsonl").read_text()
+    assert FILES[0] in kept
+    assert FILES[2] not in kept
     assert str(caught.value) == (
         f"{broken / FILES[2]}: document 59 has no text\n  hint: the public files have none such"
     )

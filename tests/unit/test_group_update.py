@@ -12,12 +12,15 @@ from torch._dynamo.utils import counters
 from torch._inductor import config, metrics
 
 from perfbench.api.optim import FixedNumbers, GroupUpdate, NAdamW
+from perfbench.api.optim.moments import _ADAM
 from submissions.cautious_nadamw.optimizer import CautiousNAdamW
 
 SHAPES = [(640, 32), (64,), ()]
 NUM_ELEMENTS = 640 * 32 + 64 + 1
 NADAMW_PASSES = 7
 """Weights and both moments are read and written, gradients are read."""
+ADAM_PASSES = 6
+"""Both moments are read and written, gradients are read, directions are written."""
 CAUTIOUS_PASSES = 12
 """How many coordinates are kept is known only after all of them were looked at: those kept are written down between."""
 
@@ -44,7 +47,7 @@ def drawn() -> list[list[Tensor]]:
     ("update", "num_passes"), [(NAdamW._update, NADAMW_PASSES), (CautiousNAdamW._update, CAUTIOUS_PASSES)]
 )
 def test_a_graph_does_the_same_in_few_passes_and_is_compiled_once(
-    update: GroupUpdate, num_passes: int, inductor_metrics: None
+    update: GroupUpdate[None], num_passes: int, inductor_metrics: None
 ) -> None:
     ordinary, compiled = drawn(), drawn()
     fixed = FixedNumbers((0.9, 0.99), 1e-8, 2.0, nesterov=True)
@@ -58,6 +61,20 @@ def test_a_graph_does_the_same_in_few_passes_and_is_compiled_once(
     for mine, other in zip(ordinary, compiled, strict=True):
         torch.testing.assert_close(mine, other, atol=2e-6, rtol=2e-6)
     assert metrics.num_bytes_accessed / 4 / NUM_ELEMENTS == pytest.approx(num_passes, rel=0.02)
+
+
+@pytest.mark.slow
+def test_adam_s_directions_are_one_graph_too(inductor_metrics: None) -> None:
+    ordinary, compiled = drawn()[:3], drawn()[:3]
+    fixed = (0.9, 0.99, 1e-8)
+    for step in range(1, 3):
+        corrections = (1 - 0.9**step, 1 - 0.99**step)
+        expected = _ADAM(*ordinary, numbers=corrections, fixed=fixed)
+        actual = _ADAM.as_graph(*compiled, numbers=corrections, fixed=fixed)
+        torch.testing.assert_close(actual, expected, atol=2e-6, rtol=2e-6)
+
+    torch.testing.assert_close(compiled, ordinary, atol=2e-6, rtol=2e-6)
+    assert metrics.num_bytes_accessed / 4 / NUM_ELEMENTS == pytest.approx(ADAM_PASSES, rel=0.02)
 
 
 @pytest.mark.gpu

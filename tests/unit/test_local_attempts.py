@@ -131,3 +131,18 @@ def test_a_crash_while_debugging_is_recorded(tmp_path: Path, monkeypatch: pytest
     result = the_folder(tmp_path).result()
     assert result is not None
     assert isinstance(result.outcome, Crashed)
+
+
+def test_ranks_inherit_no_switch_that_nobody_has_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor what another launcher or scheduler has left."""
+    for name in ("TORCHDYNAMO_DISABLE", "NVIDIA_TF32_OVERRIDE", "MKL_NUM_THREADS", "MASTER_PORT", "SLURM_NTASKS"):
+        monkeypatch.setenv(name, "7")
+    monkeypatch.setenv("RANK", "2")
+    seen = tmp_path / "seen"
+
+    with pytest.raises(TrialInterruptedError):
+        run_ranks(tmp_path, monkeypatch, f'env > "{seen}"; {STOPS}')
+
+    lines = seen.read_text().splitlines()
+    assert "RANK=0" in lines
+    assert [line for line in lines if line.endswith("=7")] == []

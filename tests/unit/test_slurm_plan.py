@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import io
-import re
 import time
 from pathlib import Path
 
@@ -11,7 +9,6 @@ import pytest
 from rich.console import Console
 
 from perfbench.cli.arrays import SubmitOptions, submit_or_show
-from perfbench.cli.main import main
 from perfbench.compose import compose_sweep
 from perfbench.errors import ConfigError, LaunchError
 from perfbench.launch.slurm import controller
@@ -123,43 +120,6 @@ def test_a_limit_that_leaves_no_time_to_train_is_refused(limit_min: int, lead_s:
     check_time_limits(plan_arrays(plan_sweep(requests), enough, max_array_size=1001), enough)
 
 
-def test_a_dry_run_says_everything_that_submitting_would_refuse(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.setenv("COLUMNS", "300")
-    overrides = ["cluster=slurm", "cluster.time_limit_min=1", "cluster.site=nowhere", "scale=full"]
-
-    code = main(["sweep", *overrides, f"data_root={tmp_path}", f"runs_root='{tmp_path}/%j'", "--dry-run"])
-
-    shown = capsys.readouterr().out
-    assert code == 2
-    for problem in (
-        "the data is not prepared",
-        "cluster.time_limit_min: 1 minute leave no time to train",
-        "cluster.site: no set-up script of a site named 'nowhere'",
-        "runs_root: '%j' in the path of the run folder means something else to Slurm",
-    ):
-        assert problem in shown
-    assert shown.count("would be refused: ") == 4
-    assert "#SBATCH --array=0-4%5" in shown
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_what_uses_no_gpu_is_not_counted_as_gpu_hours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PATH", str(tmp_path))
-    requests = compose_sweep(["cluster=slurm_cpu"])
-    console = Console(record=True, width=160, file=io.StringIO())
-    options = SubmitOptions(is_dry=True, retry_failed=False, tracking=NoTracking())
-
-    submit_or_show(plan_sweep(requests)[:1], cluster_of(requests), tmp_path / "runs", console, options)
-
-    shown = console.export_text()
-    assert "1 job with 1 element, 1 rank-hours at most" in shown
-    assert "GPU-hours" not in shown
-    assert re.search(r"[1-9]\d* bytes|[1-9][\d.]* [kM]B", shown), "small sizes are not 0.00 GB"
-
-
 def test_a_trial_that_runs_here_is_running_and_is_not_submitted(tmp_path: Path) -> None:
     """Its lock tells, where no queue knows of it."""
     trial = plan_sweep(compose_sweep(["cluster=slurm"]))[0]
@@ -223,19 +183,6 @@ def test_the_job_script_says_what_was_asked_for(tmp_path: Path) -> None:
     assert order == sorted(order)
     assert len(order) == 2
     assert lines[-1].startswith("exec ")
-
-
-def test_nothing_is_written_by_a_dry_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PATH", str(tmp_path))
-    requests = compose_sweep(["cluster=slurm"])
-    console = Console(record=True, width=160)
-
-    options = SubmitOptions(is_dry=True, retry_failed=False, tracking=NoTracking())
-    code = submit_or_show(plan_sweep(requests), cluster_of(requests), tmp_path / "runs", console, options)
-
-    assert code == 0
-    assert "#SBATCH --array=0-4%5" in console.export_text()
-    assert not (tmp_path / "runs").exists()
 
 
 def test_without_slurm_a_sweep_is_refused_and_nothing_is_written(

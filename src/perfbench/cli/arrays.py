@@ -154,7 +154,7 @@ def _print_plan(arrays: Sequence[ArrayPlan], cluster: SlurmCluster, runs_root: P
     disk = decimal(disk_bytes_at_most(arrays, cluster, runs_root))
     console.print(
         f"{counted(len(arrays), 'job')} with {counted(num_trials, 'element')}, "
-        f"{rank_hours_at_most(arrays):,.0f} {hours} at most "
+        f"{rank_hours_at_most(arrays):,.1f} {hours} at most "
         f"({hours_at_most(arrays, num_running=min(num_running, num_trials)):,.1f} h if all may run at once), "
         f"{disk} of disk at most, and one job that scores",
         highlight=False,

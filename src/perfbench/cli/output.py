@@ -8,7 +8,7 @@ import os
 from rich.console import Console
 
 from perfbench.inherited import withheld
-from perfbench.spec.run import Cluster, SlurmCluster
+from perfbench.spec.run import Cluster, DebugCluster
 from perfbench.tracking.views import DetailedView, JsonView, LineView, View
 
 
@@ -21,7 +21,7 @@ def add_output_options(parser: argparse.ArgumentParser) -> None:
 
 def tell_withheld(cluster: Cluster, view: View) -> None:
     """Warn of switches in the environment that ranks do not get: a person may have set them on purpose."""
-    if isinstance(cluster, SlurmCluster) and (names := withheld(os.environ, cluster.inherit)):
+    if not isinstance(cluster, DebugCluster) and (names := withheld(os.environ, cluster.inherit)):
         view.warn(f"ranks do not inherit {', '.join(names)}; cluster.inherit=[NAME] hands one on, and it is on record")
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from perfbench.cli.output import add_output_options, console_and_view
+from perfbench.cli.output import add_output_options, console_and_view, tell_withheld
 from perfbench.cli.progress import data_progress
 from perfbench.compose import compose_run
 from perfbench.errors import ExitCode
@@ -41,6 +41,7 @@ def run(arguments: argparse.Namespace) -> int:
         check_submissions([trial])
         Console(soft_wrap=True).print_json(trial.to_json())
         return int(ExitCode.DONE)
+    tell_withheld(request.cluster, view)
     check_tracking(request.tracking, lambda why: view.warn(f"{why}; {RUN_GOES_ON}"))
     result, folder = execute_trial(trial, request.cluster, request.tracking, runs_root, view)
     view.finished(trial, result, folder)

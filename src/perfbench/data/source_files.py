@@ -29,6 +29,8 @@ _KINDS = {
     b"\x89HDF": "an HDF5 file",
     b"BZh": "packed with bzip2",
 }
+_MOST_LEVELS = 50
+"""Of folders below a source: public data sets have four at most."""
 _CLUTTER = frozenset({"__MACOSX", "Thumbs.db", "desktop.ini", "@eaDir", "lost+found"})
 
 
@@ -166,6 +168,8 @@ def files_below(folder: Path) -> Iterator[Path]:
             folders.clear()
             continue
         visited.add((status.st_dev, status.st_ino))
+        if folders and name.count(os.sep) - os.fspath(folder).count(os.sep) >= _MOST_LEVELS:
+            raise DataError(f"{_MOST_LEVELS} levels deep", where=name, hint="is it the right folder?")
         folders[:] = sorted(one for one in folders if not is_clutter(one))
         yield from (Path(name) / one for one in sorted(files) if not is_clutter(one))
 

@@ -78,6 +78,7 @@ def board_document(board: Board, uncertainty: Uncertainty | None) -> dict[str, A
 
 
 def _pairs(board: Board, uncertainty: Uncertainty | None) -> list[dict[str, Any]]:
+    """Return every submission against every other."""
     return [
         {
             "submission": pair.submission,

@@ -18,8 +18,10 @@ from perfbench.scoring.sensitivity import sensitivity, sensitivity_table
 from perfbench.scoring.tables import (
     Table,
     comparison_table,
+    has_open_ends,
     score_table,
     seconds_text,
+    state_table,
     time_table,
 )
 from perfbench.scoring.uncertainty import Interval, Uncertainty
@@ -109,6 +111,8 @@ def _section(index: int, one: ReportedBoard, recorded: Sequence[RecordedTrial]) 
     tables = [time_table(board, one.uncertainty)]
     if len(board.submissions) > 1:
         tables += [comparison_table(board), sensitivity_table(board, sensitivity(board, one.logs))]
+    if has_open_ends(board):
+        tables.append(state_table(board))
     shares = eval_shares(board, recorded)
     if shares:
         tables.append(eval_share_table(shares))
@@ -117,7 +121,7 @@ def _section(index: int, one: ReportedBoard, recorded: Sequence[RecordedTrial]) 
         f'<div class="{name}" hidden></div>' for name, *_ in _FIGURES if f'class="{name} scroll"' not in figures
     )
     return f"""<section id="board-{index}">
-<h2>{escape(board.benchmark.name)}</h2>
+<h2>{escape(board.benchmark.name)}{" (provisional)" if board.is_provisional else ""}</h2>
 {_warnings(board)}
 {_leaderboard(board, one.uncertainty)}
 <div class="key-of-submissions"></div>

@@ -103,7 +103,7 @@ def settle(
     kept = [log for log in scorable if _study(log) not in open_studies and log.is_started]
     have = {(log.key.submission, log.key.workload) for log in kept}
     warnings = list(_open_warnings(open_logs, ends)) if not provisional else []
-    submissions = {log.key.submission for log in scorable}
+    submissions = {log.key.submission for log in scorable if log.is_started}
     if common:
         lacking = [one for one in benchmark.workloads if not all((name, one) in have for name in submissions)]
     else:

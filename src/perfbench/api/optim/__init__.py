@@ -52,7 +52,7 @@ from perfbench.api.optim.schedule_free import (
 )
 from perfbench.api.optim.self_tuned_nadamw import SelfTunedOptions, self_tuned_nadamw
 from perfbench.api.optim.self_tuned_schedule_free import self_tuned_optimizer, self_tuned_schedule
-from perfbench.api.optim.split import SplitRecipe, optimizers_of_split, split_matrices
+from perfbench.api.optim.split import SplitRecipe, initial_scales, optimizers_of_split, split_matrices
 
 __all__ = [
     "EPSILON",
@@ -105,6 +105,7 @@ __all__ = [
     "direction_and_roots",
     "finish_host_copies",
     "host_copy",
+    "initial_scales",
     "nadamw_at",
     "norms_of",
     "optimizers_of_split",

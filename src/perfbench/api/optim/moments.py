@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from perfbench.api.optim.group_optimizer import GroupOptimizer
-from perfbench.api.optim.group_update import Number
+from perfbench.api.optim.group_update import GroupUpdate, Number
 
 
 def renew_second_moments(second: list[Tensor], gradients: list[Tensor], *, decay: float) -> None:
@@ -38,8 +38,24 @@ class AdamDirections(GroupOptimizer):
         first, second = self._buffers("first_moment", parameters), self._buffers("second_moment", parameters)
         beta1, beta2 = group["betas"]
         group["num_updates"] += 1
-        torch._foreach_lerp_(first, gradients, 1 - beta1)
-        renew_second_moments(second, gradients, decay=beta2)
-        divisors = corrected_roots(second, correction=1 - beta2 ** group["num_updates"], eps=group["eps"])
-        torch._foreach_mul_(divisors, 1 - beta1 ** group["num_updates"])
-        return list(torch._foreach_div(first, divisors))
+        corrections = (1 - beta1 ** group["num_updates"], 1 - beta2 ** group["num_updates"])
+        return _ADAM(gradients, first, second, numbers=corrections, fixed=(beta1, beta2, group["eps"]))
+
+
+def _adam_directions(
+    gradients: list[Tensor],
+    first: list[Tensor],
+    second: list[Tensor],
+    *,
+    numbers: tuple[Number, Number],
+    fixed: tuple[float, float, float],
+) -> list[Tensor]:
+    beta1, beta2, eps = fixed
+    torch._foreach_lerp_(first, gradients, 1 - beta1)
+    renew_second_moments(second, gradients, decay=beta2)
+    divisors = corrected_roots(second, correction=numbers[1], eps=eps)
+    torch._foreach_mul_(divisors, numbers[0])
+    return list(torch._foreach_div(first, divisors))
+
+
+_ADAM = GroupUpdate(_adam_directions)

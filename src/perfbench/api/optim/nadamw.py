@@ -139,7 +139,7 @@ class NAdamW(GroupOptimizer):
         self._power = power
         self._first_moment = first_moment
 
-    _update: ClassVar[GroupUpdate] = GroupUpdate(_nadamw_update)
+    _update: ClassVar[GroupUpdate[None]] = GroupUpdate(_nadamw_update)
 
     def _update_group(self, group: dict[str, Any]) -> None:
         parameters, gradients = with_gradients(group)

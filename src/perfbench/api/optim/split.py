@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import nn
+from torch._subclasses.fake_tensor import FakeTensor
 from torch.optim.optimizer import Optimizer
 
 from perfbench.api.gradient import GradientSubmission
@@ -30,6 +31,17 @@ def split_matrices(model: nn.Module, roles: Mapping[str, ParameterRole]) -> tupl
         is_matrix = parameter.dim() > 1 and roles[name] is not ParameterRole.EMBEDDING
         (matrices if is_matrix else others).append(parameter)
     return matrices, others
+
+
+def initial_scales(parameters: Parameters) -> list[float]:
+    """Return the root mean square of each parameter's entries, read from the device at once: not for a step.
+
+    Tensors without content, which checks use, are said to be 1.
+    """
+    if not parameters or isinstance(parameters[0], FakeTensor):
+        return [1.0] * len(parameters)
+    scales: list[float] = torch.stack([p.detach().square().mean().sqrt() for p in parameters]).tolist()
+    return scales
 
 
 def optimizers_of_split(

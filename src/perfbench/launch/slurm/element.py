@@ -98,7 +98,9 @@ def _run_attempt(attempt: Attempt, must_end: Callable[[], bool], mirror: Mirror 
     folder.append_telemetry("started", {"attempt": attempt.number, **place})
     if attempt.number > cluster.max_attempts:
         reason = f"{attempt.number - 1} attempts have brought no result (cluster.max_attempts)"
-        return failure_seen(attempt.number, FailureReason.DATA, reason)
+        failure = failure_seen(attempt.number, FailureReason.NODE, reason)
+        folder.write_result(crash_result(folder, failure, attempt.number))
+        return None
     end = run_step(attempt, must_end)
     if attempt.lease.is_lost():
         raise SystemExit(int(ExitCode.RUN_FAILED))

@@ -76,14 +76,20 @@ def tokenised(jobs: Sequence[Job], *, num_processes: int | None = None) -> Itera
         yield from map(tokenise, jobs)
         return
     context = multiprocessing.get_context("spawn")  # a fork would inherit locks of threads that it does not have
+    problem: DataError | None = None
     with ProcessPoolExecutor(num_processes, mp_context=context) as workers:
         waiting = [workers.submit(tokenise, job) for job in jobs]
-        try:
-            for done in as_completed(waiting):
+        for done in as_completed(waiting):
+            if done.cancelled():
+                continue
+            try:
                 yield _result(done, jobs[0].destination)
-        finally:
-            for future in waiting:
-                future.cancel()
+            except DataError as found:  # what the other workers are at is finished, and need not be done again
+                problem = problem or found
+                for future in waiting:
+                    future.cancel()
+    if problem is not None:
+        raise problem
 
 
 def tokenise(job: Job) -> FileRecord:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from perfbench.api.picture import Picture
 from perfbench.api.workload import Batch, BatchNormMode, LossSums, LossType, ParameterRole, Shard, TrainStream
-from perfbench.data.modules import seeded, set_dropout_rate
+from perfbench.data.modules import seeded
 from perfbench.errors import WorkloadError
 from perfbench.spec.workload import Split, WorkloadSpec
 from perfbench.workloads.finewebedu_lm import vocabulary
@@ -103,7 +103,7 @@ class LanguageModelling:
         split: Split | None = None,
         num_ranks: int = 1,  # noqa: ARG002
     ) -> Batch:
-        """Return an invented batch that needs no data, of training if ``split`` is ``None``."""
+        """Return this rank's invented rows, which need no data, of training if ``split`` is ``None``."""
         return invented_batch(self.params, batch_size=batch_size, seed=seed, is_weighted=split is not None)
 
     def eval_sums(self, model: nn.Module, batch: Batch, *, split: Split) -> dict[str, Tensor]:  # noqa: ARG002
@@ -135,7 +135,6 @@ class LanguageModelling:
 
     def set_dropout(self, model: nn.Module, rate: float) -> None:
         """Do nothing: the model has no dropout."""
-        set_dropout_rate(model, rate)
 
     def set_batch_norm(self, model: nn.Module, mode: BatchNormMode) -> None:
         """Do nothing: there is no batch norm."""
