@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from perfbench.scoring.verify import Finding
+    from perfbench.scoring.finding import Finding
 
 CHECKS = ("schema", "order", "clock", "result", "seed", "environment", "missing")
 
@@ -58,7 +58,8 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _findings(paths: list[Path], benchmark: str | None) -> tuple[list[Finding], int]:
     from perfbench.cli.boards import read_own_trials, read_published
-    from perfbench.scoring.verify import Finding, verify_trials
+    from perfbench.scoring.finding import Finding
+    from perfbench.scoring.verify import verify_trials
 
     if (published := read_published(paths, benchmark)) is not None:
         from perfbench.scoring.board import leaderboard

@@ -10,18 +10,23 @@ import dataclasses
 import itertools
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 
-from perfbench.errors import printable
 from perfbench.inherited import spoiling
 from perfbench.results.benchmark import BenchmarkWorkload
 from perfbench.results.trials import RecordedTrial
+from perfbench.scoring.finding import Finding
 from perfbench.scoring.target import trial_end
+from perfbench.scoring.verify_integrity import (
+    folder_holds_code,
+    isolation_is_known,
+    records_are_chained,
+    rest_was_kept,
+)
 from perfbench.spec.result import Measurement, Phase, PhaseTimes, Resumed
 from perfbench.spec.ruleset import CompileRule
 from perfbench.spec.seeds import trial_seed
@@ -32,19 +37,6 @@ _ROUNDING_S = 1e-6
 _PHASES = tuple(phase.value for phase in Phase)
 _MOST_LISTED = 20
 """Numbers that one line, or lines that one group of trials is given."""
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One thing that must not be."""
-
-    check: str
-    path: Path
-    what: str
-
-    def __str__(self) -> str:
-        """Return the line that people see."""
-        return f"{self.check}: {printable(self.path)}: {printable(self.what)}"
 
 
 def verify_trials(trials: Sequence[RecordedTrial]) -> list[Finding]:
@@ -318,6 +310,17 @@ _TRIAL_CHECKS = (
     code_is_known,
     environment_stays,
     attempts_are_counted,
+    records_are_chained,
+    isolation_is_known,
+    rest_was_kept,
+    folder_holds_code,
 )
-_CONTRADICTION_CHECKS = (measurements_in_order, clock_adds_up, result_agrees, seed_is_derived, attempts_are_counted)
+_CONTRADICTION_CHECKS = (
+    measurements_in_order,
+    clock_adds_up,
+    result_agrees,
+    seed_is_derived,
+    attempts_are_counted,
+    records_are_chained,
+)
 _GROUP_CHECKS = (seeds_differ, environments_agree, trials_are_complete)

@@ -67,6 +67,8 @@ class Environment(Spec):
     workload_digest: str
     submission_digest: str
     """Digests of the source folders: what ran, whatever the commit says."""
+    submission_data_bytes: int | None = None
+    """Of files in the submission's folder that are neither code nor text; ``None`` in earlier records."""
     precision: PrecisionFacts | None = None
     """``None`` in records made before it was a rule."""
     started_utc: str

@@ -40,6 +40,7 @@ def probe_environment(
         is_clean_checkout=is_clean,
         workload_digest=digest_of_sources(workload_folder),
         submission_digest=digest_of_sources(submission_folder),
+        submission_data_bytes=data_bytes(submission_folder),
         switches=switches(os.environ),
         started_utc=datetime.datetime.now(tz=datetime.UTC).isoformat(timespec="seconds"),
     )
@@ -58,6 +59,13 @@ def digest_of_sources(folder: Path) -> str:
         if path.suffix in (".py", ".yaml") and path.is_file():
             digest.update(str(path.relative_to(folder)).encode() + b"\0" + path.read_bytes() + b"\0")
     return digest.hexdigest()
+
+
+def data_bytes(folder: Path) -> int:
+    """Return the size of all files of a folder that are neither code nor text."""
+    kept = (".py", ".pyc", ".yaml", ".yml", ".md", ".txt", ".toml", ".json")
+    files = (path for path in folder.rglob("*") if path.is_file())
+    return sum(path.stat().st_size for path in files if path.suffix.lower() not in kept)
 
 
 def _packages() -> dict[str, str]:

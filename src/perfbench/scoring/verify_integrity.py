@@ -1,0 +1,65 @@
+"""Whether a trial was measured by somebody else than itself: chained records, isolation, rest, what its folder held."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from perfbench.results.files import digest_of_line
+from perfbench.results.trials import RecordedTrial
+from perfbench.scoring.finding import Finding
+from perfbench.spec.environment import Isolation
+
+_FIRST_CHAINED_VERSION = 3
+"""Of ``result.json``; records of earlier versions are not chained and say nothing of isolation."""
+_LARGEST_CHARGED_SHARE = 0.01
+"""Of the submission time: more work at rest than this is no accident."""
+_LARGEST_DATA_BYTES = 100_000
+"""Of what lies in a submission's folder and is neither code nor text."""
+
+
+def records_are_chained(trial: RecordedTrial) -> Iterator[Finding]:
+    """Each record holds the digest of the line before it, the result that of the last: nothing was put in or out."""
+    if not _is_chained(trial):
+        return
+    before = ""
+    for record in trial.records:
+        if record.chain != digest_of_line(before):
+            yield Finding("chain", trial.path, f"the record of attempt {record.attempt} does not follow the one before")
+            return
+        before = record.to_json(indent=None)
+    if trial.result is not None and trial.result.chain != digest_of_line(before):
+        yield Finding("chain", trial.path, "result.json does not follow the last record of measurements.jsonl")
+
+
+def _is_chained(trial: RecordedTrial) -> bool:
+    if trial.result is not None:
+        return trial.result.schema_version >= _FIRST_CHAINED_VERSION
+    return any(record.chain is not None for record in trial.records)
+
+
+def isolation_is_known(trial: RecordedTrial) -> Iterator[Finding]:
+    """A trial says how far its submission was kept from what measures it, and is not measured by itself."""
+    if trial.environment is None or not _is_chained(trial):
+        return
+    if trial.environment.isolation in (None, Isolation.NONE):
+        yield Finding("isolation", trial.path, "referee and trainer were one process: nothing is attested")
+    elif trial.environment.isolation is not trial.spec.isolation:
+        what = f"asked for {trial.spec.isolation.value}, ran as {trial.environment.isolation.value}"
+        yield Finding("isolation", trial.path, what)
+
+
+def rest_was_kept(trial: RecordedTrial) -> Iterator[Finding]:
+    """Little was charged for work where the submission should have rested, or that its own end threw away."""
+    last = trial.measurements[-1].submission_time_s if trial.measurements else 0.0
+    charged_s = max((measurement.charged_s for measurement in trial.measurements), default=0.0)
+    charged_s = max(charged_s, 0.0 if trial.result is None else trial.result.charged_s)
+    if charged_s > _LARGEST_CHARGED_SHARE * max(last, 1.0):
+        what = f"{charged_s:.2f} s of {last:.1f} s were charged for work off the clock"
+        yield Finding("rest", trial.path, what)
+
+
+def folder_holds_code(trial: RecordedTrial) -> Iterator[Finding]:
+    """A submission's folder holds code and text: data in it may be weights that were trained before."""
+    held = None if trial.environment is None else trial.environment.submission_data_bytes
+    if held is not None and held > _LARGEST_DATA_BYTES:
+        yield Finding("folder", trial.path, f"the submission's folder holds {held / 1e6:.1f} MB of data: review it")

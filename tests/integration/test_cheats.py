@@ -1,0 +1,129 @@
+"""Submissions that cheat, on a real trial of two processes in the sandbox: none reaches the target off the clock.
+
+Each is given a second on the clock, in which an honest submission gets nowhere near the target. Those that lie beside
+the checkout are taken from there; kinds that have no file there are written here.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from perfbench.results.store import TrialFolder
+from perfbench.spec.environment import Isolation
+from perfbench.spec.result import TargetReached, TrialResult
+
+CHEATS = Path(__file__).resolve().parents[2].parent / "shared" / "cheats"
+NAMES = sorted(path.name for path in CHEATS.glob("h[0-9]*") if path.name != "h00_honest") or ["none"]
+NEEDS_REVIEW = {"h36_shape_memo"}
+"""Weights that were trained before and lie in the submission's own folder: no isolation finds them; ``verify`` does."""
+LEAVES_SOMETHING = {"h26_lookahead", "h34_edit_package"}
+"""What the first attempt or trial leaves is for the second."""
+
+WRITTEN_HERE = {
+    "stops_its_referee": "os.kill(os.getppid(), signal.SIGSTOP)",
+    "kills_its_referee": "os.kill(os.getppid(), signal.SIGKILL)",
+    "writes_beside_the_records": "pathlib.Path(RECORDS).with_name('kept').write_text('weights')",
+    "reads_the_records": "open(RECORDS).read()",
+    "calls_home": "socket.create_connection(('127.0.0.1', 9), 1)",
+    "reads_a_package_with_data": "[open(path).read() for path in map('{}/mlxtend/__init__.py'.format, SITES)]",
+}
+"""What a submission tries in its tenth step, by kind; each must fail with an error of its own."""
+
+SUBMISSION = '''
+"""Tries something that it must not be able to do."""
+import os, pathlib, signal, socket, sys
+
+import torch
+
+from perfbench.api import GradientSubmission
+from perfbench.spec.base import Spec
+
+RECORDS = {records!r}
+SITES = [path for path in sys.path if path.endswith("site-packages")]
+
+
+class Hyperparameters(Spec):
+    learning_rate: float
+
+
+class Trying(GradientSubmission):
+    def update_params(self, batch):
+        if self.num_updates == 10:
+            {attempt}
+        return super().update_params(batch)
+
+
+def build(context, hyperparameters):
+    return Trying(context, [torch.optim.SGD(context.model.parameters(), lr=hyperparameters.learning_rate)])
+'''
+
+
+def run(folder: Path, runs: Path, *overrides: str) -> tuple[TrialResult | None, TrialFolder, str]:
+    """Run a submission on mini mnist in the sandbox, uncompiled; return result, trial folder and what was said."""
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "perfbench", "run", "workload=mnist", f"submission={folder}", f"runs_root={runs}"),
+            *("isolation=sandbox", "cluster.inherit=[TORCHDYNAMO_DISABLE]", "workload.eval_period_s=0.25"),
+            *("workload.max_submission_time_s=1.0", *overrides),
+        ],
+        capture_output=True,
+        text=True,
+        timeout=280,
+        check=False,
+        env=os.environ | {"TORCHDYNAMO_DISABLE": "1", "OMP_NUM_THREADS": "1", "COLUMNS": "200"},
+    )
+    trial = TrialFolder(next(runs.glob("*/study_0/mnist/trial_1"), runs / "none"))
+    return trial.result() if trial.path.exists() else None, trial, done.stderr
+
+
+def copied(name: str, tmp_path: Path) -> Path:
+    if not CHEATS.is_dir():
+        pytest.skip("the collection of cheats is not here: ../shared/cheats")
+    folder = tmp_path / name
+    shutil.copytree(CHEATS / name, folder)
+    for path in folder.rglob("*"):
+        path.chmod(0o755)
+    return folder
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NAMES)
+def test_no_cheat_reaches_the_target_off_the_clock(name: str, tmp_path: Path) -> None:
+    folder = copied(name, tmp_path)
+
+    for _ in range(2 if name in LEAVES_SOMETHING else 1):
+        result, trial, _ = run(folder, tmp_path / "runs")
+
+    if name in NEEDS_REVIEW:
+        return
+    assert result is None or not isinstance(result.outcome, TargetReached), result
+    assert trial.environment().isolation is Isolation.SANDBOX
+    assert all(m.metrics["validation/accuracy"] < 0.92 for m in trial.measurements())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", sorted(WRITTEN_HERE))
+def test_a_confined_submission_cannot(name: str, tmp_path: Path) -> None:
+    folder = tmp_path / name
+    folder.mkdir()
+    attempt = WRITTEN_HERE[name]
+    records = tmp_path / "runs" / name / "study_0" / "mnist" / "trial_1" / "run.json"
+    (folder / "submission.py").write_text(SUBMISSION.format(attempt=attempt, records=str(records)))
+    (folder / "__init__.py").write_text("")
+    (folder / "submission.yaml").write_text(
+        f"name: {name}\nversion: 1\ndescription: tries what it must not\nrulesets: [external]\n"
+        "search_space: {kind: points, points: [{learning_rate: 0.01}]}\n"
+    )
+
+    result, _, said = run(folder, tmp_path / "runs")
+
+    assert result is not None
+    assert result.outcome.kind == "crashed"
+    assert result.outcome.reason == "submission"
+    assert "denied" in said or "not permitted" in said
