@@ -14,13 +14,18 @@ from pydantic import JsonValue
 
 from perfbench.data.preparation import Preparer, data_folder
 from perfbench.errors import ConfigError, SubmissionError, WorkloadError, nearest_name_hint
+from perfbench.results.folders import digests_of_files
 from perfbench.spec.base import Spec
+from perfbench.spec.code import CodeFiles
 from perfbench.spec.submission import HyperparameterPoint, SubmissionSpec
 from perfbench.spec.workload import WorkloadSpec
 
 if TYPE_CHECKING:
     from perfbench.api.submission import Submission, TrainingContext
     from perfbench.api.workload import Workload
+
+_NO_PART_OF_A_TRIAL = frozenset({"cli", "compose.py", "py.typed", "scoring", "tracking", "tuning", "workloads"})
+"""What of this package asks for trials, shows or scores them; what it asks for is compared by value."""
 
 
 def repository_root() -> Path:
@@ -46,6 +51,27 @@ def workload_folder(family: str) -> Path:
 def submission_folder(spec: SubmissionSpec) -> Path:
     """Return where a submission's code is."""
     return Path(spec.folder) if spec.folder else repository_root() / "submissions" / spec.name
+
+
+def code_files(workload: WorkloadSpec, submission: SubmissionSpec) -> CodeFiles:
+    """Return the digests of all files that a trial of these two runs; imports nothing of them.
+
+    Raises:
+        SubmissionError: If a file cannot be read, or there is no such folder.
+    """
+    package = Path(__file__).parent
+    try:
+        return CodeFiles(
+            submission=digests_of_files(submission_folder(submission)),
+            workload=digests_of_files(workload_folder(workload.family)),
+            package=digests_of_files(package, left_out=_NO_PART_OF_A_TRIAL),
+        )
+    except OSError as problem:
+        raise SubmissionError(
+            f"cannot be read: {problem.strerror}",
+            where=str(problem.filename),
+            hint="all files of a submission's folder are on record",
+        ) from None
 
 
 def params_of(workload: WorkloadSpec) -> Spec:

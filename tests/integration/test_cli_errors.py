@@ -172,7 +172,7 @@ def test_a_folder_of_another_configuration_is_left_alone(
     assert "the folder holds a trial with another configuration (there -> asked):" in error
     assert "  - run_seed: 7 -> 0" in error
     assert "  - global_batch_size: 64 -> 128" in error
-    assert "hint: move the folder away, or choose another study=, trial= or runs_root=" in error
+    assert "hint: --fresh sets it aside and starts anew; or choose another study=, trial= or runs_root=" in error
     assert sorted((path, path.read_bytes()) for path in folder.rglob("*") if path.is_file()) == before
 
 

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from perfbench.errors import ExitCode
+from perfbench.launch.changed_code import CodeNow, OnChangedCode, check_code, make_ready
 from perfbench.launch.slurm import controller
 from perfbench.launch.slurm.arrays import (
     DEFAULT_MAX_ARRAY_SIZE,
@@ -22,6 +23,7 @@ from perfbench.launch.slurm.arrays import (
 from perfbench.launch.slurm.disk import disk_bytes_at_most
 from perfbench.launch.slurm.queue import array_jobs, held_jobs, jobs_by_trial
 from perfbench.launch.slurm.submission import submit, texts
+from perfbench.launch.states import TrialState
 from perfbench.launch.sweep import SweptTrial, look_up, to_submit
 from perfbench.results.store import TrialFolder
 from perfbench.spec.run import SlurmCluster, TrackingSpec, TrialSpec
@@ -37,6 +39,7 @@ class SubmitOptions:
     """Only show the plan and the job scripts."""
     retry_failed: bool
     tracking: TrackingSpec
+    on_changed_code: OnChangedCode = OnChangedCode.REFUSE
     names_held: bool = True
     """Whether to say which jobs wait for a release; what releases them has said so itself."""
 
@@ -59,7 +62,12 @@ def submit_or_show(
     queue = controller.queued_jobs() if has_slurm else []
     max_array_size = controller.max_array_size() if has_slurm else DEFAULT_MAX_ARRAY_SIZE
     jobs = jobs_by_trial(runs_root, queue)
-    swept = look_up(trials, runs_root, jobs)
+    code = CodeNow()
+    check_code(trials, runs_root, options.on_changed_code, code=code, under_way=jobs)
+    if options.on_changed_code is OnChangedCode.START_ANEW:
+        swept = [SweptTrial(trial, TrialState.PLANNED) for trial in trials]
+    else:
+        swept = look_up(trials, runs_root, jobs)
     wanted = to_submit(swept, retry_failed=options.retry_failed)
     arrays = plan_arrays(wanted, cluster, max_array_size=max_array_size)
     console.print(_states_line(swept), highlight=False)
@@ -74,7 +82,13 @@ def submit_or_show(
     if options.is_dry:
         _print_texts(arrays, cluster, runs_root, console)
         return int(ExitCode.DONE)
-    done = submit(arrays, cluster, runs_root, after=array_jobs(runs_root, queue), tracking=options.tracking)
+
+    def claim(trial: TrialSpec, folder: TrialFolder) -> None:
+        make_ready(trial, folder, options.on_changed_code, code=code, tell=console.print)
+
+    done = submit(
+        arrays, cluster, runs_root, after=array_jobs(runs_root, queue), tracking=options.tracking, claim=claim
+    )
     console.print(f"submitted: {', '.join(done.job_ids)}; scores will be made by job {done.aggregation_job_id}")
     console.print(f"watch it: perfbench status {runs_root} --watch   (nothing has to stay open here)")
     return int(ExitCode.DONE)

@@ -7,10 +7,11 @@ from pathlib import Path
 
 from rich.console import Console
 
-from perfbench.cli.output import add_output_options, console_and_view
+from perfbench.cli.output import add_changed_code_options, add_output_options, console_and_view, on_changed_code
 from perfbench.cli.progress import data_progress
 from perfbench.compose import compose_run
 from perfbench.errors import ExitCode
+from perfbench.launch.changed_code import CodeNow, check_code
 from perfbench.launch.execute import execute_trial
 from perfbench.launch.plan import plan_trial
 from perfbench.launch.preflight import check_submissions, check_trial
@@ -22,10 +23,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "overrides", nargs="*", metavar="KEY=VALUE", help="e.g. workload=criteo submission=shampoo trial=2 seed=1"
     )
-    parser.add_argument("--dry", action="store_true", help="check everything and print the trial, but do not run it")
+    parser.add_argument(
+        "--dry-run", "--dry", action="store_true", help="check everything and print the trial, but do not run it"
+    )
     parser.add_argument(
         "--require-target", action="store_true", help="exit with 1 if the trial ends without reaching its target"
     )
+    add_changed_code_options(parser)
     add_output_options(parser)
 
 
@@ -35,14 +39,16 @@ def run(arguments: argparse.Namespace) -> int:
     request = compose_run(arguments.overrides)
     trial = plan_trial(request)
     runs_root = Path(request.runs_root)
+    choice = on_changed_code(arguments)
+    check_code([trial], runs_root.resolve(), choice, code=CodeNow())
     with data_progress(console) as progress:
         check_trial(trial, runs_root, progress)
-    if arguments.dry:
+    if arguments.dry_run:
         check_submissions([trial])
         Console(soft_wrap=True).print_json(trial.to_json())
         return int(ExitCode.DONE)
     check_tracking(request.tracking, lambda why: view.warn(f"{why}; {RUN_GOES_ON}"))
-    result, folder = execute_trial(trial, request.cluster, request.tracking, runs_root, view)
+    result, folder = execute_trial(trial, request.cluster, request.tracking, runs_root, view, on_changed_code=choice)
     view.finished(trial, result, folder)
     missed = arguments.require_target and result.outcome.kind != "reached"
     return int(ExitCode.RUN_FAILED if missed else ExitCode.DONE)

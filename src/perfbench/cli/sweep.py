@@ -10,10 +10,11 @@ from rich.console import Console
 from rich.table import Table
 
 from perfbench.cli.arrays import SubmitOptions, submit_or_show
-from perfbench.cli.output import add_output_options, console_and_view
+from perfbench.cli.output import add_changed_code_options, add_output_options, console_and_view, on_changed_code
 from perfbench.cli.progress import data_progress
 from perfbench.compose import compose_sweep
 from perfbench.errors import ExitCode, TrialFailedError, TrialInterruptedError
+from perfbench.launch.changed_code import CodeNow, OnChangedCode, check_code
 from perfbench.launch.execute import execute_trial
 from perfbench.launch.preflight import check_submissions, check_trial
 from perfbench.launch.sweep import plan_sweep
@@ -33,6 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--dry-run", "--dry", action="store_true", help="show the plan, and on Slurm the job script")
     parser.add_argument("--retry-failed", action="store_true", help="on Slurm: also what has crashed")
+    add_changed_code_options(parser)
     add_output_options(parser)
 
 
@@ -46,12 +48,14 @@ def run(arguments: argparse.Namespace) -> int:
     if not arguments.dry_run:
         _check(trials, runs_root, console)
         check_tracking(tracking, lambda why: view.warn(f"{why}; {RUN_GOES_ON}"))
+    choice = on_changed_code(arguments)
     if isinstance(cluster, SlurmCluster):
-        options = SubmitOptions(arguments.dry_run, arguments.retry_failed, tracking)
+        options = SubmitOptions(arguments.dry_run, arguments.retry_failed, tracking, choice)
         return submit_or_show(trials, cluster, runs_root.resolve(), Console(soft_wrap=True), options)
+    check_code(trials, runs_root.resolve(), choice, code=CodeNow())
     for request in requests:
         console.print(_plan_table(_of(request, trials)))
-    return int(ExitCode.DONE) if arguments.dry_run else _run_here(requests, trials, console, view)
+    return int(ExitCode.DONE) if arguments.dry_run else _run_here(requests, trials, console, view, choice)
 
 
 def _check(trials: Sequence[TrialSpec], runs_root: Path, console: Console) -> None:
@@ -67,14 +71,18 @@ def _of(request: RunSpec, trials: Sequence[TrialSpec]) -> list[TrialSpec]:
     return [trial for trial in trials if (trial.submission.name, trial.workload.name, trial.study) == wanted]
 
 
-def _run_here(requests: Sequence[RunSpec], trials: Sequence[TrialSpec], console: Console, view: View) -> int:
+def _run_here(
+    requests: Sequence[RunSpec], trials: Sequence[TrialSpec], console: Console, view: View, choice: OnChangedCode
+) -> int:
     """Run one trial after another; a crashed one does not stop the others."""
     first = requests[0]
     runs_root = Path(first.runs_root)
     results: list[TrialResult | None] = []
     for trial in trials:
         try:
-            result, folder = execute_trial(trial, first.cluster, first.tracking, runs_root, view)
+            result, folder = execute_trial(
+                trial, first.cluster, first.tracking, runs_root, view, on_changed_code=choice
+            )
             view.finished(trial, result, folder)
             results.append(result)
         except TrialFailedError as problem:

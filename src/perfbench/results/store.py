@@ -4,6 +4,8 @@ Layout (docs/results-format.md)::
 
     runs/<submission>/study_<i>/<workload>/trial_<j>/
         run.json             the TrialSpec, written once
+        code.json            digests of all files that it began with, and of what it was continued with
+        code/                the texts of the submission's folder, for comparison
         environment.json     of the latest attempt; environment.attempt_<n>.json of earlier ones
         measurements.jsonl   append-only: the only input of scoring
         telemetry.jsonl      append-only: read by no score
@@ -15,9 +17,11 @@ Layout (docs/results-format.md)::
 from __future__ import annotations
 
 import fcntl
+import itertools
 import json
 import os
 import secrets
+import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,7 +31,9 @@ from pydantic import TypeAdapter, ValidationError
 
 from perfbench.errors import LaunchError, ResultsError
 from perfbench.results.files import append_line, iterate_lines, read_lines, write_text_atomically
+from perfbench.results.folders import copy_texts
 from perfbench.spec.base import Spec
+from perfbench.spec.code import CodeRecord
 from perfbench.spec.environment import Environment
 from perfbench.spec.result import Crashed, FailureReason, Measurement, MeasurementRecord, Resumed, TrialResult
 from perfbench.spec.run import TrialSpec
@@ -146,6 +152,58 @@ class TrialFolder:
         """Return what this folder runs."""
         path = self.path / "run.json"
         return TrialSpec.from_json(path.read_bytes(), where=str(path), error=ResultsError)
+
+    def code(self) -> CodeRecord | None:
+        """Return which code the trial began with; ``None`` where an earlier version did not record it."""
+        path = self.path / "code.json"
+        if not path.exists():
+            return None
+        return CodeRecord.from_json(path.read_bytes(), where=str(path), error=ResultsError)
+
+    def write_code(self, record: CodeRecord) -> None:
+        """Record which code the trial runs."""
+        write_text_atomically(self.path / "code.json", record.to_json())
+
+    @property
+    def sources(self) -> Path:
+        """Where the texts of the submission's folder are, as the trial began with them or was last continued with."""
+        return self.path / "code"
+
+    def keep_sources(self, submission_folder: Path) -> None:
+        """Copy the texts of the submission's folder, replacing an earlier copy.
+
+        Raises:
+            LaunchError: If they cannot be read or written.
+        """
+        try:
+            shutil.rmtree(self.sources, ignore_errors=True)
+            copy_texts(submission_folder, self.sources)
+        except OSError as problem:
+            raise LaunchError(
+                f"the submission's code cannot be copied: {problem.strerror}", where=str(problem.filename)
+            ) from None
+
+    def has_begun(self) -> bool:
+        """Tell whether anything in this folder was run, so that other code may not just take its place."""
+        if self._never_began():
+            return False
+        return any((self.path / name).exists() for name in ("result.json", "measurements.jsonl", "telemetry.jsonl"))
+
+    def set_aside(self) -> Path:
+        """Move the folder to where no reader looks for results unless it is named, and return the new place.
+
+        Raises:
+            LaunchError: If a process runs this trial now, or the folder cannot be moved.
+        """
+        kept = self.path.parent / ".set_aside"
+        with self.locked():
+            try:
+                kept.mkdir(exist_ok=True)
+                numbers = itertools.count(1)
+                free = next(place for n in numbers if not (place := kept / f"{self.path.name}.{n}").exists())
+                return self.path.rename(free)
+            except OSError as problem:
+                raise LaunchError(f"cannot be moved: {problem.strerror}", where=str(self.path)) from None
 
     def result(self) -> TrialResult | None:
         """Return how the trial ended, ``None`` while it has not."""
@@ -287,7 +345,7 @@ def _refuse_other_configuration(existing: TrialSpec, asked: TrialSpec, run_file:
     raise ResultsError(
         f"the folder holds a trial with another configuration (there -> asked):{shown}",
         where=str(run_file),
-        hint="move the folder away, or choose another study=, trial= or runs_root=",
+        hint="--fresh sets it aside and starts anew; or choose another study=, trial= or runs_root=",
     )
 
 

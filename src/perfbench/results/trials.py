@@ -14,6 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from perfbench.spec.code import CodeRecord
 from perfbench.spec.environment import Environment
 from perfbench.spec.result import Crashed, Measurement, Resumed, TrialResult
 from perfbench.spec.run import TrialSpec
@@ -60,7 +61,7 @@ class TrialLog:
     target_metric: Floats
     """The target's metric; NaN where the evaluation did not give one."""
     is_scorable: bool = True
-    """False where the rules exclude the trial (evaluation after fixed steps)."""
+    """False where the rules exclude the trial: evaluated by steps, explored, or continued with changed code."""
     is_finished: bool = True
     """False while the trial may still go on."""
     has_crashed: bool = False
@@ -86,6 +87,8 @@ class RecordedTrial:
     """Of the latest attempt."""
     earlier_environments: tuple[Environment, ...] = ()
     """Of attempts whose work is a part of the trial."""
+    code: CodeRecord | None = None
+    """Which code it began with; ``None`` in records of earlier versions."""
 
     @property
     def key(self) -> TrialKey:
@@ -101,7 +104,9 @@ class RecordedTrial:
             steps=np.array([one.step for one in self.measurements], dtype=np.int64),
             submission_times_s=np.array([one.submission_time_s for one in self.measurements], dtype=np.float64),
             target_metric=np.array([one.metrics.get(metric, np.nan) for one in self.measurements], dtype=np.float64),
-            is_scorable=self.spec.is_scorable() and (self.result is None or self.result.scorable),
+            is_scorable=self.spec.is_scorable()
+            and (self.result is None or self.result.scorable)
+            and not (self.code and self.code.changes),
             is_finished=self.result is not None,
             has_crashed=self.result is not None and isinstance(self.result.outcome, Crashed),
         )

@@ -38,5 +38,5 @@ class Environment(Spec):
     is_clean_checkout: bool | None
     workload_digest: str
     submission_digest: str
-    """Digests of the source folders: what ran, whatever the commit says."""
+    """Digests of everything in the source folders: what ran, whatever the commit says (by file: ``code.json``)."""
     started_utc: str

@@ -169,6 +169,8 @@ def summary(trial: TrialSpec, result: TrialResult, folder: TrialFolder) -> Group
         table.add_row("warning", Text(f"{result.num_recompiles_after_warmup} recompilation(s) on the clock", "yellow"))
     if not result.scorable:
         table.add_row("note", Text("evaluated by steps: never scored", "yellow"))
+    if (code := folder.code()) is not None and code.changes:
+        table.add_row("note", Text("continued with changed code: never scored", "yellow"))
     table.add_row("files", str(folder.path))
     return Group(Text(trial.label(), style="bold"), table)
 
