@@ -7,7 +7,7 @@ SHELL := /bin/bash
 WORKLOAD ?= criteo
 SUB ?= baseline
 
-VARIABLES := WORKLOAD SUB SCALE DATA NPROC CLUSTER STUDY TRIAL SEED ARGS RUNS NAME PYTHON
+VARIABLES := WORKLOAD SUB SCALE DATA NPROC CLUSTER STUDY TRIAL SEED HP POINTS ARGS RUNS NAME PYTHON
 GIVEN := $(foreach name,$(.VARIABLES),$(if $(findstring command line,$(origin $(name))),$(name)))
 UNKNOWN := $(filter-out $(VARIABLES) -% MAKE%,$(GIVEN))
 ifneq ($(strip $(UNKNOWN)),)
@@ -18,7 +18,8 @@ endif
 pass = $(if $(strip $($(2))),'$(1)=$(strip $($(2)))')
 OVERRIDES = $(call pass,workload,WORKLOAD) $(call pass,submission,SUB) $(call pass,scale,SCALE) $(call pass,data,DATA) \
 	$(call pass,cluster,CLUSTER) $(call pass,cluster.nproc_per_node,NPROC) $(call pass,study,STUDY) \
-	$(call pass,trial,TRIAL) $(call pass,seed,SEED) $(ARGS)
+	$(call pass,trial,TRIAL) $(call pass,seed,SEED) $(call pass,points,POINTS) \
+	$(foreach item,$(HP),'hp.$(item)') $(ARGS)
 
 BIN := .venv/bin
 PERFBENCH := $(BIN)/perfbench
@@ -29,14 +30,14 @@ SET_UP = python=$$(PYTHON='$(PYTHON)' sh tools/find_python.sh) && "$$python" too
 .PHONY: help
 help: ## list the targets
 	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z-]+:.*## / {printf "  %-16s %s\n", $$1, $$2}' Makefile
-	@printf '\nVariables: WORKLOAD SUB SCALE DATA NPROC CLUSTER STUDY TRIAL SEED, and ARGS="key=value ..." for the rest.\n'
+	@printf '\nVariables: WORKLOAD SUB SCALE DATA NPROC CLUSTER STUDY TRIAL SEED HP="learning_rate=3e-4 ..." POINTS,\nand ARGS="key=value ..." for the rest.\n'
 
 ##@ Measure
 .PHONY: run sweep score report verify show show-batch doctor new-submission environment
-run: environment ## one trial here: make run WORKLOAD=criteo SUB=shampoo [SCALE=full] [NPROC=2] [TRIAL=3]
+run: environment ## one trial here: make run WORKLOAD=criteo SUB=shampoo [SCALE=full] [NPROC=2] [TRIAL=3] [HP="learning_rate=3e-4"]
 	@$(PERFBENCH) run $(OVERRIDES)
 
-sweep: environment ## studies and suites: make sweep WORKLOAD=criteo SUB=shampoo [STUDY=0] [CLUSTER=slurm]
+sweep: environment ## studies and suites: make sweep WORKLOAD=criteo SUB=shampoo [STUDY=0] [HP="learning_rate=1e-4..1e-2" POINTS=8] [CLUSTER=slurm]
 	@$(PERFBENCH) sweep $(OVERRIDES)
 
 score: environment ## leaderboard of what is in runs/, or in RUNS=folder

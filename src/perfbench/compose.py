@@ -18,10 +18,11 @@ from typing import Any, cast
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
+from hydra.core.override_parser.types import Override, QuotedString
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from pydantic import JsonValue
 from yaml import YAMLError
 
 from perfbench.errors import ConfigError, nearest_name_hint
@@ -110,6 +111,17 @@ def compose_sweep(overrides: Sequence[str] = ()) -> list[RunSpec]:
         for workload in chosen_workloads
         for study in studies
     ]
+
+
+def values_of(key: str, text: str) -> list[JsonValue]:
+    """Return what ``key=text`` gives: one value, or several that commas separate.
+
+    Raises:
+        ConfigError: If it cannot be read.
+    """
+    [item] = _parsed([f"{key}={text}"])
+    values = list(item.sweep_iterator()) if item.is_sweep_override() else [item.value()]
+    return [cast("JsonValue", value.text if isinstance(value, QuotedString) else value) for value in values]
 
 
 def _several(item: Override) -> list[str]:
@@ -223,6 +235,10 @@ def _without_repeats(names: Iterable[str]) -> list[str]:
 
 def _composed(overrides: Sequence[str]) -> dict[str, Any]:
     parsed = _parsed(overrides)
+    if several := [item for item in parsed if item.is_sweep_override()]:
+        raise ConfigError(
+            "a single trial takes one value", where=several[0].key_or_group, hint="`perfbench sweep` takes several"
+        )
     groups = [path.name for path in config_folder().iterdir() if path.is_dir() and path.name not in _NO_GROUPS]
     chosen = {item.key_or_group: str(item.value()) for item in parsed if item.key_or_group in groups}
     for group, choice in chosen.items():

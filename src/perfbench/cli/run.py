@@ -21,7 +21,10 @@ from perfbench.tracking.access import RUN_GOES_ON, check_tracking
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the verb's arguments."""
     parser.add_argument(
-        "overrides", nargs="*", metavar="KEY=VALUE", help="e.g. workload=criteo submission=shampoo trial=2 seed=1"
+        "overrides",
+        nargs="*",
+        metavar="KEY=VALUE",
+        help="e.g. workload=criteo submission=shampoo trial=2 hp.learning_rate=3e-4 seed=1",
     )
     parser.add_argument(
         "--dry-run", "--dry", action="store_true", help="check everything and print the trial, but do not run it"
@@ -43,8 +46,9 @@ def run(arguments: argparse.Namespace) -> int:
     check_code([trial], runs_root.resolve(), choice, code=CodeNow())
     with data_progress(console) as progress:
         check_trial(trial, runs_root, progress)
+    if arguments.dry_run or trial.explored is not None:
+        check_submissions([trial])  # only its own code knows which hyperparameters there are
     if arguments.dry_run:
-        check_submissions([trial])
         Console(soft_wrap=True).print_json(trial.to_json())
         return int(ExitCode.DONE)
     check_tracking(request.tracking, lambda why: view.warn(f"{why}; {RUN_GOES_ON}"))

@@ -103,8 +103,8 @@ def _trial_table(found: Sequence[TrialStatus]) -> Table:
         table.add_row(
             key.submission,
             key.workload,
-            str(key.study),
-            str(key.trial),
+            "" if key.explored else str(key.study),
+            escape(key.explored) or str(key.trial),
             f"[{colour}]{state.replace('_', ' ')}[/]{phase}",
             "" if status.step is None else f"{status.step:,}",
             "" if status.metric is None else f"{status.metric:.5f}",

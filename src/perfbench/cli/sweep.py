@@ -7,17 +7,18 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
-from rich.table import Table
+from rich.markup import escape
 
 from perfbench.cli.arrays import SubmitOptions, submit_or_show
+from perfbench.cli.exploring import sweep_trials
+from perfbench.cli.listing import Listing, print_listing
 from perfbench.cli.output import add_changed_code_options, add_output_options, console_and_view, on_changed_code
 from perfbench.cli.progress import data_progress
-from perfbench.compose import compose_sweep
 from perfbench.errors import ExitCode, TrialFailedError, TrialInterruptedError
 from perfbench.launch.changed_code import CodeNow, OnChangedCode, check_code
 from perfbench.launch.execute import execute_trial
+from perfbench.launch.plan import shown_value
 from perfbench.launch.preflight import check_submissions, check_trial
-from perfbench.launch.sweep import plan_sweep
 from perfbench.spec.result import TrialResult
 from perfbench.spec.run import RunSpec, SlurmCluster, TrialSpec
 from perfbench.tracking.access import RUN_GOES_ON, check_tracking
@@ -30,7 +31,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "overrides",
         nargs="*",
         metavar="KEY=VALUE",
-        help="e.g. workload=criteo submission=shampoo,baseline study=all cluster=slurm; workload can be a suite",
+        help="e.g. workload=criteo submission=shampoo,baseline study=all cluster=slurm (workload can be a suite); "
+        "trial=2,4 seed=1,2,3 hp.learning_rate=1e-4,1e-3 hp.weight_decay=1e-3..1e-1 points=8",
     )
     parser.add_argument("--dry-run", "--dry", action="store_true", help="show the plan, and on Slurm the job script")
     parser.add_argument("--retry-failed", action="store_true", help="on Slurm: also what has crashed")
@@ -41,8 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Run or submit what is not yet done."""
     console, view = console_and_view(arguments, lines=True)
-    requests = compose_sweep(arguments.overrides)
-    trials = plan_sweep(requests)
+    requests, trials = sweep_trials(arguments.overrides)
     cluster, runs_root = requests[0].cluster, Path(requests[0].runs_root)
     tracking = requests[0].tracking
     if not arguments.dry_run:
@@ -54,7 +55,7 @@ def run(arguments: argparse.Namespace) -> int:
         return submit_or_show(trials, cluster, runs_root.resolve(), Console(soft_wrap=True), options)
     check_code(trials, runs_root.resolve(), choice, code=CodeNow())
     for request in requests:
-        console.print(_plan_table(_of(request, trials)))
+        print_listing(console, _plan_table(_of(request, trials)))
     return int(ExitCode.DONE) if arguments.dry_run else _run_here(requests, trials, console, view, choice)
 
 
@@ -90,34 +91,34 @@ def _run_here(
             results.append(None)
             if isinstance(problem, TrialInterruptedError):
                 break
-    console.print(_result_table(trials, results, several=len(requests) > 1))
-    console.print(f"records: {runs_root.resolve()}   score them: perfbench score {first.runs_root}")
+    print_listing(console, _result_table(trials, results, several=len(requests) > 1))
+    next_step = "table" if any(trial.explored for trial in trials) else "score"
+    console.print(f"records: {runs_root.resolve()}   next: .venv/bin/perfbench {next_step} {first.runs_root}")
     return int(ExitCode.DONE if all(results) and len(results) == len(trials) else ExitCode.RUN_FAILED)
 
 
-def _plan_table(trials: Sequence[TrialSpec]) -> Table:
+def _plan_table(trials: Sequence[TrialSpec]) -> Listing:
     first = trials[0]
-    table = Table(title=f"{first.submission.name} on {first.workload.name}, study {first.study}", title_justify="left")
-    table.add_column("trial", justify="right")
-    for name in first.hyperparameters or {}:
-        table.add_column(name, justify="right")
+    names = list(dict.fromkeys(name for trial in trials for name in trial.hyperparameters or {}))
+    where = "explored" if first.explored else f"study {first.study}"
+    title = f"{first.submission.name} on {first.workload.name}, {where}"
+    listing = Listing(["trial", "seed", *names], title, frozenset({"seed", *names}))
     for trial in trials:
-        values = (trial.hyperparameters or {}).values()
-        table.add_row(str(trial.trial), *(f"{v:.4g}" if isinstance(v, float) else str(v) for v in values))
-    return table
+        point = trial.hyperparameters or {}
+        listing.add(str(trial.trial), str(trial.run_seed), *(shown_value(point.get(name, "")) for name in names))
+    return listing
 
 
-def _result_table(trials: Sequence[TrialSpec], results: Sequence[TrialResult | None], *, several: bool) -> Table:
-    table = Table(title="results", title_justify="left")
-    for name in ("trial", "outcome", "time to target", "steps", "best"):
-        table.add_column(name, justify="left" if name == "outcome" else "right")
+def _result_table(trials: Sequence[TrialSpec], results: Sequence[TrialResult | None], *, several: bool) -> Listing:
+    numbers = ("time to target", "steps", "best")
+    listing = Listing(["trial", "outcome", *numbers], "results", frozenset(numbers))
     for trial, result in zip(trials, results, strict=False):
-        name = trial.label() if several else str(trial.trial)
+        name = trial.label() if several else trial.explored or str(trial.trial)
         if result is None:
-            table.add_row(name, "[red]failed[/]", "", "", "")
+            listing.add(escape(name), "[red]failed[/]", "", "", "")
             continue
         time_s = result.time_to_target_s
         best = "" if result.best_metric is None else f"{result.best_metric:.5f}"
         shown = f"{time_s:.1f} s" if result.outcome.kind == "reached" else "-"
-        table.add_row(name, result.outcome.kind, shown, f"{result.num_steps:,}", best)
-    return table
+        listing.add(escape(name), result.outcome.kind, shown, f"{result.num_steps:,}", best)
+    return listing

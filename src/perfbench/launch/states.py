@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from perfbench.errors import ResultsError
+from perfbench.results.store import EXPLORED
 from perfbench.results.trials import TrialKey
 from perfbench.spec.result import Crashed, Diverged, TrialResult
 
@@ -113,6 +114,9 @@ def trial_folders(runs_root: Path) -> Iterator[tuple[Path, TrialKey]]:
                         Path(trial.path),
                         TrialKey(submission.name, workload.name, int(study.name[6:]), int(trial.name[6:])),
                     )
+        for workload in _folders(f"{submission.path}/{EXPLORED}"):
+            for trial in _folders(workload.path):
+                yield Path(trial.path), TrialKey(submission.name, workload.name, 0, 0, trial.name)
 
 
 def _folders(folder: Path | str, prefix: str = "") -> list[os.DirEntry[str]]:

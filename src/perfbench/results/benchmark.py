@@ -67,9 +67,9 @@ class Benchmark(Spec):
 
 
 def split_by_setting(trials: Sequence[RecordedTrial]) -> dict[str, list[RecordedTrial]]:
-    """Group trials that may stand on one board: of one scale, one kind of target and one ruleset."""
+    """Group trials that may stand on one board: of one scale, one kind of target and one ruleset; none is explored."""
     groups: dict[str, list[RecordedTrial]] = {}
-    for trial in trials:
+    for trial in (trial for trial in trials if trial.spec.explored is None):
         ruleset = trial.spec.ruleset
         name = f"{trial.spec.scale.name} {ruleset.kind} v{ruleset.version} {trial.spec.scale.target} target"
         groups.setdefault(name, []).append(trial)

@@ -3,6 +3,7 @@
 Layout (docs/results-format.md)::
 
     runs/<submission>/study_<i>/<workload>/trial_<j>/
+    runs/<submission>/explored/<workload>/<what differs>/      a trial that somebody tried by hand: the same files
         run.json             the TrialSpec, written once
         code.json            digests of all files that it began with, and of what it was continued with
         code/                the texts of the submission's folder, for comparison
@@ -38,6 +39,9 @@ from perfbench.spec.environment import Environment
 from perfbench.spec.result import Crashed, FailureReason, Measurement, MeasurementRecord, Resumed, TrialResult
 from perfbench.spec.run import TrialSpec
 
+EXPLORED = "explored"
+"""What stands in the place of a study's name in the paths of explored trials."""
+
 _RECORD: TypeAdapter[Measurement | Resumed] = TypeAdapter(MeasurementRecord)
 
 
@@ -71,6 +75,8 @@ class TrialFolder:
     @classmethod
     def of(cls, runs_root: Path, trial: TrialSpec) -> TrialFolder:
         """Return the folder that belongs to a trial; nothing is created."""
+        if trial.explored is not None:
+            return cls(runs_root / trial.submission.name / EXPLORED / trial.workload.name / trial.explored)
         study = f"study_{trial.study}"
         return cls(runs_root / trial.submission.name / study / trial.workload.name / f"trial_{trial.trial}")
 

@@ -30,9 +30,13 @@ class TrialKey(NamedTuple):
     workload: str
     study: int
     trial: int
+    explored: str = ""
+    """Of an explored trial: what differs from the first trial of study 0."""
 
     def __str__(self) -> str:
         """Return the name for people."""
+        if self.explored:
+            return f"{self.submission} on {self.workload}, explored {self.explored}"
         return f"{self.submission} on {self.workload}, study {self.study}, trial {self.trial}"
 
 
@@ -93,7 +97,8 @@ class RecordedTrial:
     @property
     def key(self) -> TrialKey:
         """Return what the trial is called."""
-        return TrialKey(self.spec.submission.name, self.spec.workload.name, self.spec.study, self.spec.trial)
+        spec = self.spec
+        return TrialKey(spec.submission.name, spec.workload.name, spec.study, spec.trial, spec.explored or "")
 
     def log(self) -> TrialLog:
         """Return the columns that scoring needs."""

@@ -24,6 +24,7 @@ from perfbench.spec.seeds import trial_seed
 _CLOCK_TOLERANCE_S = 2.0
 """Between the trial's clock and the wall clock in the records, which is written in whole seconds."""
 _ROUNDING_S = 1e-6
+_FILES_SHOWN = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +43,8 @@ class Finding:
 def verify_trials(trials: Sequence[RecordedTrial]) -> list[Finding]:
     """Run every check."""
     found = [finding for trial in trials for check in _TRIAL_CHECKS for finding in check(trial)]
-    found += [finding for check in _GROUP_CHECKS for finding in check(trials)]
+    compared = [trial for trial in trials if trial.spec.explored is None]
+    found += [finding for check in _GROUP_CHECKS for finding in check(compared)]
     return found
 
 
@@ -145,6 +147,13 @@ def environment_stays(trial: RecordedTrial) -> Iterator[Finding]:
             if trial.environment is not None and before != now:
                 what = f"{name} {before!r} in attempt {environment.attempt}, {now!r} in the last"
                 yield Finding("environment", trial.path, what)
+
+
+def code_stays(trial: RecordedTrial) -> Iterator[Finding]:
+    """No attempt ran other code than the trial began with."""
+    for change in trial.code.changes if trial.code is not None else ():
+        what = f"continued with changed code in attempt {change.attempt}: {', '.join(change.files[:_FILES_SHOWN])}"
+        yield Finding("environment", trial.path, what)
 
 
 def attempts_are_counted(trial: RecordedTrial) -> Iterator[Finding]:
@@ -254,6 +263,7 @@ _TRIAL_CHECKS = (
     seed_is_derived,
     code_is_known,
     environment_stays,
+    code_stays,
     attempts_are_counted,
 )
 _GROUP_CHECKS = (seeds_differ, environments_agree, trials_are_complete)
