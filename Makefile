@@ -7,7 +7,7 @@ SHELL := /bin/bash
 WORKLOAD ?= criteo
 SUB ?= baseline
 
-VARIABLES := WORKLOAD SUB SCALE DATA NPROC CLUSTER STUDY TRIAL SEED HP POINTS ARGS RUNS NAME PYTHON
+VARIABLES := WORKLOAD SUB SCALE DATA NPROC CLUSTER STUDY TRIAL SEED HP POINTS TRIALS ARGS RUNS NAME PYTHON
 GIVEN := $(foreach name,$(.VARIABLES),$(if $(findstring command line,$(origin $(name))),$(name)))
 UNKNOWN := $(filter-out $(VARIABLES) -% MAKE%,$(GIVEN))
 ifneq ($(strip $(UNKNOWN)),)
@@ -33,7 +33,7 @@ help: ## list the targets
 	@printf '\nVariables: WORKLOAD SUB SCALE DATA NPROC CLUSTER STUDY TRIAL SEED HP="learning_rate=3e-4 ..." POINTS,\nand ARGS="key=value ..." for the rest.\n'
 
 ##@ Measure
-.PHONY: run sweep score report verify show show-batch doctor new-submission environment
+.PHONY: run sweep table compare score report verify show show-batch doctor new-submission environment
 run: environment ## one trial here: make run WORKLOAD=criteo SUB=shampoo [SCALE=full] [NPROC=2] [TRIAL=3] [HP="learning_rate=3e-4"]
 	@$(PERFBENCH) run $(OVERRIDES)
 
@@ -42,6 +42,12 @@ sweep: environment ## studies and suites: make sweep WORKLOAD=criteo SUB=shampoo
 
 score: environment ## leaderboard of what is in runs/, or in RUNS=folder
 	@$(PERFBENCH) score '$(or $(RUNS),runs)' $(ARGS)
+
+table: environment ## trials of runs/, or of RUNS=folder, with their hyperparameters, the best first
+	@$(PERFBENCH) table '$(or $(RUNS),runs)' $(ARGS)
+
+compare: environment ## what differs between trials, and what came of it: make compare TRIALS="folder folder"
+	@$(PERFBENCH) compare $(or $(TRIALS),$(error give TRIALS="folder folder")) $(ARGS)
 
 report: environment ## one self-contained page of what is in runs/, or in RUNS=folder
 	@$(PERFBENCH) report '$(or $(RUNS),runs)' $(ARGS)

@@ -31,6 +31,15 @@ class Listing:
         self.rows.append(cells)
 
 
+def short(value: object) -> str:
+    """Return a value with few digits.
+
+    >>> short(0.03903845161205739), short(3), short("sum")
+    ('0.03904', '3', 'sum')
+    """
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
 def print_listing(console: Console, listing: Listing) -> None:
     """Print a table if it fits, else its rows one below another: a name and a value on each line."""
     table = _table(listing)

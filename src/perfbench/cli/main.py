@@ -16,6 +16,8 @@ VERBS = {
     "status": "show what every trial of a run folder is doing",
     "cancel": "take a run folder's jobs off the cluster",
     "resume": "submit again what a run folder holds unfinished",
+    "table": "list trials with their hyperparameters and what came of them, the best first",
+    "compare": "show what differs between trials, and what came of it: curves, times, speed, memory",
     "score": "turn trial folders into a leaderboard",
     "report": "write a leaderboard as one self-contained page, with its figures",
     "verify": "look for what makes trial folders incomparable or incomplete",

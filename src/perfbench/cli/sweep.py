@@ -11,13 +11,12 @@ from rich.markup import escape
 
 from perfbench.cli.arrays import SubmitOptions, submit_or_show
 from perfbench.cli.exploring import sweep_trials
-from perfbench.cli.listing import Listing, print_listing
+from perfbench.cli.listing import Listing, print_listing, short
 from perfbench.cli.output import add_changed_code_options, add_output_options, console_and_view, on_changed_code
 from perfbench.cli.progress import data_progress
 from perfbench.errors import ExitCode, TrialFailedError, TrialInterruptedError
 from perfbench.launch.changed_code import CodeNow, OnChangedCode, check_code
 from perfbench.launch.execute import execute_trial
-from perfbench.launch.plan import shown_value
 from perfbench.launch.preflight import check_submissions, check_trial
 from perfbench.spec.result import TrialResult
 from perfbench.spec.run import RunSpec, SlurmCluster, TrialSpec
@@ -105,7 +104,7 @@ def _plan_table(trials: Sequence[TrialSpec]) -> Listing:
     listing = Listing(["trial", "seed", *names], title, frozenset({"seed", *names}))
     for trial in trials:
         point = trial.hyperparameters or {}
-        listing.add(str(trial.trial), str(trial.run_seed), *(shown_value(point.get(name, "")) for name in names))
+        listing.add(str(trial.trial), str(trial.run_seed), *(escape(short(point.get(name, ""))) for name in names))
     return listing
 
 
