@@ -13,6 +13,7 @@ from perfbench.errors import ExitCode, PerfbenchError
 VERBS = {
     "run": "run one trial on this machine, or continue it",
     "sweep": "run the trials of studies or suites, here one after another or on Slurm as job arrays",
+    "tune": "search for good hyperparameters on one workload, by Optuna, trial after trial",
     "status": "show what every trial of a run folder is doing",
     "cancel": "take a run folder's jobs off the cluster",
     "resume": "submit again what a run folder holds unfinished",

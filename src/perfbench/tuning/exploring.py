@@ -75,13 +75,13 @@ def expand(
     _check_numbers(ranges, num_points, grid)
     drawn: list[HyperparameterPoint] = [{}]
     if ranges and grid is not None:
-        columns = [[_rounded(value, one) for value in _evenly(one, grid)] for one in ranges.values()]
+        columns = [[rounded(value, one) for value in _evenly(one, grid)] for one in ranges.values()]
         drawn = [dict(zip(ranges, values, strict=True)) for values in itertools.product(*columns)]
     elif ranges and num_points is not None:
         space = RangeSpace(dimensions=dict(ranges))
         cube = halton.points(len(ranges), num_points=num_points)
         drawn = [
-            {name: _rounded(value, ranges[name]) for name, value in map_point(space, point).items()} for point in cube
+            {name: rounded(value, ranges[name]) for name, value in map_point(space, point).items()} for point in cube
         ]
     listed = [dict(zip(lists, values, strict=True)) for values in itertools.product(*lists.values())]
     return [{**values, **point} for values in listed for point in drawn]
@@ -111,7 +111,7 @@ def _evenly(one: Range, number: int) -> list[float]:
     return [one.min + share * (one.max - one.min) for share in shares]
 
 
-def _rounded(value: JsonValue, one: Range) -> float:
+def rounded(value: JsonValue, one: Range) -> float:
     """Return a drawn value with few digits, still inside its range."""
     assert isinstance(value, int | float)
     return min(one.max, max(one.min, float(f"{value:.{_DIGITS}g}")))
