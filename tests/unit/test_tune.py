@@ -20,11 +20,12 @@ from perfbench.spec.run import TrialSpec
 from perfbench.spec.submission import Range, Scaling
 from perfbench.spec.workload import Direction, Target
 from perfbench.tracking.views import View
+from perfbench.tuning.exploring import Values
 from perfbench.tuning.search import Search, loss_of, value_of
 from tests.trial_folders import measurement
 
 TARGET = Target(metric="validation/accuracy", direction=Direction.MAXIMIZE, threshold=0.9, source="test")
-AXES = {"rate": Range(min=1e-4, max=1.0, scaling=Scaling.LOG), "kind": ["plain", "other"]}
+AXES: dict[str, Values] = {"rate": Range(min=1e-4, max=1.0, scaling=Scaling.LOG), "kind": ["plain", "other"]}
 
 
 def search(folder: Path, *, prunes: bool = True) -> Search:
