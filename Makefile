@@ -33,7 +33,7 @@ help: ## list the targets
 	@printf '\nVariables: WORKLOAD SUB SCALE DATA NPROC CLUSTER STUDY TRIAL SEED HP="learning_rate=3e-4 ..." POINTS,\nand ARGS="key=value ..." for the rest.\n'
 
 ##@ Measure
-.PHONY: run sweep table compare score report verify show show-batch doctor new-submission environment
+.PHONY: run sweep watch table compare score report verify show show-batch doctor new-submission environment
 run: environment ## one trial here: make run WORKLOAD=criteo SUB=shampoo [SCALE=full] [NPROC=2] [TRIAL=3] [HP="learning_rate=3e-4"]
 	@$(PERFBENCH) run $(OVERRIDES)
 
@@ -45,6 +45,9 @@ score: environment ## leaderboard of what is in runs/, or in RUNS=folder
 
 table: environment ## trials of runs/, or of RUNS=folder, with their hyperparameters, the best first
 	@$(PERFBENCH) table '$(or $(RUNS),runs)' $(ARGS)
+
+watch: environment ## curves of what runs in runs/, or in RUNS=folder, drawn live
+	@$(PERFBENCH) watch '$(or $(RUNS),runs)' $(ARGS)
 
 compare: environment ## what differs between trials, and what came of it: make compare TRIALS="folder folder"
 	@$(PERFBENCH) compare $(or $(TRIALS),$(error give TRIALS="folder folder")) $(ARGS)

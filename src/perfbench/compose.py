@@ -31,6 +31,7 @@ from perfbench.spec.run import RunSpec
 from perfbench.spec.submission import SubmissionSpec
 from perfbench.spec.suite import Selection, Suite
 from perfbench.spec.workload import ScaleName, WorkloadSpec
+from perfbench.spec.yaml_places import deepest_line, describe, with_places
 
 _AXES = ("workload", "submission", "study")
 """What a sweep may take several of."""
@@ -58,7 +59,11 @@ def compose_run(overrides: Sequence[str] = ()) -> RunSpec:
     Raises:
         ConfigError: Listing everything that is wrong, each with its dotted path.
     """
-    run = RunSpec.from_mapping(_composed(overrides))
+    composed = _composed(overrides)
+    try:
+        run = RunSpec.from_mapping(composed)
+    except ConfigError as problem:
+        raise _with_lines(problem, composed, overrides) from None
     _check_batch_sizes(run.submission, where="submission")
     return run
 
@@ -95,7 +100,7 @@ def compose_sweep(overrides: Sequence[str] = ()) -> list[RunSpec]:
     rest = [item for item in parsed if item.key_or_group not in _AXES]
     given = {item.key_or_group: _several(item) for item in parsed}
     workloads = _without_repeats(name for asked in given.get("workload", []) for name in _workloads_named(asked))
-    submissions = _without_repeats(given.get("submission", []))
+    submissions = _without_repeats(_name_if_inside(name) for name in given.get("submission", []))
     first = [f"workload={workloads[0]}"] if workloads else []
     first += [f"submission={submissions[0]}"] if submissions else []
     base = compose_run([*first, *(str(item.input_line) for item in rest)])
@@ -201,8 +206,8 @@ def _alternatives(
         for name in submissions:
             chosen = outside[name] if name in outside else config.all_submissions[name]
             found["submission"].append(_with_values(chosen, "submission.", values))
-    except (HydraException, OmegaConfBaseException) as problem:
-        raise ConfigError(str(problem).splitlines()[0], where="configs", hint="see `perfbench show`") from None
+    except (HydraException, OmegaConfBaseException, YAMLError) as problem:
+        raise _unreadable(problem) from None
     specs = [SubmissionSpec.from_mapping(plain, where=f"submission {plain['name']}") for plain in found["submission"]]
     for spec in specs:
         _check_batch_sizes(spec, where=f"submission {spec.name}")
@@ -241,6 +246,8 @@ def _composed(overrides: Sequence[str]) -> dict[str, Any]:
         )
     groups = [path.name for path in config_folder().iterdir() if path.is_dir() and path.name not in _NO_GROUPS]
     chosen = {item.key_or_group: str(item.value()) for item in parsed if item.key_or_group in groups}
+    if "submission" in chosen:
+        chosen["submission"] = _name_if_inside(chosen["submission"])
     for group, choice in chosen.items():
         _check_choice(group, choice)
     values = {item.key_or_group: item.value() for item in parsed if item.key_or_group not in groups}
@@ -254,8 +261,8 @@ def _composed(overrides: Sequence[str]) -> dict[str, Any]:
         for key, value in values.items():
             OmegaConf.update(config, key, value, force_add=True, merge=False)
         return cast("dict[str, Any]", OmegaConf.to_container(config, resolve=True, throw_on_missing=True))
-    except (HydraException, OmegaConfBaseException) as problem:
-        raise ConfigError(str(problem).splitlines()[0], where="configs", hint="see `perfbench show`") from None
+    except (HydraException, OmegaConfBaseException, YAMLError) as problem:
+        raise _unreadable(problem) from None
 
 
 def _chosen_config(chosen: Mapping[str, str]) -> DictConfig:
@@ -279,6 +286,40 @@ def _parsed(overrides: Sequence[str]) -> list[Override]:
         ) from None
 
 
+def _unreadable(problem: Exception) -> ConfigError:
+    if isinstance(problem, YAMLError):
+        what, where = describe(problem)
+        return ConfigError(what, where=where, hint="it must be YAML")
+    return ConfigError(str(problem).splitlines()[0], where="configs", hint="see `perfbench show`")
+
+
+def _with_lines(problem: ConfigError, composed: Mapping[str, Any], overrides: Sequence[str]) -> ConfigError:
+    """Return an error whose fields are followed by file and line, where they stand in the YAML that was chosen."""
+    given = [item.key_or_group for item in _parsed(overrides) if "." in item.key_or_group]
+
+    def place(field: str) -> str:
+        group, *path = field.split(".")
+        chosen = composed[group]
+        file = config_folder() / group / f"{chosen.get('name')}.yaml"
+        if chosen.get("folder"):
+            file = Path(chosen["folder"]) / OUTSIDE_FILE
+        if any(field.startswith(key) for key in given) or not file.is_file():
+            return ""
+        at_scale = ["scales", str(composed["scale"]["name"]), *path]
+        line = deepest_line(file.read_text(encoding="utf-8"), [at_scale, path] if group == "workload" else [path])
+        shown = file.relative_to(repository_root()) if file.is_relative_to(repository_root()) else file
+        return "" if line is None else f" ({shown}:{line})"
+
+    return ConfigError(with_places(problem.what, place), where=with_places(problem.where, place), hint=problem.hint)
+
+
+def _name_if_inside(submission: str) -> str:
+    """Return the name of a submission of this repository that is given as the path of its folder."""
+    folder = Path(submission).expanduser().resolve()
+    is_inside = _is_path(submission) and folder.parent == repository_root() / "submissions"
+    return folder.name if is_inside and folder.name in choices("submission") else submission
+
+
 def _is_path(submission: str) -> bool:
     return "/" in submission
 
@@ -295,7 +336,9 @@ def _outside_submission(path: str) -> DictConfig:
         )
     try:
         config = OmegaConf.load(file)
-    except (OmegaConfBaseException, OSError, YAMLError) as problem:
+    except YAMLError as problem:
+        raise _unreadable(problem) from None
+    except (OmegaConfBaseException, OSError) as problem:
         raise ConfigError(str(problem).splitlines()[0], where=str(file), hint="it must be YAML") from None
     if not isinstance(config, DictConfig):
         raise ConfigError("holds no mapping", where=str(file), hint="begin with `name: mine`")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib
 import sys
+import traceback
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import ModuleType
@@ -26,6 +27,11 @@ if TYPE_CHECKING:
 
 _NO_PART_OF_A_TRIAL = frozenset({"cli", "compose.py", "py.typed", "scoring", "tracking", "tuning", "workloads"})
 """What of this package asks for trials, shows or scores them; what it asks for is compared by value."""
+
+_METHODS = (
+    "data_selection", "update_params", "prepare_for_eval", "resume_training", "state_dict", "load_state_dict",
+)  # fmt: skip
+"""What the contract asks of a submission."""
 
 
 def repository_root() -> Path:
@@ -130,7 +136,7 @@ def submission_builder(
     if spec.files:
         check_unshipped_files(spec)
         named["files"] = {name: Path(str(file.path)).expanduser() for name, file in spec.files.items()}
-    return lambda context: build(context, *given, **named)
+    return lambda context: _checked(build(context, *given, **named), spec)
 
 
 def check_unshipped_files(spec: SubmissionSpec) -> None:
@@ -218,6 +224,10 @@ def _family_module(family: str, module: str) -> ModuleType:
         ) from None
 
 
+def _module_name(spec: SubmissionSpec) -> str:
+    return f"submissions.{spec.name}.submission" if spec.folder is None else f"{Path(spec.folder).name}.submission"
+
+
 def _submission_module(spec: SubmissionSpec) -> ModuleType:
     folder = submission_folder(spec)
     if not (folder / "submission.py").exists():
@@ -230,7 +240,7 @@ def _submission_module(spec: SubmissionSpec) -> ModuleType:
     parent = str(folder.parent.parent if spec.folder is None else folder.parent)
     if parent not in sys.path:
         sys.path.append(parent)
-    name = f"submissions.{spec.name}.submission" if spec.folder is None else f"{folder.name}.submission"
+    name = _module_name(spec)
     try:
         module = importlib.import_module(name)
     except ModuleNotFoundError as problem:
@@ -243,8 +253,44 @@ def _submission_module(spec: SubmissionSpec) -> ModuleType:
             where=f"submission {spec.name}",
             hint="pip install what its README names",
         ) from None
+    except SyntaxError as problem:
+        raise SubmissionError(
+            f"Python cannot read it: {problem.msg}", where=f"{problem.filename}:{problem.lineno}"
+        ) from None
+    except Exception as problem:
+        raise SubmissionError(
+            f"importing it raised {type(problem).__name__}: {problem}", where=_place(problem, folder)
+        ) from problem
     _refuse_namesake(folder, module)
+    if not callable(getattr(module, "build", None)):
+        raise SubmissionError(
+            "has no function build", where=str(folder / "submission.py"), hint="def build(context, hyperparameters)"
+        )
     return module
+
+
+def _place(problem: BaseException, folder: Path) -> str:
+    """Return file and line of the innermost line of a submission that raised; its file where none is seen."""
+    frames = [
+        frame
+        for frame in traceback.extract_tb(problem.__traceback__)
+        if Path(frame.filename).resolve().is_relative_to(folder.resolve())
+    ]
+    return f"{frames[-1].filename}:{frames[-1].lineno}" if frames else str(folder / "submission.py")
+
+
+def _checked(submission: Submission, spec: SubmissionSpec) -> Submission:
+    """Return what ``build`` returned if it is a submission."""
+    missing = [name for name in _METHODS if not callable(getattr(submission, name, None))]
+    if not missing:
+        return submission
+    build = sys.modules[_module_name(spec)].build
+    line = getattr(getattr(build, "__code__", None), "co_firstlineno", 1)
+    raise SubmissionError(
+        f"build returned {type(submission).__name__}, which is no submission: it has no {', '.join(missing)}",
+        where=f"{submission_folder(spec) / 'submission.py'}:{line}",
+        hint="return a GradientSubmission, or an object with these methods",
+    )
 
 
 def _refuse_namesake(folder: Path, module: ModuleType) -> None:

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import shutil
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from perfbench import __version__
-from perfbench.errors import ExitCode, PerfbenchError
+from perfbench.errors import ExitCode, PerfbenchError, nearest_name_hint
 
 VERBS = {
     "run": "run one trial on this machine, or continue it",
     "sweep": "run the trials of studies or suites, here one after another or on Slurm as job arrays",
     "tune": "search for good hyperparameters on one workload, by Optuna, trial after trial",
     "status": "show what every trial of a run folder is doing",
+    "watch": "draw the curves of trials that run, live, from another terminal",
     "cancel": "take a run folder's jobs off the cluster",
     "resume": "submit again what a run folder holds unfinished",
     "table": "list trials with their hyperparameters and what came of them, the best first",
@@ -45,6 +48,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         epilog="perfbench VERB --help says more about a verb.",
     )
     parser.add_argument("--version", action="version", version=f"perfbench {__version__}")
+    if arguments and not arguments[0].startswith("-"):
+        parser.error(f"no such verb: {nearest_name_hint(arguments[0], VERBS, kind='verbs')}")
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
     for verb, text in VERBS.items():
         verbs.add_parser(verb, help=text)
@@ -56,12 +61,25 @@ def _run_verb(verb: str, arguments: Sequence[str]) -> int:
     module = importlib.import_module(f"perfbench.cli.{verb.replace('-', '_')}")
     parser = argparse.ArgumentParser(prog=f"perfbench {verb}", description=VERBS[verb].capitalize() + ".")
     module.add_arguments(parser)
-    parsed = parser.parse_args(arguments)
+    parsed = parser.parse_intermixed_args(arguments)  # flags and keys in any order
     try:
         return int(module.run(parsed))
     except PerfbenchError as problem:
-        print(f"perfbench {verb}: error: {problem}", file=sys.stderr)  # noqa: T201 - the command line's own output
+        _complain(verb, str(problem))
         return int(problem.exit_code)
-    except KeyboardInterrupt:
-        print(f"perfbench {verb}: interrupted", file=sys.stderr)  # noqa: T201 - the command line's own output
+    except OSError as problem:  # a disk that is full, a folder that may not be written
+        if not problem.strerror:
+            raise
+        where = f"{problem.filename}: " if problem.filename else ""
+        _complain(verb, f"{where}{problem.strerror}")
         return int(ExitCode.RUN_FAILED)
+    except KeyboardInterrupt:
+        _complain(verb, "", how="interrupted")
+        return int(ExitCode.RUN_FAILED)
+
+
+def _complain(verb: str, text: str, *, how: str = "error: ") -> None:
+    """Print one error; commands in it are written so that they can be pasted where this one was."""
+    if Path(sys.argv[0]).name == "perfbench" and shutil.which("perfbench") is None:
+        text = text.replace("`perfbench ", f"`{sys.argv[0]} ")
+    print(f"perfbench {verb}: {how}{text}", file=sys.stderr)  # noqa: T201 - the command line's own output

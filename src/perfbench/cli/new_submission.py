@@ -70,6 +70,8 @@ def _report(console: Console, written: list[Path], choice: str) -> None:
         console.print(f"wrote {path}")
     console.print(
         f"\nnext: put your optimizer into {written[0].name}, then\n"
-        f"  perfbench check submission {choice}\n"
-        f"  perfbench run submission={choice}"
+        f"  .venv/bin/perfbench check submission {choice}\n"
+        f"  make run WORKLOAD=mnist SUB={choice}\n"
+        f'  make sweep WORKLOAD=mnist SUB={choice} HP="learning_rate=1e-4..1e-2" POINTS=4\n'
+        "  make table"
     )

@@ -15,6 +15,7 @@ from perfbench.launch.changed_code import CodeNow, check_code
 from perfbench.launch.execute import execute_trial
 from perfbench.launch.plan import plan_trial
 from perfbench.launch.preflight import check_submissions, check_trial
+from perfbench.results.store import TrialFolder
 from perfbench.tracking.access import RUN_GOES_ON, check_tracking
 
 
@@ -46,8 +47,8 @@ def run(arguments: argparse.Namespace) -> int:
     check_code([trial], runs_root.resolve(), choice, code=CodeNow())
     with data_progress(console) as progress:
         check_trial(trial, runs_root, progress)
-    if arguments.dry_run or trial.explored is not None:
-        check_submissions([trial])  # only its own code knows which hyperparameters there are
+    if arguments.dry_run or not TrialFolder.of(runs_root.resolve(), trial).has_begun():
+        check_submissions([trial])  # so that an author's mistake leaves no folder behind
     if arguments.dry_run:
         Console(soft_wrap=True).print_json(trial.to_json())
         return int(ExitCode.DONE)

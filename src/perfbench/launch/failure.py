@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import re
 import traceback
 from pathlib import Path
@@ -13,6 +14,12 @@ from perfbench.spec.result import FailureReason
 
 _OUT_OF_MEMORY = re.compile(r"out of memory|can(no|')t allocate memory", re.IGNORECASE)
 """In the words of CUDA, and of torch's allocator on processors."""
+_DISK_FULL = re.compile(
+    r"No space left on device|inline_container\.cc.*(unexpected pos|file write failed)|PytorchStreamWriter", re.DOTALL
+)
+"""In the words of the kernel, and of what writes torch's files."""
+_NO_COMPILER = re.compile(r"No working C\+\+ compiler|InvalidCxxCompiler|NO_CXX_COMPILER")
+"""In the words of torch.compile."""
 
 
 def describe_failure(
@@ -33,7 +40,7 @@ def describe_failure(
         rank=rank,
         reason=_reason(problem, submission_folder),
         error_type=type(problem).__name__,
-        message=str(problem) or type(problem).__name__,
+        message=_message(problem, submission_folder),
         exit_code=int(ExitCode.IMPOSSIBLE_REQUEST if is_refusal else ExitCode.RUN_FAILED),
         traceback="".join(traceback.format_exception(problem)),
     )
@@ -51,8 +58,23 @@ def _reason(problem: BaseException, submission_folder: str | None) -> FailureRea
     return FailureReason.ENGINE
 
 
+def _message(problem: BaseException, submission_folder: str | None) -> str:
+    """Return what a person needs to read: the cause in one line where torch says it in many, and an author's line."""
+    text = str(problem) or type(problem).__name__
+    if _DISK_FULL.search(text) or (isinstance(problem, OSError) and problem.errno == errno.ENOSPC):
+        return f"the disk is full: {text.splitlines()[0]}"
+    if _NO_COMPILER.search(text):
+        return f"torch.compile finds no C++ compiler that works; install g++, or set CXX ({text.splitlines()[0]})"
+    frame = _frame_of_submission(problem, submission_folder)
+    return text if frame is None else f"{text} ({Path(frame.filename).name}:{frame.lineno})"
+
+
 def _was_raised_in_submission(problem: BaseException, submission_folder: str | None) -> bool:
-    """Tell whether the innermost frame of code that we know belongs to a submission."""
+    return _frame_of_submission(problem, submission_folder) is not None
+
+
+def _frame_of_submission(problem: BaseException, submission_folder: str | None) -> traceback.FrameSummary | None:
+    """Return the innermost frame of code that we know if it belongs to a submission."""
     submissions = [repository_root() / "submissions"]
     if submission_folder is not None:
         submissions.append(Path(submission_folder).resolve())
@@ -60,7 +82,7 @@ def _was_raised_in_submission(problem: BaseException, submission_folder: str | N
     for frame in reversed(traceback.extract_tb(problem.__traceback__)):
         file = Path(frame.filename).resolve()
         if any(file.is_relative_to(folder) for folder in submissions):
-            return True
+            return frame
         if file.is_relative_to(package):
-            return False
-    return False
+            return None
+    return None
