@@ -52,13 +52,13 @@ EVERYTHING = Attention()
 
 def raised(problem: BaseException) -> str:
     """Return what an exception says and where an author finds it: the innermost line outside of libraries and of us."""
-    package = Path(__file__).resolve().parents[2]
+    not_the_author_s = (Path(__file__).resolve().parents[2], Path(traceback.__file__).resolve().parent)
     frames = [
         frame
         for frame in traceback.extract_tb(problem.__traceback__)
         if "site-packages" not in frame.filename
         and frame.filename.endswith(".py")
-        and not Path(frame.filename).resolve().is_relative_to(package)
+        and not any(Path(frame.filename).resolve().is_relative_to(folder) for folder in not_the_author_s)
     ]
     place = f" ({Path(frames[-1].filename).name}:{frames[-1].lineno})" if frames else ""
     return f"raised {type(problem).__name__}: {problem}{place}"
