@@ -33,7 +33,7 @@ help: ## list the targets
 	@printf '\nVariables: WORKLOAD SUB SCALE DATA NPROC CLUSTER STUDY TRIAL SEED HP="learning_rate=3e-4 ..." POINTS,\nand ARGS="key=value ..." for the rest.\n'
 
 ##@ Measure
-.PHONY: run sweep watch table compare score report verify show show-batch doctor new-submission environment
+.PHONY: run sweep watch table compare score report verify show show-batch profile doctor new-submission environment
 run: environment ## one trial here: make run WORKLOAD=criteo SUB=shampoo [SCALE=full] [NPROC=2] [TRIAL=3] [HP="learning_rate=3e-4"]
 	@$(PERFBENCH) run $(OVERRIDES)
 
@@ -63,6 +63,10 @@ show: environment ## the composed, typed configuration of a run
 
 show-batch: environment ## a picture of a batch: make show-batch WORKLOAD=ogbg [ARGS="--trial FOLDER --split train"]
 	@$(PERFBENCH) show-batch '$(WORKLOAD)' $(call pass,data,DATA) $(call pass,scale,SCALE) $(call pass,seed,SEED) $(ARGS)
+
+profile: environment ## where the time of a step goes: make profile WORKLOAD=criteo SUB=shampoo
+	@$(PERFBENCH) profile '$(WORKLOAD)' '$(SUB)' $(call pass,scale,SCALE) $(call pass,data,DATA) \
+		$(call pass,trial,TRIAL) $(foreach item,$(HP),'hp.$(item)') $(ARGS)
 
 doctor: environment ## look at this machine
 	@$(PERFBENCH) doctor $(ARGS)

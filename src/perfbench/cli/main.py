@@ -33,6 +33,7 @@ VERBS = {
     "check": "check a workload or submission against its contract",
     "new-submission": "write the folder and YAML of a new training algorithm",
     "data": "prepare or verify data sets",
+    "profile": "time a few steps part by part, and write a trace of them for Perfetto",
     "doctor": "look at this machine: versions, devices, process group, disk, clock",
 }
 

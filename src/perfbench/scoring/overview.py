@@ -10,6 +10,7 @@ from pathlib import Path
 import polars as pl
 from pydantic import JsonValue
 
+from perfbench.results.store import TrialFolder
 from perfbench.results.trials import RecordedTrial
 from perfbench.spec.result import Crashed, TargetReached
 from perfbench.spec.workload import Direction
@@ -30,7 +31,7 @@ class TrialRow:
     seed: int
     hyperparameters: dict[str, JsonValue]
     outcome: str
-    """The result's kind; ``unfinished`` without a result."""
+    """The result's kind; without a result ``pruned`` if a search ended it, else ``unfinished``."""
     num_steps: int
     metric: str
     best_metric: float | None
@@ -79,7 +80,7 @@ def _row(trial: RecordedTrial) -> TrialRow:
         trial=spec.trial,
         seed=spec.run_seed,
         hyperparameters=dict(spec.hyperparameters or {}),
-        outcome="unfinished" if outcome is None else outcome.kind,
+        outcome=_without_result(trial) if outcome is None else outcome.kind,
         num_steps=num_steps,
         metric=spec.target.metric,
         best_metric=best,
@@ -89,6 +90,11 @@ def _row(trial: RecordedTrial) -> TrialRow:
         path=trial.path,
         metric_loss=math.inf if best is None else best if spec.target.direction is Direction.MINIMIZE else -best,
     )
+
+
+def _without_result(trial: RecordedTrial) -> str:
+    is_pruned = trial.spec.explored is not None and TrialFolder(trial.path).telemetry("pruned")
+    return "pruned" if is_pruned else "unfinished"
 
 
 def _best(trial: RecordedTrial) -> float | None:
