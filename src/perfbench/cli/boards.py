@@ -55,6 +55,12 @@ def read_boards(paths: Sequence[Path], *, benchmark: str | None, as_published: b
         return _published_boards(paths, benchmark, as_published=as_published)
     reading = read_own_trials(paths)
     complaints = list(reading.complaints)
+    if all(trial.spec.explored for trial in reading.trials):
+        raise ResultsError(
+            f"all {len(reading.trials)} trials here are explored: never scored",
+            where=", ".join(map(str, paths)),
+            hint="`perfbench table` lists them with what came of them",
+        )
     boards, logs = [], []
     for name, trials in split_by_setting(reading.trials).items():
         derived, kept = benchmark_of(name, trials, complaints)

@@ -18,6 +18,7 @@ from perfbench.spec.code import CodeRecord
 from perfbench.spec.environment import Environment
 from perfbench.spec.result import Crashed, Measurement, Resumed, TrialResult
 from perfbench.spec.run import TrialSpec
+from perfbench.spec.submission import HyperparameterPoint
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -70,6 +71,8 @@ class TrialLog:
     """False while the trial may still go on."""
     has_crashed: bool = False
     """True where it ended with an error: it counts as what it has measured."""
+    hyperparameters: HyperparameterPoint | None = None
+    """The trial's point; ``None`` under self-tuning and in published logs."""
 
     def __len__(self) -> int:
         """Return the number of evaluations."""
@@ -114,6 +117,7 @@ class RecordedTrial:
             and not (self.code and self.code.changes),
             is_finished=self.result is not None,
             has_crashed=self.result is not None and isinstance(self.result.outcome, Crashed),
+            hyperparameters=self.spec.hyperparameters,
         )
 
 

@@ -86,8 +86,10 @@ def comparison_table(board: Board) -> Table:
     return Table("Pairs", header, rows, "Speed-up: geometric mean over the workloads that both reached.")
 
 
-def trial_table(board: Board) -> Table:
-    """Return one row per judged trial."""
+def trial_table(board: Board, logs: Sequence[TrialLog] = ()) -> Table:
+    """Return one row per judged trial, with a column for each hyperparameter of those whose log is given."""
+    points = {log.key: log.hyperparameters or {} for log in logs}
+    names = list(dict.fromkeys(name for point in points.values() for name in point))
     rows = []
     for key, end in sorted(board.ends.items()):
         outcome = "no end" if end.outcome is None else end.outcome.kind
@@ -100,10 +102,11 @@ def trial_table(board: Board) -> Table:
                 outcome,
                 f"{end.time_s:.6f}",
                 "" if end.evaluation_index is None else str(end.evaluation_index),
+                *(str(points.get(key, {}).get(name, "")) for name in names),
             )
         )
     header = ("submission", "workload", "study", "trial", "outcome", "time_to_target_s", "evaluation_index")
-    return Table("Trials", header, tuple(rows))
+    return Table("Trials", (*header, *(f"hyperparameters/{name}" for name in names)), tuple(rows))
 
 
 def closest_table(board: Board, logs: Sequence[TrialLog]) -> Table:
