@@ -104,7 +104,8 @@ def a_board_says_what_is_unfinished(me: Newcomer) -> None:
     unfinished.mkdir()
     spec = json.loads((me.study / "trial_1" / "run.json").read_text())
     (unfinished / "run.json").write_text(json.dumps(spec | {"trial": 2}))
-    (unfinished / "measurements.jsonl").write_bytes((me.study / "trial_1" / "measurements.jsonl").read_bytes())
+    measured = (me.study / "trial_1" / "measurements.jsonl").read_text().splitlines(keepends=True)
+    (unfinished / "measurements.jsonl").write_text(measured[0])
 
     board = me.command("score", str(me.runs), "--no-pictures")
 

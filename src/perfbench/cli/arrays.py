@@ -90,7 +90,7 @@ def submit_or_show(
         arrays, cluster, runs_root, after=array_jobs(runs_root, queue), tracking=options.tracking, claim=claim
     )
     console.print(f"submitted: {', '.join(done.job_ids)}; scores will be made by job {done.aggregation_job_id}")
-    console.print(f"watch it: perfbench status {runs_root} --watch   (nothing has to stay open here)")
+    console.print(f"watch it: .venv/bin/perfbench status {runs_root} --watch   (nothing has to stay open here)")
     return int(ExitCode.DONE)
 
 

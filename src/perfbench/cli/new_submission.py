@@ -37,7 +37,7 @@ def run(arguments: argparse.Namespace) -> int:
         if path.exists():
             raise ConfigError("exists already, and nothing is overwritten", where=str(path), hint="choose another name")
     choice = str(outside) if outside else name
-    values = {"name": name, "optimizer": _OPTIMIZER, "command": f"perfbench run submission={choice}"}
+    values = {"name": name, "optimizer": _OPTIMIZER, "command": f"make run WORKLOAD=mnist SUB={choice}"}
     targets = {code / "submission.py": "submission.py", code / "README.md": "README.md", facts: "submission.yaml"}
     try:
         code.mkdir(parents=True)

@@ -7,6 +7,8 @@ record and makes the trial unscorable.
 
 from __future__ import annotations
 
+import itertools
+import shutil
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -14,6 +16,7 @@ from pathlib import Path
 
 from perfbench.errors import LaunchError, ResultsError
 from perfbench.registry import code_files, submission_folder
+from perfbench.results.folders import copy_texts
 from perfbench.results.store import TrialFolder
 from perfbench.spec.code import CodeFiles, CodeRecord
 from perfbench.spec.run import TrialSpec
@@ -112,7 +115,7 @@ def make_ready(
         LaunchError: If the folder cannot be written, or another process runs the trial.
     """
     if on_change is OnChangedCode.START_ANEW and folder.has_begun():
-        tell(f"the earlier trial was set aside: {folder.set_aside()}")
+        tell(f"the earlier trial was set aside: {set_aside(folder)}")
     folder.claim(trial)
     now = code.of(trial)
     record = folder.code()
@@ -124,7 +127,7 @@ def make_ready(
     if not begun.differences:
         return
     if begun.is_worthless:
-        tell(f"its code was changed since it crashed at its start; that attempt was set aside: {folder.set_aside()}")
+        tell(f"its code was changed since it crashed at its start; that attempt was set aside: {set_aside(folder)}")
         folder.claim(trial)
         _record(trial, folder, CodeRecord(began_with=now))
         return
@@ -139,8 +142,32 @@ def make_ready(
     tell("it goes on with changed code, which is on record: never scored")
 
 
+def set_aside(folder: TrialFolder) -> Path:
+    """Move a trial's folder to where no reader looks for results unless it is named, and return the new place.
+
+    Raises:
+        LaunchError: If a process runs this trial now, or the folder cannot be moved.
+    """
+    kept = folder.path.parent / ".set_aside"
+    with folder.locked():
+        try:
+            kept.mkdir(exist_ok=True)
+            numbers = itertools.count(1)
+            free = next(place for n in numbers if not (place := kept / f"{folder.path.name}.{n}").exists())
+            return folder.path.rename(free)
+        except OSError as problem:
+            raise LaunchError(f"cannot be moved: {problem.strerror}", where=str(folder.path)) from None
+
+
 def _record(trial: TrialSpec, folder: TrialFolder, record: CodeRecord) -> None:
-    folder.keep_sources(submission_folder(trial.submission))
+    """Write the record, and copy the texts of the submission's folder in place of an earlier copy."""
+    try:
+        shutil.rmtree(folder.sources, ignore_errors=True)
+        copy_texts(submission_folder(trial.submission), folder.sources)
+    except OSError as problem:
+        raise LaunchError(
+            f"the submission's code cannot be copied: {problem.strerror}", where=str(problem.filename)
+        ) from None
     folder.write_code(record)
 
 

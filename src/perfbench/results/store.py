@@ -18,11 +18,9 @@ Layout (docs/results-format.md)::
 from __future__ import annotations
 
 import fcntl
-import itertools
 import json
 import os
 import secrets
-import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -32,7 +30,6 @@ from pydantic import TypeAdapter, ValidationError
 
 from perfbench.errors import LaunchError, ResultsError
 from perfbench.results.files import append_line, iterate_lines, read_lines, write_text_atomically
-from perfbench.results.folders import copy_texts
 from perfbench.spec.base import Spec
 from perfbench.spec.code import CodeRecord
 from perfbench.spec.environment import Environment
@@ -175,41 +172,11 @@ class TrialFolder:
         """Where the texts of the submission's folder are, as the trial began with them or was last continued with."""
         return self.path / "code"
 
-    def keep_sources(self, submission_folder: Path) -> None:
-        """Copy the texts of the submission's folder, replacing an earlier copy.
-
-        Raises:
-            LaunchError: If they cannot be read or written.
-        """
-        try:
-            shutil.rmtree(self.sources, ignore_errors=True)
-            copy_texts(submission_folder, self.sources)
-        except OSError as problem:
-            raise LaunchError(
-                f"the submission's code cannot be copied: {problem.strerror}", where=str(problem.filename)
-            ) from None
-
     def has_begun(self) -> bool:
         """Tell whether anything in this folder was run, so that other code may not just take its place."""
         if self._never_began():
             return False
         return any((self.path / name).exists() for name in ("result.json", "measurements.jsonl", "telemetry.jsonl"))
-
-    def set_aside(self) -> Path:
-        """Move the folder to where no reader looks for results unless it is named, and return the new place.
-
-        Raises:
-            LaunchError: If a process runs this trial now, or the folder cannot be moved.
-        """
-        kept = self.path.parent / ".set_aside"
-        with self.locked():
-            try:
-                kept.mkdir(exist_ok=True)
-                numbers = itertools.count(1)
-                free = next(place for n in numbers if not (place := kept / f"{self.path.name}.{n}").exists())
-                return self.path.rename(free)
-            except OSError as problem:
-                raise LaunchError(f"cannot be moved: {problem.strerror}", where=str(self.path)) from None
 
     def result(self) -> TrialResult | None:
         """Return how the trial ended, ``None`` while it has not."""
