@@ -112,7 +112,7 @@ check: lint types arch test ## all of the above: exactly what CI does
 # Without WORKLOAD on the command line a benchmark of all workloads measures all.
 CHOSEN = $(if $(filter file,$(origin WORKLOAD)),,'$(WORKLOAD)')
 
-.PHONY: bench-harness bench-data bench-step bench-decode bench-loader bench-embedding bench-mirror bench-score bench-shampoo mini-board
+.PHONY: bench-harness bench-data bench-step bench-decode bench-loader bench-embedding bench-mirror bench-score bench-shampoo bench-newcomer mini-board
 bench-harness: environment ## time per step in the engine over a bare loop, in one run
 	@$(ONE_THREAD) $(BIN)/python benchmarks/harness.py $(ARGS)
 
@@ -137,6 +137,9 @@ bench-mirror: setup ## time per step with a W&B mirror beside the trial over wit
 
 bench-score: environment ## scoring the published logs and 100,000 synthetic trials
 	@$(BIN)/python benchmarks/score.py $(ARGS)
+
+bench-newcomer: environment ## minutes from make new-submission to the first compared pair
+	@$(BIN)/python -m benchmarks.newcomer $(ARGS)
 
 mini-board: environment ## which submission reaches which mini target, into docs/mini-board.md
 	@$(ONE_THREAD) $(BIN)/python benchmarks/mini_board.py $(ARGS)

@@ -174,7 +174,8 @@ def _record(trial: TrialSpec, folder: TrialFolder, record: CodeRecord) -> None:
 def _begun(trials: Sequence[TrialSpec], runs_root: Path, code: CodeNow, under_way: Collection[Path]) -> Iterator[Begun]:
     for trial in trials:
         folder = TrialFolder.of(runs_root, trial)
-        if (folder.path / "run.json").exists() and (folder.has_begun() or folder.path in under_way):
+        is_queued = folder.path in under_way and folder.code() is not None
+        if (folder.path / "run.json").exists() and (folder.has_begun() or is_queued):
             folder.check_belongs(trial)
             yield _look(folder, code.of(trial))
 
