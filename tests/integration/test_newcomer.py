@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import re
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
+from perfbench.cli.main import main
 from tests.integration import small_criteo
 
 pytestmark = pytest.mark.slow
@@ -19,8 +19,9 @@ NAME = "first_hour"
 class Newcomer:
     """Types commands; every trial is of the same small workload, evaluated by the wall clock."""
 
-    def __init__(self, data_root: Path, folder: Path) -> None:
+    def __init__(self, data_root: Path, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
         self.folder = folder
+        self._capsys = capsys
         self.runs = folder / "runs"
         self.idea = folder / NAME
         self.study = self.runs / NAME / "study_0" / "criteo"
@@ -33,20 +34,16 @@ class Newcomer:
 
     def command(self, *arguments: str) -> str:
         """Run any other command, which must succeed, and return what it prints."""
-        environment = {name: value for name, value in small_criteo.environment().items() if name != "COLUMNS"}
-        ended = subprocess.run(
-            [sys.executable, "-m", "perfbench", *arguments],
-            capture_output=True,
-            text=True,
-            check=False,
-            env=environment,
-        )
-        assert ended.returncode == 0, ended.stderr
-        return ended.stdout
+        self._capsys.readouterr()
+        code = main(arguments)
+        ended = self._capsys.readouterr()
+        assert code == 0, ended.err
+        return ended.out
 
 
-def test_the_first_hour(data_root: Path, tmp_path: Path) -> None:
-    me = Newcomer(data_root, tmp_path)
+@pytest.mark.timeout(900)
+def test_the_first_hour(data_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    me = Newcomer(data_root, tmp_path, capsys)
     assert "make sweep WORKLOAD=mnist" in me.command("new-submission", NAME, "--folder", str(tmp_path))
 
     two_rates_and_which_won(me)

@@ -50,6 +50,9 @@ def run(arguments: argparse.Namespace) -> int:
         check_tracking(tracking, lambda why: view.warn(f"{why}; {RUN_GOES_ON}"))
     choice = on_changed_code(arguments)
     if isinstance(cluster, SlurmCluster):
+        if trials[0].explored:  # nobody knows them otherwise; of studies `perfbench show` prints the points
+            for request in requests:
+                print_listing(console, _plan_table(_of(request, trials)))
         options = SubmitOptions(arguments.dry_run, arguments.retry_failed, tracking, choice)
         return submit_or_show(trials, cluster, runs_root.resolve(), Console(soft_wrap=True), options)
     check_code(trials, runs_root.resolve(), choice, code=CodeNow())
