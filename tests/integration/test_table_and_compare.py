@@ -13,7 +13,7 @@ from perfbench.results.reader import read_trials
 from perfbench.results.store import TrialFolder
 from perfbench.scoring.curves import curve_of, seconds_to_target
 from perfbench.spec.code import CodeFiles, CodeRecord
-from tests.trial_folders import measurement, trial_spec, write_trial
+from tests.trial_folders import measurement, trial_spec, write_reaching_trial, write_trial
 
 
 def tried(runs: Path, x: float, *, losses: list[float], rule: str = "one", finished: bool = True) -> TrialFolder:
@@ -143,3 +143,11 @@ def test_the_line_through_the_last_evaluations_says_when_the_target_comes(tmp_pa
     assert seconds_to_target(approaching) == pytest.approx(2.0)
     assert seconds_to_target(leaving) is None
     assert seconds_to_target(there) is None
+
+
+def test_exported_logs_are_those_of_studies(capsys: pytest.CaptureFixture[str], runs: Path, tmp_path: Path) -> None:
+    write_reaching_trial(runs, time_s=10.0)
+
+    assert main(["export", str(runs), "--out", str(tmp_path / "logs")]) == 0
+
+    assert "1 logs of 1 trials written" in capsys.readouterr().out

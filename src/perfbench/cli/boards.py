@@ -30,7 +30,7 @@ class ReadBoards:
     logs: tuple[tuple[TrialLog, ...], ...]
     """By board."""
     recorded: tuple[RecordedTrial, ...]
-    """Our own trial folders; empty for published logs."""
+    """Our own trial folders without explored ones; empty for published logs."""
     complaints: tuple[Complaint, ...]
 
     @property
@@ -66,7 +66,8 @@ def read_boards(paths: Sequence[Path], *, benchmark: str | None, as_published: b
         derived, kept = benchmark_of(name, trials, complaints)
         logs.append(tuple(trial.log() for trial in kept))
         boards.append(leaderboard(logs[-1], derived, as_published=as_published))
-    return ReadBoards(tuple(boards), tuple(logs), tuple(reading.trials), tuple(complaints))
+    scored = tuple(trial for trial in reading.trials if trial.spec.explored is None)
+    return ReadBoards(tuple(boards), tuple(logs), scored, tuple(complaints))
 
 
 def read_own_trials(paths: Sequence[Path]) -> Reading:
