@@ -155,6 +155,18 @@ def test_started_anew_the_old_trial_is_kept_where_no_board_reads_it(
         assert [read.path for read in read_trials([kept]).trials] == [kept]
 
 
+def test_a_trial_of_another_configuration_is_set_aside_too(trial: TrialSpec, tmp_path: Path) -> None:
+    ready(trial, tmp_path / "runs")
+    other = trial.model_copy(update={"global_batch_size": 16})
+    with pytest.raises(ResultsError, match="--fresh sets it aside and starts anew"):
+        ready(other, tmp_path / "runs")
+
+    folder, told = ready(other, tmp_path / "runs", OnChangedCode.START_ANEW)
+
+    assert "the earlier trial was set aside" in told[0]
+    assert folder.trial() == other
+
+
 def test_a_trial_that_runs_is_not_set_aside(trial: TrialSpec, tmp_path: Path) -> None:
     folder = begin(trial, tmp_path / "runs", finished=False)
 

@@ -114,7 +114,7 @@ def make_ready(
         ResultsError: If it was begun with other code and that is refused, or has another configuration.
         LaunchError: If the folder cannot be written, or another process runs the trial.
     """
-    if on_change is OnChangedCode.START_ANEW and folder.has_begun():
+    if on_change is OnChangedCode.START_ANEW and _is_in_the_way(folder, trial):
         tell(f"the earlier trial was set aside: {set_aside(folder)}")
     folder.claim(trial)
     now = code.of(trial)
@@ -140,6 +140,12 @@ def make_ready(
     earlier = record or CodeRecord(began_with=began_with)
     _record(trial, folder, earlier.changed_to(now, attempt=attempt))
     tell("it goes on with changed code, which is on record: never scored")
+
+
+def _is_in_the_way(folder: TrialFolder, trial: TrialSpec) -> bool:
+    """Tell whether a folder holds something that was run, or that is going to be another trial."""
+    is_claimed = (folder.path / "run.json").exists()
+    return folder.has_begun() or (is_claimed and folder.trial().identity() != trial.identity())
 
 
 def set_aside(folder: TrialFolder) -> Path:
