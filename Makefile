@@ -112,9 +112,9 @@ check: lint types arch test ## all of the above: exactly what CI does
 # Without WORKLOAD on the command line a benchmark of all workloads measures all.
 CHOSEN = $(if $(filter file,$(origin WORKLOAD)),,'$(WORKLOAD)')
 
-.PHONY: bench-harness bench-data bench-step bench-decode bench-loader bench-embedding bench-mirror bench-score bench-shampoo bench-newcomer mini-board
+.PHONY: bench-harness bench-data bench-step bench-decode bench-loader bench-tokenising bench-embedding bench-mirror bench-score bench-shampoo bench-updates bench-newcomer mini-board
 bench-harness: environment ## time per step in the engine over a bare loop, in one run
-	@$(ONE_THREAD) $(BIN)/python benchmarks/harness.py $(ARGS)
+	@$(ONE_THREAD) $(BIN)/python -m benchmarks.harness $(ARGS)
 
 bench-data: environment ## examples per second of one core, and padding: make bench-data [WORKLOAD=ogbg]
 	@$(ONE_THREAD) $(BIN)/python -m benchmarks.loading $(CHOSEN) $(ARGS)
@@ -127,6 +127,9 @@ bench-decode: environment ## beam search with and without a cache, at full size 
 
 bench-loader: environment ## rows per second: binary loader over parsing text
 	@$(ONE_THREAD) $(BIN)/python benchmarks/criteo_loader.py $(ARGS)
+
+bench-tokenising: environment ## from parquet to token files: ARGS="--vocabulary DIR", the folder of GPT-2's two files
+	@$(ONE_THREAD) $(BIN)/python -m benchmarks.tokenising $(ARGS)
 
 bench-embedding: ## nn.Embedding against torchrec under torch.compile (installs torchrec)
 	@$(SET_UP) torchrec
@@ -146,6 +149,9 @@ mini-board: environment ## which submission reaches which mini target, into docs
 
 bench-shampoo: environment ## blocks, bytes, communication and step time of shampoo at full scale's shapes
 	@$(ONE_THREAD) PYTHONPATH=. $(BIN)/python benchmarks/shampoo.py $(ARGS)
+
+bench-updates: environment ## kernels, bytes, waits, state and time of every submission's update
+	@$(ONE_THREAD) $(BIN)/python -m benchmarks.updates $(ARGS)
 
 ##@ Slurm on this machine
 .PHONY: slurm-up slurm-down

@@ -1,10 +1,9 @@
 """What the engine adds to a step: time per step in the engine over a bare PyTorch loop, in one run.
 
 Both train the same model with the same optimizer on the same data. Blocks of steps alternate (machines are noisy):
-the bare loop runs where the engine records an evaluation. On a GPU the engine's blocking synchronisations are
-counted too.
+the bare loop runs in the referee's process where it records an evaluation, while the trainer's is stopped.
 
-    python benchmarks/harness.py [--workload criteo] [--blocks 24] [--steps 400]
+    python -m benchmarks.harness [--workload criteo] [--blocks 24] [--steps 400]
 """
 
 from __future__ import annotations
@@ -13,7 +12,6 @@ import argparse
 import statistics
 import tempfile
 import time
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -21,21 +19,24 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.refereed import run_refereed
+from benchmarks.targets_out_of_reach import never_reached
 from perfbench.api import BoundLoss
 from perfbench.api.optim import NAdamW
 from perfbench.api.schedules import WarmupCosine
 from perfbench.api.workload import Shard, Workload
 from perfbench.compose import compose_run
 from perfbench.data.prefetch import DeviceBatches
-from perfbench.engine.checkpoint import Checkpoints
-from perfbench.engine.compiling import bind_loss
-from perfbench.engine.recorder import SilentRecorder
-from perfbench.engine.team import Solo
-from perfbench.engine.trial import TrialLoop
+from perfbench.engine.referee.recorder import SilentRecorder
+from perfbench.engine.trainer.compiling import bind_loss
+from perfbench.engine.wire.devices import device_of
+from perfbench.engine.wire.messages import Place
+from perfbench.engine.wire.team import Solo
 from perfbench.launch.plan import plan_trial
 from perfbench.launch.preflight import ensure_data
-from perfbench.registry import build_workload, submission_builder
-from perfbench.spec.result import Measurement
+from perfbench.registry import build_workload
+from perfbench.results.store import TrialFolder
+from perfbench.spec.result import Measurement, PhaseTimes
 from perfbench.spec.run import TrialSpec
 
 NUM_DISCARDED = 2
@@ -50,24 +51,21 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=400)
     arguments = parser.parse_args()
     trial = planned(arguments)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    torch.set_num_threads(trial.scale.threads_per_rank or torch.get_num_threads())
     ensure_data(trial.workload, Path(trial.data_root), lambda *_: None, may_prepare=True)
-    workload = build_workload(trial.workload, Path(trial.data_root))
-    bare = BareLoop(workload, trial, device)
-    recorder = Alternating(lambda: bare.seconds_per_step(arguments.steps))
-    with tempfile.TemporaryDirectory() as folder, counted_synchronisations(device) as count:
-        loop = TrialLoop(
-            trial,
-            workload,
-            submission_builder(trial.submission, trial.hyperparameters),
-            team=Solo(),
-            device=device,
-            recorder=recorder,
-            checkpoints=Checkpoints(Path(folder), trial_identity=trial.identity(), team=Solo()),
-        )
-        loop.run(attempt=1, stop_requested=lambda: False)
-        report(recorder, arguments.steps, count)
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = TrialFolder.of(Path(temporary), trial)
+        folder.claim(trial)
+        recorder = measured(trial, folder, arguments.steps)
+        report(recorder, arguments.steps)
+
+
+def measured(trial: TrialSpec, folder: TrialFolder, num_steps: int) -> Alternating:
+    """Run the trial with a trainer of its own, and the bare loop in this process while the trainer rests."""
+    device = device_of(trial, Place())
+    bare = BareLoop(build_workload(trial.workload, Path(trial.data_root)), trial, device)
+    recorder = Alternating(lambda: bare.seconds_per_step(num_steps))
+    run_refereed(trial, folder, recorder)
+    return recorder
 
 
 def planned(arguments: argparse.Namespace) -> TrialSpec:
@@ -76,7 +74,7 @@ def planned(arguments: argparse.Namespace) -> TrialSpec:
         [
             *(f"workload={arguments.workload}", "submission=baseline", "trial=3", "evaluation=every_steps"),
             *(f"evaluation.every_steps={arguments.steps}", "ruleset.evaluated_splits=[validation]"),
-            *("scale.checkpoint_period_s=1e9", "workload.targets.smoke.threshold=-1.0"),
+            *("scale.checkpoint_period_s=1e9", never_reached(arguments.workload)),
             "workload.max_submission_time_s=1000000.0",
             f"workload.step_hint={arguments.steps * arguments.blocks}",
         ]
@@ -128,44 +126,27 @@ class Alternating(SilentRecorder):
         self._bare_block = bare_block
         self._last_s = 0.0
         self.pairs: list[tuple[float, float]] = []
+        self.stops_s: list[float] = []
+        self._last_phases = PhaseTimes()
+        self._bare_s: list[float] = []
 
     def measured(self, measurement: Measurement) -> None:
         """Take the engine's block that ended, then time one of the bare loop."""
         engine_s = measurement.submission_time_s - self._last_s
         self._last_s = measurement.submission_time_s
+        phases = measurement.phases
+        self.stops_s.append(_off_the_clock_s(phases) - _off_the_clock_s(self._last_phases) - sum(self._bare_s[-1:]))
+        self._last_phases = phases
+        started_s = time.perf_counter()
         self.pairs.append((engine_s, self._bare_block()))
+        self._bare_s.append(time.perf_counter() - started_s)
 
 
-class counted_synchronisations:  # noqa: N801 - used like a function
-    """Counts the warnings with which torch marks an operation that waits for the device."""
-
-    def __init__(self, device: torch.device) -> None:
-        self._is_cuda = device.type == "cuda"
-        self._caught: list[warnings.WarningMessage] = []
-
-    def __enter__(self) -> counted_synchronisations:
-        """Start counting."""
-        self._context = warnings.catch_warnings(record=True)
-        self._caught = self._context.__enter__() or []
-        warnings.simplefilter("always")
-        if self._is_cuda:
-            torch.cuda.set_sync_debug_mode("warn")
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        """Stop counting."""
-        if self._is_cuda:
-            torch.cuda.set_sync_debug_mode("default")
-        self._context.__exit__(None, None, None)
-
-    def total(self) -> int | None:
-        """Return how many there were, ``None`` where there is no device to wait for."""
-        if not self._is_cuda:
-            return None
-        return sum("synchronizing" in str(message.message) for message in self._caught)
+def _off_the_clock_s(phases: PhaseTimes) -> float:
+    return phases.wall_s() - phases.scored
 
 
-def report(recorder: Alternating, num_steps: int, count: counted_synchronisations) -> None:
+def report(recorder: Alternating, num_steps: int) -> None:
     """Print the figures."""
     kept = recorder.pairs[NUM_DISCARDED:]
     engine_ms = [1e3 * engine_s / num_steps for engine_s, _ in kept]
@@ -182,8 +163,11 @@ def report(recorder: Alternating, num_steps: int, count: counted_synchronisation
     console = Console()
     console.print(table)
     console.print(f"{len(ratios)} pairs of {num_steps} steps; ratio of totals {sum(engine_ms) / sum(bare_ms):.4f}")
-    total = count.total()
-    console.print("device synchronisations: " + ("no GPU here" if total is None else f"{total} in the whole run"))
+    stops_ms = [1e3 * seconds for seconds in recorder.stops_s[NUM_DISCARDED:]]
+    console.print(
+        f"a segment's stop, evaluation of one small batch, save and go: median {statistics.median(stops_ms):.1f} ms, "
+        "of which nothing is scored but prepare_for_eval, resume_training and state_dict"
+    )
 
 
 if __name__ == "__main__":

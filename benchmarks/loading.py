@@ -40,13 +40,19 @@ def main() -> None:
     table = Table()
     for column in ("workload", "data", "batch", "examples per core second", "least", "most", "what is not padding"):
         table.add_column(column, no_wrap=column in {"workload", "data"})
+    texts: list[str] = []
     opened = {name: opened_workload(name, arguments.data_root.resolve()) for name in names}
     for name, workload in opened.items():
         rates, filled = stream_rates(workload, arguments.rounds)
         cells = (statistics.median(rates), min(rates), max(rates))
         size = workload.spec.reference_batch_size
         table.add_row(name, workload.spec.dataset, f"{size:,}", *(f"{rate:,.0f}" for rate in cells), mean_of(filled))
+        if "row_length" in workload.spec.params:
+            row_tokens = int(str(workload.spec.params["row_length"])) * filled[-1].get("target_segments", 1.0)
+            texts.append(f"{name}: {cells[0] * row_tokens:,.0f} target tokens per core second")
     console.print(table)
+    for text in texts:
+        console.print(text)
     console.print("one reading thread; a core second is one of processor time, decoding and batching included")
     if any("crop_side" in workload.spec.params for workload in opened.values()):
         image_loading.report(console, arguments.rounds)

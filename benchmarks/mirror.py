@@ -22,15 +22,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
-import torch
 
 from benchmarks.harness import planned
-from perfbench.engine.checkpoint import Checkpoints
-from perfbench.engine.recorder import FolderRecorder
-from perfbench.engine.team import Solo
-from perfbench.engine.trial import TrialLoop
+from benchmarks.refereed import run_refereed
+from perfbench.engine.referee.recorder import FolderRecorder
 from perfbench.launch.preflight import ensure_data
-from perfbench.registry import build_workload, submission_builder
 from perfbench.results.store import TrialFolder
 from perfbench.spec.result import Measurement, Resumed, TrialResult
 from perfbench.spec.run import WandbTracking
@@ -77,9 +73,9 @@ class Alternating:
         """Pass it on."""
         self._recorder.telemetry(name, values)
 
-    def finished(self, result: TrialResult) -> None:
+    def finished(self, result: TrialResult) -> TrialResult:
         """Pass it on."""
-        self._recorder.finished(result)
+        return self._recorder.finished(result)
 
 
 def mirror_processes() -> list[psutil.Process]:
@@ -138,8 +134,6 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=1500)
     arguments = parser.parse_args()
     trial = planned(arguments)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    torch.set_num_threads(trial.scale.threads_per_rank or torch.get_num_threads())
     ensure_data(trial.workload, Path(trial.data_root), lambda *_: None, may_prepare=True)
     with tempfile.TemporaryDirectory() as runs, service_elsewhere(arguments.mode):
         folder = TrialFolder.of(Path(runs), trial)
@@ -148,16 +142,7 @@ def main() -> None:
         recorder = Alternating(folder)
         warnings: list[str] = []
         with mirrored(folder, WandbTracking(kind="wandb"), warnings.append):
-            loop = TrialLoop(
-                trial,
-                build_workload(trial.workload, Path(trial.data_root)),
-                submission_builder(trial.submission, trial.hyperparameters),
-                team=Solo(),
-                device=device,
-                recorder=recorder,
-                checkpoints=Checkpoints(folder.checkpoints, trial_identity=trial.identity(), team=Solo()),
-            )
-            loop.run(attempt=1, stop_requested=lambda: False)
+            run_refereed(trial, folder, recorder)
             signal_all(mirror_processes(), signal.SIGCONT)
     report(recorder.blocks, arguments.mode, arguments.steps, len(warnings))
     print(f"the mirror's processes used {recorder.cpu_share:.2%} of one core")

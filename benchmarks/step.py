@@ -24,8 +24,8 @@ from benchmarks.library_models import library_loss
 from perfbench.api.workload import Batch, Shard, Workload
 from perfbench.compose import compose_run
 from perfbench.data.prefetch import moved_to
-from perfbench.engine.compiling import bind_loss
-from perfbench.engine.team import Solo
+from perfbench.engine.trainer.compiling import bind_loss
+from perfbench.engine.wire.team import Solo
 from perfbench.launch.preflight import ensure_data
 from perfbench.registry import build_workload
 

@@ -9,6 +9,8 @@ from torch import Tensor, nn
 
 from perfbench.api.picture import Picture, TablePanel
 from perfbench.api.workload import Batch, BatchNormMode, LossSums, LossType, ParameterRole, Shard, TrainStream
+from perfbench.data.inventing import Inventor
+from perfbench.data.modules import seeded
 from perfbench.data.sampling import BatchOrder, RowRange, UnitOrder, padded_part
 from perfbench.data.stream import RowStream
 from perfbench.errors import WorkloadError
@@ -30,8 +32,7 @@ class TinyWorkload:
         self.targets = self.inputs @ torch.tensor([1.0, -2.0, 0.5, 3.0])
 
     def build_model(self, *, seed: int) -> nn.Module:
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
+        with seeded(seed):
             return nn.Sequential(nn.Dropout(0.0), nn.Linear(NUM_FEATURES, 1))
 
     def parameter_roles(self, model: nn.Module) -> dict[str, ParameterRole]:
@@ -51,6 +52,14 @@ class TinyWorkload:
         size = global_batch_size // shard.num_ranks
         for first, count in padded_part(NUM_ROWS, global_batch_size=global_batch_size, shard=shard):
             yield self._batch([RowRange(first, count)], size)
+
+    def synthetic_batch(self, *, batch_size: int, seed: int, split: Split | None = None, num_ranks: int = 1) -> Batch:
+        drawn = Inventor(seed, split)
+        return {
+            "inputs": drawn.normal(batch_size, NUM_FEATURES),
+            "targets": drawn.normal(batch_size),
+            "weights": torch.ones(batch_size),
+        }
 
     def eval_sums(self, model: nn.Module, batch: Batch, *, split: Split) -> dict[str, Tensor]:
         error = (model(batch["inputs"]).squeeze(1) - batch["targets"]) ** 2 * batch["weights"]

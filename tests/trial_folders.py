@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from perfbench.results.store import TrialFolder
@@ -16,9 +17,11 @@ from perfbench.spec.result import (
     TrialResult,
 )
 from perfbench.spec.run import TrialSpec
+from perfbench.spec.seeds import trial_seed
 
 BUDGET_S = 100.0
 TARGET = 0.5
+_STARTED = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 def trial_spec(
@@ -83,7 +86,7 @@ def trial_spec(
         "run_seed": 0,
         "study": study,
         "trial": trial,
-        "trial_seed": 100 * study + trial,
+        "trial_seed": trial_seed(0, study=study, trial=trial),
         "hyperparameters": {"x": 1.0},
         "global_batch_size": 8,
         "num_ranks": 1,
@@ -103,7 +106,7 @@ def measurement(*, step: int, time_s: float, loss: float, attempt: int = 1) -> M
         submission_time_s=time_s,
         metrics={"validation/loss": loss, "validation/num_examples": 8.0},
         phases=PhaseTimes(scored=time_s, eval=1.0),
-        wall_time_utc="2026-01-01T00:00:00Z",
+        wall_time_utc=(_STARTED + timedelta(seconds=time_s + 1.0)).isoformat(),
     )
 
 

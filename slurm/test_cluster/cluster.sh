@@ -31,8 +31,14 @@ make_devices() { # copies of /dev/null, for Slurm to count as GPUs
 name_nodes() { # ranks find the first node by its name
   local node
   for node in n1 n2; do
-    getent hosts "$node" > /dev/null || echo "127.0.0.1 $node" >> /etc/hosts
+    getent hosts "$node" > /dev/null || echo "127.0.0.1 $node # $folder" >> /etc/hosts
   done
+}
+
+forget_nodes() { # only the lines that this cluster has added; in a container the file cannot be replaced, only written
+  local kept
+  kept=$(awk -v mark=" # $folder" 'substr($0, length($0) - length(mark) + 1) != mark' /etc/hosts)
+  printf '%s\n' "$kept" > /etc/hosts
 }
 
 free_ports() { # as many free ports as asked for
@@ -155,6 +161,7 @@ down() {
   for name in slurmd.n1 slurmd.n2 slurmctld munged; do
     end_daemon "$folder/$name.pid"
   done
+  forget_nodes
   rm -rf "$folder"
 }
 

@@ -31,7 +31,8 @@ from perfbench.spec.run import RunSpec
 from perfbench.spec.submission import SubmissionSpec
 from perfbench.spec.suite import Selection, Suite
 from perfbench.spec.workload import ScaleName, WorkloadSpec
-from perfbench.spec.yaml_places import deepest_line, describe, with_places
+from perfbench.spec.yaml_files import read_closed_mapping
+from perfbench.spec.yaml_places import describe, with_lines
 
 _AXES = ("workload", "submission", "study")
 """What a sweep may take several of."""
@@ -63,7 +64,8 @@ def compose_run(overrides: Sequence[str] = ()) -> RunSpec:
     try:
         run = RunSpec.from_mapping(composed)
     except ConfigError as problem:
-        raise _with_lines(problem, composed, overrides) from None
+        given = [item.key_or_group for item in _parsed(overrides)]
+        raise with_lines(problem, composed, given=given, configs=config_folder(), outside=OUTSIDE_FILE) from None
     _check_batch_sizes(run.submission, where="submission")
     return run
 
@@ -190,6 +192,9 @@ def _alternatives(
         for name in names:
             _check_choice(group, name)
     outside = {name: _outside_submission(name) for name in submissions if _is_path(name)}
+    for name in submissions:
+        if name not in outside:
+            _check_own_submission(name)
     corners = [f"+workload@all_workloads.{name}={name}" for name in workloads]
     corners += [f"+submission@all_submissions.{name}={name}" for name in submissions if name not in outside]
     values = {item.key_or_group: item.value() for item in rest if "." in item.key_or_group}
@@ -267,6 +272,8 @@ def _composed(overrides: Sequence[str]) -> dict[str, Any]:
 
 def _chosen_config(chosen: Mapping[str, str]) -> DictConfig:
     inside = {group: choice for group, choice in chosen.items() if not (group == "submission" and _is_path(choice))}
+    if "submission" in inside:
+        _check_own_submission(inside["submission"])
     config = hydra_compose("run", overrides=[f"{group}={choice}" for group, choice in inside.items()])
     if "submission" in chosen and "submission" not in inside:
         config.submission = _outside_submission(chosen["submission"])
@@ -293,26 +300,6 @@ def _unreadable(problem: Exception) -> ConfigError:
     return ConfigError(str(problem).splitlines()[0], where="configs", hint="see `perfbench show`")
 
 
-def _with_lines(problem: ConfigError, composed: Mapping[str, Any], overrides: Sequence[str]) -> ConfigError:
-    """Return an error whose fields are followed by file and line, where they stand in the YAML that was chosen."""
-    given = [item.key_or_group for item in _parsed(overrides) if "." in item.key_or_group]
-
-    def place(field: str) -> str:
-        group, *path = field.split(".")
-        chosen = composed[group]
-        file = config_folder() / group / f"{chosen.get('name')}.yaml"
-        if chosen.get("folder"):
-            file = Path(chosen["folder"]) / OUTSIDE_FILE
-        if any(field.startswith(key) for key in given) or not file.is_file():
-            return ""
-        at_scale = ["scales", str(composed["scale"]["name"]), *path]
-        line = deepest_line(file.read_text(encoding="utf-8"), [at_scale, path] if group == "workload" else [path])
-        shown = file.relative_to(repository_root()) if file.is_relative_to(repository_root()) else file
-        return "" if line is None else f" ({shown}:{line})"
-
-    return ConfigError(with_places(problem.what, place), where=with_places(problem.where, place), hint=problem.hint)
-
-
 def _name_if_inside(submission: str) -> str:
     """Return the name of a submission of this repository that is given as the path of its folder."""
     folder = Path(submission).expanduser().resolve()
@@ -334,14 +321,13 @@ def _outside_submission(path: str) -> DictConfig:
             where="submission",
             hint=f"a submission's folder holds submission.py and {OUTSIDE_FILE}; `perfbench new-submission` writes one",
         )
+    read_closed_mapping(file)
     try:
-        config = OmegaConf.load(file)
+        config = cast("DictConfig", OmegaConf.load(file))
     except YAMLError as problem:
         raise _unreadable(problem) from None
     except (OmegaConfBaseException, OSError) as problem:
         raise ConfigError(str(problem).splitlines()[0], where=str(file), hint="it must be YAML") from None
-    if not isinstance(config, DictConfig):
-        raise ConfigError("holds no mapping", where=str(file), hint="begin with `name: mine`")
     if (name := config.get("name")) in choices("submission"):
         raise ConfigError(
             f"this repository has a submission named {name!r} already",
@@ -351,6 +337,21 @@ def _outside_submission(path: str) -> DictConfig:
     OmegaConf.set_struct(config, value=False)
     config.folder = str(folder)
     return config
+
+
+def _check_own_submission(name: str) -> None:
+    """Check the file of a submission of this repository, which a stranger may have written, before Hydra reads it.
+
+    Raises:
+        ConfigError: If it reaches beyond itself: what it says becomes a public record.
+    """
+    file = config_folder() / "submission" / f"{name}.yaml"
+    plain = read_closed_mapping(file)
+    for key in ("defaults", "hydra", "folder"):
+        if key in plain:
+            raise ConfigError(f"{key!r} is not a submission's to say", where=str(file), hint="remove it")
+    if "@package" in file.read_text():
+        raise ConfigError("'@package' would place it somewhere else", where=str(file), hint="remove it")
 
 
 def _check_choice(group: str, choice: str) -> None:
@@ -386,7 +387,8 @@ def _at_scale(workload: DictConfig, *, scale: str, dataset: str | None) -> DictC
 
 
 def _with_budget(workload: DictConfig, budgets: Mapping[str, Any]) -> DictConfig:
-    """Lay the budget that the rules grant the workload's family at full scale over its own."""
+    """Lay what the rules grant the workload's family at full scale over its own; ``null`` keeps its own."""
     if workload.scale != ScaleName.FULL.value or workload.family not in budgets:
         return workload
-    return cast("DictConfig", OmegaConf.merge(workload, budgets[workload.family]))
+    granted = {name: value for name, value in budgets[workload.family].items() if value is not None}
+    return cast("DictConfig", OmegaConf.merge(workload, granted))

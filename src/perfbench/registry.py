@@ -91,6 +91,15 @@ def params_of(workload: WorkloadSpec) -> Spec:
     return params_type.from_mapping(workload.params, where="workload.params")
 
 
+def held_out_patterns(family: str) -> tuple[str, ...]:
+    """Return patterns of the names of a family's prepared files that hold evaluation examples; imports no torch.
+
+    Raises:
+        ConfigError: If the family does not exist.
+    """
+    return cast("tuple[str, ...]", _family_module(family, "params").HELD_OUT_FILES)
+
+
 def preparer_of(family: str) -> Preparer:
     """Return the functions that prepare and verify a family's data; imports no torch.
 

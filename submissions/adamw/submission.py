@@ -26,7 +26,7 @@ def build(context: TrainingContext, hyperparameters: Hyperparameters) -> Gradien
     """Return AdamW under one schedule."""
     point, horizon = hyperparameters, context.step_hint
     betas = (1 - point.one_minus_beta1, point.beta2)
-    optimizer = torch.optim.AdamW(context.model.parameters(), betas=betas, weight_decay=point.weight_decay)
+    optimizer = torch.optim.AdamW(context.model.parameters(), betas=betas, weight_decay=point.weight_decay, fused=True)
     return GradientSubmission(
         context,
         [optimizer],

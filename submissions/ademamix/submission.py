@@ -11,7 +11,7 @@ from perfbench.api.horizon import AfterHorizon, warmup_cosine
 from perfbench.spec.base import Spec
 
 LEARNING_RATE = 2e-3
-BETAS = (0.8, 0.995, 0.9995)
+BETAS = {"as_run": (0.8, 0.995, 0.9995), "authors": (0.9, 0.999, 0.9999)}
 """Decay of the fast momentum, of the second moment and, at the end of its warm-up, of the slow momentum."""
 ALPHA = 8.0
 """Weight of the slow momentum at the end of its warm-up."""
@@ -28,6 +28,8 @@ class Options(Spec):
     """How long the slow momentum grows: 500 000 steps, longer than any workload, or the step hint, as the paper has
     it."""
     after_horizon: AfterHorizon = AfterHorizon.RISES_AGAIN
+    betas: Literal["as_run", "authors"] = "as_run"
+    """The entry's decays, for its short trials, or those that the authors use."""
 
 
 def build(context: TrainingContext, *, options: Options) -> GradientSubmission:
@@ -35,7 +37,7 @@ def build(context: TrainingContext, *, options: Options) -> GradientSubmission:
     optimizer = AdEMAMix(
         context.model.parameters(),
         lr=LEARNING_RATE,
-        betas=BETAS,
+        betas=BETAS[options.betas],
         alpha=ALPHA,
         t_alpha_beta3=MIXING_WARMUP_STEPS if options.mixing_warmup == "as_run" else context.step_hint,
         weight_decay=WEIGHT_DECAY,

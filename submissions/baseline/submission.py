@@ -7,9 +7,8 @@ from perfbench.api.optim import AdamPoint, FirstMoment, MomentCorrection, nadamw
 from perfbench.api.schedules import WarmupCosine
 from perfbench.spec.base import Spec
 
-
-class Hyperparameters(AdamPoint):
-    """One point of the search space, named as in the competition."""
+Hyperparameters = AdamPoint
+"""One point of the search space."""
 
 
 class Options(Spec):

@@ -12,9 +12,8 @@ from perfbench.spec.base import Spec
 from submissions.caspr_adaptive.matrices import matrix_views
 from submissions.caspr_adaptive.optimizer import CasprAdaptive, CasprSettings
 
-
-class Hyperparameters(AdamPoint):
-    """One point of the search space, named as in the competition."""
+Hyperparameters = AdamPoint
+"""One point of the search space."""
 
 
 class Options(Spec):

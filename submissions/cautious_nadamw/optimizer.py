@@ -2,14 +2,45 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import ClassVar
 
 import torch
+from torch import Tensor
 
-from perfbench.api.optim import NAdamW, with_gradients
+from perfbench.api.optim import (
+    FixedNumbers,
+    GroupUpdate,
+    NAdamW,
+    Number,
+    direction_and_roots,
+    subtract_quotients,
+)
 
 _SMALLEST_SHARE = 1e-3
 """The kept coordinates are scaled up by at most the inverse of this."""
+
+
+def _cautious_update(
+    parameters: list[Tensor],
+    gradients: list[Tensor],
+    first: list[Tensor],
+    second: list[Tensor],
+    *,
+    numbers: tuple[Number, Number, Number],
+    fixed: FixedNumbers,
+) -> None:
+    kept, rate, correction = numbers
+    direction, roots = direction_and_roots(gradients, first, second, correction=correction, fixed=fixed)
+    mask = list(torch._foreach_mul(direction, gradients))
+    torch._foreach_sign_(mask)
+    torch._foreach_clamp_min_(mask, 0.0)
+    share = list(torch._foreach_norm(mask, 1))  # the number of ones
+    torch._foreach_div_(share, [float(parameter.numel()) for parameter in parameters])
+    torch._foreach_clamp_min_(share, _SMALLEST_SHARE)
+    torch._foreach_mul_(mask, direction)  # into the mask: without a look-ahead the direction is the moment itself
+    torch._foreach_div_(mask, share)
+    torch._foreach_mul_(parameters, kept)
+    subtract_quotients(parameters, mask, roots, rate)
 
 
 class CautiousNAdamW(NAdamW):
@@ -23,19 +54,4 @@ class CautiousNAdamW(NAdamW):
     ``timm.optim.NAdamW(caution=True)``.
     """
 
-    def _update_group(self, group: dict[str, Any]) -> None:
-        parameters, gradients = with_gradients(group)
-        if not parameters:
-            return
-        direction, scale = self._filtered(group, parameters, gradients)
-        correction = self._first_moment.divisor(group["betas"][0], group["num_updates"])
-        mask = torch._foreach_mul(direction, gradients)
-        torch._foreach_sign_(mask)
-        torch._foreach_clamp_min_(mask, 0.0)
-        share = torch._foreach_norm(mask, 1)  # the number of ones
-        torch._foreach_div_(share, [float(parameter.numel()) for parameter in parameters])
-        torch._foreach_clamp_min_(share, _SMALLEST_SHARE)
-        torch._foreach_mul_(mask, direction)  # into the mask: without a look-ahead the direction is the moment itself
-        torch._foreach_div_(mask, share)
-        torch._foreach_mul_(parameters, 1 - group["lr"] * group["weight_decay"])
-        torch._foreach_addcdiv_(parameters, mask, scale, -group["lr"] / correction)
+    _update: ClassVar[GroupUpdate[None]] = GroupUpdate(_cautious_update)

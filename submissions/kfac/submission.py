@@ -159,7 +159,7 @@ class Kfac(GradientSubmission):
             group: dict[str, Any] = {"params": others, "lr_scale": settings.adamw_lr / settings.lr}
             decay = settings.weight_decay
             self.optimizers.append(
-                torch.optim.AdamW([group], lr=settings.adamw_lr, betas=ADAMW_BETAS, weight_decay=decay, foreach=True)
+                torch.optim.AdamW([group], lr=settings.adamw_lr, betas=ADAMW_BETAS, weight_decay=decay, fused=True)
             )
 
     def _renew_factors(self, batch: Batch) -> None:

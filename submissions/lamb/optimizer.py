@@ -7,10 +7,10 @@ from typing import Any
 import torch
 from torch.optim.optimizer import ParamsT
 
-from perfbench.api.optim import GroupOptimizer, with_gradients
+from perfbench.api.optim import AdamDirections, with_gradients
 
 
-class Lamb(GroupOptimizer):
+class Lamb(AdamDirections):
     """Layer-wise adaptive moments.
 
     For gradient ``g`` of one tensor at update ``t`` (from 1)::
@@ -48,18 +48,7 @@ class Lamb(GroupOptimizer):
         parameters, gradients = with_gradients(group)
         if not parameters:
             return
-        first, second = self._buffers("first_moment", parameters), self._buffers("second_moment", parameters)
-        beta1, beta2 = group["betas"]
-        group["num_updates"] += 1
-        torch._foreach_lerp_(first, gradients, 1 - beta1)
-        torch._foreach_mul_(second, beta2)
-        torch._foreach_addcmul_(second, gradients, gradients, 1 - beta2)
-
-        scale = torch._foreach_sqrt(second)
-        torch._foreach_div_(scale, (1 - beta2 ** group["num_updates"]) ** 0.5)
-        torch._foreach_add_(scale, group["eps"])
-        direction = torch._foreach_div(first, scale)
-        torch._foreach_div_(direction, 1 - beta1 ** group["num_updates"])
+        direction = self._adam_directions(group, parameters, gradients)
         torch._foreach_add_(direction, parameters, alpha=group["weight_decay"])
 
         lengths = torch.stack(torch._foreach_norm(parameters))

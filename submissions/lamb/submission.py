@@ -10,9 +10,8 @@ from perfbench.api.schedules import WarmupCosine, WarmupPeriodicCosine
 from perfbench.spec.base import Spec
 from submissions.lamb.optimizer import Lamb
 
-
-class Hyperparameters(AdamPoint):
-    """One point of the search space."""
+Hyperparameters = AdamPoint
+"""One point of the search space."""
 
 
 class Options(Spec):

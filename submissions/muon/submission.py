@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -13,16 +13,25 @@ from perfbench.api import (
     Batch,
     Behaviour,
     GradientSubmission,
-    ParameterRole,
     Schedule,
     StepReport,
     TrainingComplete,
     TrainingContext,
 )
-from perfbench.api.optim import NAdamW
+from perfbench.api.optim import (
+    POLYNOMIALS,
+    Flattening,
+    Momentum,
+    Muon,
+    MuonSettings,
+    NAdamW,
+    PolynomialName,
+    RateFactor,
+    optimizers_of_split,
+    split_matrices,
+)
 from perfbench.api.schedules import WarmupCosine, WarmupPeriodicCosine
 from perfbench.spec.base import Spec
-from submissions.muon.optimizer import Flattening, Muon, MuonSettings
 
 NEVER_WARMED_UP = 1e-10
 """Part of the peak at which a chain of torch's schedulers stays for ever if its warm-up has no updates (torch 2.5)."""
@@ -50,6 +59,10 @@ class Options(Spec):
     """Of ``torch_at_jax_point``, for what Muon does not train. As run: ``torch.optim.NAdam``. As intended: NAdamW."""
     convolutions: Behaviour = Behaviour.AS_RUN
     """Of ``jax``. As run: one matrix of kernel height by all else. As intended: of outputs by all else."""
+    polynomial: PolynomialName = "newton_schulz"
+    """As in the entries, or Polar Express, which its followers use now."""
+    rate_factor: RateFactor = RateFactor.AT_LEAST_ONE
+    """As in the entries, or one of those in use now."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -65,23 +78,21 @@ class Point:
     learning_rate: float
     muon_multiplier: float
     momentum: float
-    muon_weight_decay: float
     nesterov: bool
     others_betas: tuple[float, float]
-    others_weight_decay: float
-    warmup_factor: float
-    label_smoothing: float
-    dropout_rate: float
+    muon_weight_decay: float = 0.0
+    others_weight_decay: float = 0.0
+    warmup_factor: float = 0.0
+    label_smoothing: float = 0.0
+    dropout_rate: float = 0.0
 
 
 TORCH_POINT = Point(
     learning_rate=0.01,
     muon_multiplier=1.0,
     momentum=0.9,
-    muon_weight_decay=0.0,
     nesterov=True,
     others_betas=(0.9, 0.999),
-    others_weight_decay=0.0,
     warmup_factor=0.05,
     label_smoothing=0.1,
     dropout_rate=0.1,
@@ -90,13 +101,10 @@ JAX_POINT = Point(
     learning_rate=0.0001357495179,
     muon_multiplier=28.61130298,
     momentum=0.9560745273,
-    muon_weight_decay=0.02397563985,
     nesterov=False,
     others_betas=(0.96586744, 0.8629173173),
+    muon_weight_decay=0.02397563985,
     others_weight_decay=0.01275028385,
-    warmup_factor=0.0,
-    label_smoothing=0.0,
-    dropout_rate=0.0,
 )
 
 
@@ -143,20 +151,16 @@ class MuonSubmission(GradientSubmission):
 def build(context: TrainingContext, *, options: Options) -> MuonSubmission:
     """Return Muon; weight decay acts on every parameter, as in the entries."""
     point = TORCH_POINT if options.entry is Entry.TORCH else JAX_POINT
-    matrices, others = split(context.model, context.roles)
-    optimizers: list[torch.optim.Optimizer] = []
-    if matrices:
-        groups = [{"params": matrices, "lr_scale": point.muon_multiplier}]
-        optimizers.append(
-            Muon(
-                groups,
-                momentum=point.momentum,
-                weight_decay=point.muon_weight_decay,
-                settings=_settings(point, options),
-            )
-        )
-    if others:
-        optimizers.append(_others(others, point, options))
+    optimizers = optimizers_of_split(
+        split_matrices(context.model, context.roles),
+        lambda matrices: Muon(
+            [{"params": matrices, "lr_scale": point.muon_multiplier}],
+            momentum=point.momentum,
+            weight_decay=point.muon_weight_decay,
+            settings=_settings(point, options),
+        ),
+        lambda others: _others(others, point, options),
+    )
     return MuonSubmission(
         context,
         optimizers,
@@ -166,31 +170,22 @@ def build(context: TrainingContext, *, options: Options) -> MuonSubmission:
     )
 
 
-def split(model: nn.Module, roles: Mapping[str, ParameterRole]) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
-    """Return what Muon trains (two or more dimensions, no embedding) and all else."""
-    matrices: list[nn.Parameter] = []
-    others: list[nn.Parameter] = []
-    for name, parameter in model.named_parameters():
-        is_matrix = parameter.dim() > 1 and roles[name] is not ParameterRole.EMBEDDING
-        (matrices if is_matrix else others).append(parameter)
-    return matrices, others
-
-
 def _settings(point: Point, options: Options) -> MuonSettings:
-    if options.entry is not Entry.JAX:
-        return MuonSettings(nesterov=point.nesterov)
-    is_as_run = options.convolutions is Behaviour.AS_RUN
+    is_jax = options.entry is Entry.JAX
+    is_by_height = is_jax and options.convolutions is Behaviour.AS_RUN
     return MuonSettings(
-        nesterov=point.nesterov,
-        flattening=Flattening.BY_HEIGHT if is_as_run else Flattening.BY_OUTPUT,
-        dtype=torch.float32,
+        momentum=Momentum.NESTEROV if point.nesterov else Momentum.AVERAGE,
+        polynomials=POLYNOMIALS[options.polynomial],
+        flattening=Flattening.BY_HEIGHT if is_by_height else Flattening.BY_OUTPUT,
+        rate_factor=options.rate_factor,
+        dtype=torch.float32 if is_jax else torch.bfloat16,
     )
 
 
 def _others(parameters: list[nn.Parameter], point: Point, options: Options) -> torch.optim.Optimizer:
     rate, betas, decay = point.learning_rate, point.others_betas, point.others_weight_decay
     if options.entry is Entry.TORCH:
-        return torch.optim.AdamW(parameters, lr=rate, betas=betas, weight_decay=decay)
+        return torch.optim.AdamW(parameters, lr=rate, betas=betas, weight_decay=decay, fused=True)
     if options.entry is Entry.TORCH_AT_JAX_POINT and options.others is Behaviour.AS_RUN:
         return torch.optim.NAdam(parameters, lr=rate, betas=betas, weight_decay=decay, decoupled_weight_decay=True)
     return NAdamW(parameters, lr=rate, betas=betas, weight_decay=decay)

@@ -3,64 +3,33 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import Literal
 
 import torch
 
 from perfbench.api import Batch, GradientSubmission, StateDict, StepReport, TrainingComplete, TrainingContext
-from perfbench.api.optim import FirstMoment, MomentCorrection, nadamw_at
+from perfbench.api.optim import AdamPoint, FirstMoment, MomentCorrection, nadamw_at
 from perfbench.api.schedules import WarmupCosine
 from perfbench.spec.base import Spec
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Point:
+class Point(AdamPoint):
     """One of the sequence; ``label_smoothing`` is what the entry lists, which is not what it ran with."""
 
-    learning_rate: float
-    one_minus_beta1: float
-    beta2: float
-    weight_decay: float
-    warmup_factor: float
-    label_smoothing: float
     horizon_factor: float
-
-    @property
-    def betas(self) -> tuple[float, float]:
-        """Decay of the first and second moment."""
-        return 1 - self.one_minus_beta1, self.beta2
+    """Of the step hint."""
 
 
-POINTS = (
-    Point(
-        learning_rate=0.0014271957958295392,
-        one_minus_beta1=0.03380478752,
-        beta2=0.9957304053273589,
-        weight_decay=0.09153141484048229,
-        warmup_factor=0.01,
-        label_smoothing=0.1,
-        horizon_factor=1.0,
-    ),
-    Point(
-        learning_rate=0.001768509931943289,
-        one_minus_beta1=0.05850208614,
-        beta2=0.9768053375036079,
-        weight_decay=0.0279513959224539,
-        warmup_factor=0.02,
-        label_smoothing=0.2,
-        horizon_factor=1.0,
-    ),
-    Point(
-        learning_rate=0.0023792566965593815,
-        one_minus_beta1=0.01990335215,
-        beta2=0.9632738717172477,
-        weight_decay=0.3417568278549717,
-        warmup_factor=0.01,
-        label_smoothing=0.0,
-        horizon_factor=0.75,
-    ),
+_NAMES = (
+    *("learning_rate", "one_minus_beta1", "beta2", "weight_decay"),
+    *("warmup_factor", "label_smoothing", "dropout_rate", "horizon_factor"),
 )
+_VALUES = (
+    (0.0014271957958295392, 0.03380478752, 0.9957304053273589, 0.09153141484048229, 0.01, 0.1, 0.0, 1.0),
+    (0.001768509931943289, 0.05850208614, 0.9768053375036079, 0.0279513959224539, 0.02, 0.2, 0.0, 1.0),
+    (0.0023792566965593815, 0.01990335215, 0.9632738717172477, 0.3417568278549717, 0.01, 0.0, 0.0, 0.75),
+)
+POINTS = tuple(Point.from_mapping(dict(zip(_NAMES, values, strict=True))) for values in _VALUES)
 
 
 class Options(Spec):

@@ -36,7 +36,7 @@ class SharpnessAwareAdamW(torch.optim.AdamW):
         lr: float = 1e-3,
         is_guarded: bool = False,
     ) -> None:
-        super().__init__(params, lr=lr, betas=betas, weight_decay=weight_decay)
+        super().__init__(params, lr=lr, betas=betas, weight_decay=weight_decay, fused=True)
         self._radius = radius
         self._is_guarded = is_guarded
         self._moved: list[Tensor] = []

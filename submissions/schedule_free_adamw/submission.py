@@ -5,13 +5,10 @@ from __future__ import annotations
 from perfbench.api import TrainingContext
 from perfbench.api.optim import FirstEntryOptions, ScheduleFreePoint, ScheduleFreeSubmission, tuned_schedule_free
 
-
-class Hyperparameters(ScheduleFreePoint):
-    """One point of the search space, named as in the competition."""
-
-
-class Options(FirstEntryOptions):
-    """Behaviours as run or as intended."""
+Hyperparameters = ScheduleFreePoint
+"""One point of the search space."""
+Options = FirstEntryOptions
+"""Behaviours as run or as intended."""
 
 
 def build(context: TrainingContext, hyperparameters: Hyperparameters, *, options: Options) -> ScheduleFreeSubmission:

@@ -9,6 +9,7 @@ from torch import Tensor
 from perfbench.api import Batch, StateDict, StepReport, TrainingContext
 from perfbench.api.optim import (
     FirstEntryOptions,
+    ScheduleFreeAdamW,
     ScheduleFreeSubmission,
     host_copy,
     self_tuned_optimizer,
@@ -37,6 +38,8 @@ class Options(FirstEntryOptions):
 
 class SelfTuning(ScheduleFreeSubmission):
     """Schedule-Free AdamW that looks at each new evaluation and starts again where training has diverged."""
+
+    optimizer: ScheduleFreeAdamW
 
     def __init__(self, context: TrainingContext, *, options: Options) -> None:
         self._rate_factor = 1.0

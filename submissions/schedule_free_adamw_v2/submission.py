@@ -11,13 +11,10 @@ from perfbench.api.optim import (
     second_entry_schedule_free,
 )
 
-
-class Hyperparameters(ScheduleFreePoint):
-    """One point of the search space, named as in the competition."""
-
-
-class Options(SecondEntryOptions):
-    """Behaviours as run or as intended."""
+Hyperparameters = ScheduleFreePoint
+"""One point of the search space."""
+Options = SecondEntryOptions
+"""Behaviours as run or as intended."""
 
 
 def build(context: TrainingContext, hyperparameters: Hyperparameters, *, options: Options) -> ScheduleFreeSubmission:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
-from perfbench.api.optim import GroupOptimizer
+from perfbench.api.optim import ExtrapolatingOptimizer
 
 INITIAL_DISTANCE = 1e-6
 BETAS = (0.9, 0.9955)
@@ -17,7 +17,7 @@ STEP_POWER = 0.75
 EPSILON = 1e-8
 
 
-class ScheduleFreeProdigy(GroupOptimizer):
+class ScheduleFreeProdigy(ExtrapolatingOptimizer):
     """``z`` takes steps of a length ``d`` that only grows, ``x`` averages it, ``y`` between is where the gradient is.
 
     Between steps the parameters hold ``x``. ``extrapolate``, before the forward pass, moves all of them to ``y``;

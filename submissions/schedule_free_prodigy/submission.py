@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import torch
 from pydantic import Field
-from torch import nn
 
-from perfbench.api import Batch, Behaviour, GradientSubmission, StepReport, TrainingContext
+from perfbench.api import Batch, Behaviour, StepReport, TrainingContext
+from perfbench.api.optim import ScheduleFreeSubmission
 from perfbench.api.schedules import WarmupConstant
 from perfbench.spec.base import Spec
 from submissions.schedule_free_prodigy.optimizer import ScheduleFreeProdigy
@@ -35,28 +35,24 @@ class Options(Spec):
     Prodigy's paper."""
 
 
-class Prodigy(GradientSubmission):
+class Prodigy(ScheduleFreeSubmission):
     """One or two forward and backward passes, then one update."""
+
+    optimizer: ScheduleFreeProdigy
 
     def __init__(self, context: TrainingContext, optimizer: ScheduleFreeProdigy, *, evaluates_twice: bool) -> None:
         schedule = WarmupConstant(peak=1.0, warmup=int(WARMUP_FACTOR * context.step_hint))
-        super().__init__(context, [optimizer], schedule=schedule, label_smoothing=LABEL_SMOOTHING)
-        self.optimizer = optimizer
+        super().__init__(context, optimizer, schedule=schedule, label_smoothing=LABEL_SMOOTHING)
         self._evaluates_twice = evaluates_twice
 
     def update_params(self, batch: Batch) -> StepReport:
         """Do one step on the gradient at the extrapolated weights; report the estimated distance."""
         if self._evaluates_twice:
             self._backward(batch)
-        self.optimizer.extrapolate()
         report = super().update_params(batch)
         return StepReport(
             loss=report.loss, learning_rate=report.learning_rate, extra={"distance": self.optimizer.distance.clone()}
         )
-
-    def prepare_for_eval(self) -> nn.Module:
-        """Evaluate the average, which the model holds between steps."""
-        return self.context.model
 
 
 def build(context: TrainingContext, hyperparameters: Hyperparameters, *, options: Options) -> Prodigy:

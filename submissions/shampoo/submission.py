@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from enum import StrEnum
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from pydantic import Field
 from torch import nn
@@ -21,6 +21,10 @@ from submissions.shampoo.settings import Grafting, ShampooSettings
 LARGE_DIMENSION = 1_000_000
 """Parameters with a dimension of at least this are updated by a graft alone, as in the competition."""
 LARGE_BLOCK_ROWS = 524_288
+ADVISED_BLOCK_SIDE = 8192
+ADVISED_RIDGE = 1e-12
+ADVISED_PERIOD = 10
+"""Updates from one computation of roots to the next."""
 
 
 class Hyperparameters(Spec):
@@ -54,6 +58,8 @@ class Options(Spec):
 
     after_horizon: AfterHorizon
     large_table_graft: LargeTableGraft
+    numbers: Literal["as_run", "authors"]
+    """The entry's block size, ridge and period of roots, or what the authors advise to begin with."""
 
 
 class Shampoo(GradientSubmission):
@@ -100,13 +106,13 @@ def instances(
     ordinary = {name: p for name, p in parameters.items() if name not in large}
     return [
         DistributedShampoo(chosen, settings, lr=point.learning_rate, rank=shard.rank, num_ranks=shard.num_ranks)
-        for chosen, settings in ((ordinary, _settings(point)), (large, _large_settings(point, options)))
+        for chosen, settings in ((ordinary, _settings(point, options)), (large, _large_settings(point, options)))
         if chosen
     ]
 
 
-def _settings(point: Hyperparameters) -> ShampooSettings:
-    return ShampooSettings(
+def _settings(point: Hyperparameters, options: Options) -> ShampooSettings:
+    settings = ShampooSettings(
         beta1=1 - point.one_minus_beta1,
         beta2=1 - point.one_minus_beta2,
         weight_decay=point.weight_decay,
@@ -115,12 +121,18 @@ def _settings(point: Hyperparameters) -> ShampooSettings:
         momentum=0.0 if point.one_minus_momentum is None else 1 - point.one_minus_momentum,
         inv_root_override=point.inv_root_override,
     )
+    if options.numbers == "as_run":
+        return settings
+    blocking = Blocking(max_dimension=ADVISED_BLOCK_SIDE)
+    return dataclasses.replace(
+        settings, blocking=blocking, epsilon=ADVISED_RIDGE, precondition_frequency=ADVISED_PERIOD
+    )
 
 
 def _large_settings(point: Hyperparameters, options: Options) -> ShampooSettings:
     is_as_run = options.large_table_graft is LargeTableGraft.ADAM
     return dataclasses.replace(
-        _settings(point),
+        _settings(point, options),
         grafting=Grafting.ADAM if is_as_run else point.grafting_type,
         blocking=Blocking(max_dimension=LARGE_BLOCK_ROWS),
         is_preconditioned=False,

@@ -67,7 +67,7 @@ class Diloco(EvaluatesOtherWeights):
 def build(context: TrainingContext) -> Diloco:
     """Return DiLoCo; weight decay acts on every parameter, as in the entry."""
     parameters = list(context.model.parameters())
-    optimizer = torch.optim.AdamW(parameters, lr=LEARNING_RATE, betas=BETAS, weight_decay=WEIGHT_DECAY)
+    optimizer = torch.optim.AdamW(parameters, lr=LEARNING_RATE, betas=BETAS, weight_decay=WEIGHT_DECAY, fused=True)
     slow_weights = SlowWeights(
         [parameter.detach() for parameter in parameters], rate=OUTER_RATE, momentum=OUTER_MOMENTUM
     )

@@ -14,9 +14,8 @@ from perfbench.api.optim import (
 )
 from submissions.weighted_schedule_free_adamw.optimizer import WeightedScheduleFreeAdamW
 
-
-class Hyperparameters(ScheduleFreePoint):
-    """One point of the search space, named as in the competition."""
+Hyperparameters = ScheduleFreePoint
+"""One point of the search space."""
 
 
 class Options(SecondEntryOptions):

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from perfbench.registry import repository_root
+from perfbench.registry import repository_root, workload_families
 
 HEAVY = ("torch", "hydra", "omegaconf", "pydantic", "numpy", "polars", "rich", "matplotlib")
 HELP_LIMIT_S = 0.5
@@ -33,6 +33,21 @@ def test_importing_the_front_door_loads_nothing_heavy(module: str) -> None:
 @pytest.mark.parametrize("module", ["perfbench.spec.run", "perfbench.results.reader", "perfbench.tuning.sampler"])
 def test_facts_and_records_load_no_torch(module: str) -> None:
     assert "torch" not in loaded_after(f"import {module}")
+
+
+@pytest.mark.parametrize("family", workload_families())
+def test_a_trial_needs_no_polars(family: str) -> None:
+    """Only preparing data and reading published logs do: a wheel of 50 MB that a cluster's image may lack."""
+    code = (
+        "import sys\nsys.modules['polars'] = None\n"
+        "from pathlib import Path\nfrom perfbench.compose import compose_workload\n"
+        "from perfbench.registry import build_workload, preparer_of\nimport perfbench.launch.worker\n"
+        f"preparer_of({family!r})\n"
+        f"build_workload(compose_workload({family!r}, scale='mini'), Path('/nonexistent'))\n"
+        "del sys.modules['polars']"
+    )
+
+    assert "torch" in loaded_after(code)
 
 
 def test_help_loads_nothing_heavy() -> None:

@@ -47,7 +47,7 @@ def test_workloads_are_found() -> None:
 def test_a_workload_keeps_the_contract(name: str) -> None:
     findings = check_workload(on_mini_data(name))
 
-    assert len(findings) == 13
+    assert len(findings) == 14
     assert not [f"{finding.name}: {finding.detail}" for finding in findings if not finding.passed]
 
 

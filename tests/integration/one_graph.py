@@ -5,14 +5,16 @@ from __future__ import annotations
 import itertools
 from dataclasses import dataclass
 from functools import partial
+from typing import cast
 from unittest import mock
 
 import torch
+from torch import nn
 from torch._dynamo.utils import counters
 
 from perfbench.api.workload import Shard, Workload
-from perfbench.engine.compiling import EvaluationModels, bind_loss
-from perfbench.engine.team import Solo
+from perfbench.engine.trainer.compiling import bind_loss
+from perfbench.engine.wire.team import Solo
 from perfbench.spec.workload import Split
 
 
@@ -43,7 +45,8 @@ def _graphs(workload: Workload, *, train_batch_size: int, eval_batch_size: int, 
     torch._dynamo.reset()
     counters.clear()
     model = workload.build_model(seed=0)
-    loss, models = bind_loss(workload, model, Solo()), EvaluationModels()
+    loss = bind_loss(workload, model, Solo())
+    compiled = cast("nn.Module", torch.compile(model, fullgraph=True, dynamic=False))
 
     def train(num_steps: int) -> None:
         model.train()
@@ -54,7 +57,6 @@ def _graphs(workload: Workload, *, train_batch_size: int, eval_batch_size: int, 
 
     def evaluate() -> None:
         model.eval()
-        compiled = models.compiled(model)
         with torch.no_grad():
             for split in Split:
                 for batch in workload.eval_batches(split, global_batch_size=eval_batch_size, seed=0, shard=Shard()):

@@ -20,11 +20,36 @@ import psutil
 import pytest
 
 from perfbench.cli.main import main
+from perfbench.inherited import for_slurm
 from perfbench.registry import repository_root
 from tests.integration import small_criteo
 
 SCRIPT = repository_root() / "slurm" / "test_cluster" / "cluster.sh"
 PATIENCE_S = 200.0
+HOSTILE = {
+    "SLURM_ARRAY_JOB_ID": "1",
+    "SLURM_ARRAY_TASK_ID": "3",
+    "SLURM_JOB_ID": "1",
+    "SLURM_RESTART_COUNT": "7",
+    "SLURM_NTASKS": "9",
+    "SLURM_MEM_PER_CPU": "100",
+    "SLURM_CLUSTERS": "another",
+    "SBATCH_TIMELIMIT": "3",
+    "SBATCH_PARTITION": "short",
+    "SBATCH_NO_REQUEUE": "1",
+    "SBATCH_SIGNAL": "USR1@5",
+    "SBATCH_ARRAY_INX": "0-1",
+    "SQUEUE_STATES": "RUNNING",
+    "SQUEUE_PARTITION": "short",
+    "SQUEUE_FORMAT": "%N",
+    "SRUN_CPUS_PER_TASK": "7",
+    "SCONTROL_ALL": "1",
+    "SINFO_FORMAT": "%n",
+    "MASTER_PORT": "1",
+    "RANK": "3",
+    "WORLD_SIZE": "9",
+}
+"""What the environment of somebody who submits from inside of another job may hold."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +68,8 @@ class TestCluster:
 
     def slurm(self, *command: str) -> str:
         """Run one of Slurm's commands."""
-        done = subprocess.run(command, capture_output=True, text=True, check=True, env=self.environment(), timeout=100)
+        environment = for_slurm(self.environment())
+        done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment, timeout=100)
         return done.stdout.strip()
 
     def perfbench(self, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -64,12 +90,21 @@ class TestCluster:
         """Return a sweep of tiny trials, two ranks each; nothing is compiled, which takes most of a short trial."""
         is_by_time = "evaluation=wall_clock" in overrides
         defaults = [item for item in small_criteo.OVERRIDES if not (is_by_time and item.startswith("evaluation"))]
-        cluster = ["cluster=slurm_cpu", "cluster.site=loopback", "cluster.setup=['export TORCHDYNAMO_DISABLE=1']"]
-        return ["sweep", *defaults, *cluster, f"data_root={self.data_root}", f"runs_root={runs_root}", *overrides]
+        cluster = ["cluster=slurm_cpu", "cluster.site=loopback", "cluster.inherit=[TORCHDYNAMO_DISABLE]"]
+        cluster += ["cluster.setup=['export TORCHDYNAMO_DISABLE=1']"]
+        return ["sweep", *defaults, *cluster, f"data_root={self.data_root}", f"runs_root='{runs_root}'", *overrides]
 
-    def sweep(self, runs_root: Path, *overrides: str) -> subprocess.CompletedProcess[str]:
-        """Submit a sweep without its scoring job: these trials are evaluated by steps, so nothing can be scored."""
+    def sweep(self, runs_root: Path, *overrides: str, looked_after: bool = False) -> subprocess.CompletedProcess[str]:
+        """Submit a sweep; these trials are evaluated by steps, so nothing can be scored.
+
+        Args:
+            runs_root: Where to.
+            *overrides: Of what to run.
+            looked_after: Whether the scoring job stays, which puts lost trials back.
+        """
         done = self.perfbench(*self.sweep_arguments(runs_root, *overrides))
+        if looked_after:
+            return done
         if found := re.search(r"scores will be made by job (\d+)", done.stdout):
             self.slurm("scancel", found[1])
         return done

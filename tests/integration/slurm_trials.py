@@ -7,8 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+import pytest
 
+from perfbench.results.store import TrialFolder
 from tests.integration import small_criteo
+from tests.integration.slurm_cluster import TestCluster
 
 STEPS = 400
 SLOW = (f"workload.step_hint={STEPS}", "evaluation.every_steps=50", f"trace_steps=[1,50,100,{STEPS}]")
@@ -75,7 +78,7 @@ def has_saved(folder: Path, *, attempt: int = 1) -> bool:
     if attempt > 1 and not resumed:
         return False
     first = resumed[0]["from_step"] if resumed else 0
-    return any(int(path.name[5:]) >= first + 4 for path in folder.glob("checkpoints/step_*[0-9]"))
+    return any(int(path.stem[5:]) >= first + 4 for path in folder.glob("checkpoints/step_*.json"))
 
 
 def workers(folder: Path) -> list[psutil.Process]:
@@ -92,3 +95,41 @@ def workers(folder: Path) -> list[psutil.Process]:
         except (psutil.Error, KeyError):
             continue
     return [found[rank] for rank in sorted(found)]
+
+
+def lost_s(folder: Path) -> float:
+    result = TrialFolder(folder).result()
+    assert result is not None
+    resumes = lines(folder, "measurements.jsonl", "resumed")
+    assert result.lost_s == pytest.approx(sum(line["lost_s"] for line in resumes), abs=0.01)
+    return result.lost_s
+
+
+def assert_same_course(folder: Path, expected: Path, *, least_attempts: int) -> None:
+    """Measurements and states equal bit for bit, in several attempts on one clock."""
+    counted, wanted = TrialFolder(folder).measurements(), TrialFolder(expected).measurements()
+    assert [(m.step, m.metrics) for m in counted] == [(m.step, m.metrics) for m in wanted]
+    assert len(wanted) == STEPS // 50
+
+    def traces(of: Path) -> dict[int, Any]:
+        return {line["at_step"]: (line["parameters"], line["state"]) for line in lines(of, "telemetry.jsonl", "trace")}
+
+    assert traces(folder) == traces(expected)
+    resumes = lines(folder, "measurements.jsonl", "resumed")
+    assert len(resumes) >= least_attempts - 1
+    assert resumes[0]["from_step"] > 0
+    times_s = [m.submission_time_s for m in counted]
+    assert times_s == sorted(times_s)
+    assert resumes[0]["submission_time_s"] > 0
+
+
+def jobs_of(cluster: TestCluster, root: Path) -> list[str]:
+    """Return partition, limit and number of elements of a run folder's arrays, all of which are to be requeued."""
+    found = []
+    for array in sorted(path.name for path in root.glob(".slurm/arrays/*")):
+        rows = cluster.slurm("squeue", "--noheader", "--states=all", "--array", "--format=%i|%j|%P|%l").splitlines()
+        mine = [row.split("|") for row in rows if row.split("|")[1].endswith(array)]
+        shown = cluster.slurm("scontrol", "show", "job", mine[0][0])
+        assert "Requeue=1" in shown
+        found.append(f"{mine[0][2]} {mine[0][3]} {len(mine)}")
+    return sorted(found)

@@ -31,7 +31,12 @@ OVERRIDES = (
     "evaluation=every_steps",
     "evaluation.every_steps=10",
     "workload.targets.smoke.threshold=0.0",
+    "cluster.inherit=[TORCHDYNAMO_DISABLE]",
 )
+
+
+UNCOMPILED = "cluster.inherit=[TORCHDYNAMO_DISABLE]"
+"""Hands on to ranks that nothing is compiled, which takes most of a short trial."""
 
 
 def prepare_data(data_root: Path) -> None:
@@ -52,7 +57,7 @@ def prepare_data(data_root: Path) -> None:
 
 def command(data_root: Path, runs_root: Path, *overrides: str, verb: str = "run") -> list[str]:
     """Return the command line of a trial, or of several (``sweep``)."""
-    roots = (f"data_root={data_root}", f"runs_root={runs_root}")
+    roots = (f"data_root={data_root}", f"runs_root='{runs_root}'")
     is_by_time = "evaluation=wall_clock" in overrides
     defaults = [item for item in OVERRIDES if not (is_by_time and item.startswith("evaluation"))]
     return [sys.executable, "-m", "perfbench", verb, *defaults, *roots, *overrides]
@@ -68,6 +73,8 @@ def run(
     data_root: Path, runs_root: Path, *overrides: str, verb: str = "run", compiled: bool = True
 ) -> subprocess.CompletedProcess[str]:
     """Run a trial, or several, to the end."""
+    if not compiled or "TORCHDYNAMO_DISABLE" in os.environ:
+        overrides += (UNCOMPILED,)
     return subprocess.run(
         command(data_root, runs_root, *overrides, verb=verb),
         capture_output=True,

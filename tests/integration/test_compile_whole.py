@@ -8,8 +8,8 @@ import pytest
 
 from perfbench.api.workload import Shard
 from perfbench.compose import compose_workload
-from perfbench.engine.compiling import bind_loss
-from perfbench.engine.team import Solo
+from perfbench.engine.trainer.compiling import bind_loss
+from perfbench.engine.wire.team import Solo
 from perfbench.spec.workload import WorkloadSpec
 from perfbench.workloads.criteo.workload import build
 from tests.integration.one_graph import ONE_FOR_TRAINING_ONE_FOR_EVALUATION, graphs_of_training_and_evaluating

@@ -20,8 +20,10 @@ from torch.multiprocessing.spawn import spawn
 from perfbench.compose import compose_workload
 from perfbench.data.preparation import PrepareRequest
 from perfbench.data.speech import tones
-from perfbench.engine.evaluate import Evaluator
-from perfbench.engine.team import ProcessTeam, Solo, Team
+from perfbench.engine.referee.evaluation import Evaluator
+from perfbench.engine.wire.page import memory_file
+from perfbench.engine.wire.team import ProcessTeam, Solo, Team
+from perfbench.engine.wire.weights import named_tensors
 from perfbench.registry import build_workload, preparer_of
 from perfbench.spec.workload import Split, WorkloadSpec
 from perfbench.workloads.ogbg import planted
@@ -129,5 +131,8 @@ def evaluated(folder: Path, team: Team) -> dict[str, float]:
     """Evaluate the model of one seed on all splits."""
     spec = WorkloadSpec.from_json((folder / "workload.json").read_bytes(), where="workload.json")
     workload = build_workload(spec, folder)
-    model = workload.build_model(seed=3)
-    return Evaluator(workload, model, splits=Split, trial_seed=5, team=team).evaluate(model)
+    evaluator = Evaluator(
+        workload, memory_file("weights"), splits=Split, trial_seed=5, team=team, device=torch.device("cpu")
+    )
+    evaluator.weights.write(named_tensors(workload.build_model(seed=3)))
+    return evaluator.evaluate()

@@ -194,7 +194,7 @@ def test_metrics_of_two_ranks_equal_those_of_one(root: Path, tmp_path: Path) -> 
             *(f"data_root={root}", f"runs_root={runs}", f"cluster.nproc_per_node={num_ranks}"),
             *(f"workload.params.{name}={_hydra(value)}" for name, value in CHANGES.items()),
             *("workload.step_hint=8", "evaluation=every_steps", "evaluation.every_steps=2"),
-            "workload.targets.smoke.threshold=1.0",
+            *("workload.targets.smoke.threshold=1.0", small_criteo.UNCOMPILED),
         ]
         environment = small_criteo.environment(compiled=False)  # how sums are added over ranks is the subject
         ended = subprocess.run(command, capture_output=True, text=True, timeout=280, check=False, env=environment)

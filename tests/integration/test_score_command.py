@@ -9,6 +9,7 @@ import pytest
 from perfbench.cli.main import main
 from perfbench.results.benchmark import benchmark_of, split_by_setting
 from perfbench.results.reader import read_trials
+from perfbench.results.store import Failure, TrialFolder
 from perfbench.results.trials import Complaint
 from tests.trial_folders import measurement, trial_spec, write_reaching_trial, write_trial
 
@@ -73,10 +74,16 @@ def test_partial_runs_are_scored_with_visible_warnings_and_refused_by_strict(
 
     assert main(["score", str(tmp_path), "--no-pictures"]) == 0
     said = capsys.readouterr().out
-    assert "warning: adamw: 2 of 5 studies on criteo" in said
-    assert "warning: adamw: 2 of 10 trials in the studies run on criteo" in said
-    assert "warning: adamw: 1 trial not finished on criteo" in said
+    assert "warning: adamw on criteo: not finished and left out: study 1 (trial 1 unfinished)" in said
+    assert "warning: adamw: 1 of 5 studies on criteo" in said
+    assert "warning: adamw: 1 of 5 trials in the studies run on criteo" in said
     assert "partial: 3 warnings above" in said
+    assert "States of trials" in said
+
+    assert main(["score", str(tmp_path), "--no-pictures", "--provisional"]) == 0
+    said = capsys.readouterr().out.replace("\n", " ")
+    assert "(provisional)" in said
+    assert "adamw: provisional, 1 trial not finished and counted as measured so far on criteo" in said
 
     assert main(["score", str(tmp_path), "--strict", "--out", str(tmp_path / "strict")]) == 1
     assert "refused: --strict" in capsys.readouterr().out
@@ -181,3 +188,112 @@ def test_only_explored_trials_are_no_board_and_say_so(tmp_path: Path, capsys: py
     assert main(["score", str(tmp_path), "--no-pictures"]) == 2
 
     assert "all 1 trials here are explored: never scored" in capsys.readouterr().err
+
+
+def test_an_interrupted_trial_changes_no_rank(tmp_path: Path) -> None:
+    """A trial that was stopped by Ctrl-C once turned 0.84 into 0.56."""
+    _complete_runs(tmp_path / "runs")
+    main(["score", str(tmp_path / "runs"), "--no-pictures", "--out", str(tmp_path / "before")])
+    spec = trial_spec(submission="adamw", study=4, trial=5)
+    folder = TrialFolder.of(tmp_path / "runs", spec)
+    (folder.path / "result.json").unlink()
+    lines = (folder.path / "measurements.jsonl").read_text().splitlines(keepends=True)
+    (folder.path / "measurements.jsonl").write_text(lines[0])
+
+    main(["score", str(tmp_path / "runs"), "--no-pictures", "--out", str(tmp_path / "after")])
+
+    before, after = (json.loads((tmp_path / name / "leaderboard.json").read_text()) for name in ("before", "after"))
+    assert after["boards"][0]["leaderboard"][1]["submission"] == "adamw"
+    times = {one["submission"]: one["time_to_target_s"] for one in after["boards"][0]["times"]}
+    assert times == {"adamw": 22.5, "shampoo": 13.0}  # the median of four studies, not of four and a miss
+    assert {"reached": 24, "unfinished": 1} in [one["trials"] for one in after["boards"][0]["states"]]
+    assert before["boards"][0]["leaderboard"][0] == after["boards"][0]["leaderboard"][0]
+
+
+def test_trials_that_were_refused_or_never_began_are_no_rows(tmp_path: Path) -> None:
+    write_reaching_trial(tmp_path, time_s=10.0)
+    refused = write_trial(tmp_path, trial_spec(submission="typo"), [], is_finished=False)
+    failure = {"attempt": 1, "rank": 0, "reason": "submission", "error_type": "E", "message": "m", "exit_code": 2}
+    refused.write_failure(Failure.from_mapping(failure | {"traceback": ""}))
+
+    assert main(["score", str(tmp_path), "--no-pictures"]) == 0
+
+    (board,) = json.loads((tmp_path / "score" / "leaderboard.json").read_text())["boards"]
+    assert [row["submission"] for row in board["leaderboard"]] == ["adamw"]
+    assert [one["submission"] for one in board["states"]] == ["adamw"]
+    assert not any("typo" in warning for warning in board["warnings"])
+
+
+def _with_a_forged_result(runs: Path) -> None:
+    for study, submission in ((0, "adamw"), (0, "shampoo"), (1, "adamw")):
+        write_reaching_trial(runs, submission=submission, time_s=20.0, study=study)
+    forged = runs / "shampoo" / "study_0" / "criteo" / "trial_1" / "result.json"
+    plain = json.loads(forged.read_text())
+    plain["outcome"]["submission_time_s"] = 1.0
+    forged.write_text(json.dumps(plain))
+
+
+def test_what_verify_refuses_does_not_count_unless_it_is_trusted_visibly(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _with_a_forged_result(tmp_path)
+    asked = ["score", str(tmp_path), "--no-pictures"]
+
+    assert main(asked) == 0
+    said = capsys.readouterr().out.replace("\n", " ")
+    assert "does not count: result: result.json says target at 1.0 s, the measurements say 20.0 s" in said
+    (board,) = json.loads((tmp_path / "score" / "leaderboard.json").read_text())["boards"]
+    assert [row["submission"] for row in board["leaderboard"]] == ["adamw"]
+
+    assert main([*asked, "--trust"]) == 0
+    assert "counted all the same (--trust): result:" in capsys.readouterr().out.replace("\n", " ")
+    document = json.loads((tmp_path / "score" / "leaderboard.json").read_text())
+    assert {row["submission"] for row in document["boards"][0]["leaderboard"]} == {"adamw", "shampoo"}
+    assert any("--trust" in complaint for complaint in document["complaints"])
+    assert main([*asked, "--trust", "--strict"]) == 1
+
+
+def test_nothing_that_can_be_believed_is_an_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_reaching_trial(tmp_path, time_s=20.0, trial_seed=7)
+
+    assert main(["score", str(tmp_path)]) == 2
+
+    said = capsys.readouterr().err
+    assert "none of 1 trials can be believed; the first: seed" in said
+    assert "--trust" in said
+
+
+def test_submissions_and_workloads_are_chosen_on_the_command_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for submission, workload in (("adamw", "criteo"), ("adamw", "wmt"), ("shampoo", "criteo"), ("lion", "criteo")):
+        write_reaching_trial(tmp_path, submission=submission, workload=workload, time_s=20.0)
+
+    def board(*options: str) -> tuple[list[str], set[str]]:
+        assert main(["score", str(tmp_path), "--no-pictures", *options]) == 0
+        (found,) = json.loads((tmp_path / "score" / "leaderboard.json").read_text())["boards"]
+        return [row["submission"] for row in found["leaderboard"]], set(found["rules"]["workloads"])
+
+    assert board("--only", "adamw,shampoo", "--common") == (["adamw", "shampoo"], {"criteo"})
+    assert board("--exclude", "lion,wmt") == (["adamw", "shampoo"], {"criteo"})
+    assert board("--only", "wmt") == (["adamw"], {"wmt"})
+    capsys.readouterr()
+    assert main(["score", str(tmp_path), "--only", "adam"]) == 2
+    assert "no submission or workload named 'adam' is here" in capsys.readouterr().err
+
+
+def test_who_scores_higher_is_blank_where_nothing_was_repeated(tmp_path: Path) -> None:
+    for submission, num_studies in (("adamw", 1), ("shampoo", 2), ("lion", 2)):
+        for study in range(num_studies):
+            write_reaching_trial(tmp_path, submission=submission, time_s=20.0 + study, study=study)
+
+    main(["score", str(tmp_path), "--no-pictures"])
+    main(["report", str(tmp_path), "--no-pictures"])
+
+    (board,) = json.loads((tmp_path / "score" / "leaderboard.json").read_text())["boards"]
+    shares = {(pair["submission"], pair["against"]): pair["probability_of_higher_score"] for pair in board["pairs"]}
+    assert shares["adamw", "shampoo"] is shares["shampoo", "adamw"] is shares["adamw", "lion"] is None
+    assert shares["shampoo", "lion"] is not None
+    faster = {(p["submission"], p["against"]): p["probability_of_being_faster"]["criteo"] for p in board["pairs"]}
+    assert faster["adamw", "shampoo"] is None
+    assert '"higher":{"' in (tmp_path / "report" / "index.html").read_text()

@@ -27,7 +27,7 @@ def test_a_trial_predicts_with_its_newest_weights(
 
     assert main(["show-batch", "criteo", "--trial", str(trial), "--split", split, "--out", str(out)]) == 0
 
-    newest = max(path.name for path in (trial / "checkpoints").glob("step_*"))
+    newest = max(path.stem for path in (trial / "checkpoints").glob("step_*"))
     told = " ".join(capsys.readouterr().out.split())
     assert f"{split}; baseline, study 0, trial 1, weights of step {int(newest.removeprefix('step_'))}" in told
     assert out.read_bytes().startswith(b"\x89PNG")
@@ -37,7 +37,7 @@ def test_a_trial_predicts_with_its_newest_weights(
 def test_a_damaged_checkpoint_is_passed_over_and_none_is_an_error(
     trial: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for path in (trial / "checkpoints").rglob("rank_0.pt"):
+    for path in (trial / "states").rglob("rank_0.pt"):
         path.write_bytes(b"damaged")
 
     assert main(["show-batch", "criteo", "--trial", str(trial), "--out", str(tmp_path / "a.png")]) == 2

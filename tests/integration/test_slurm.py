@@ -8,7 +8,6 @@ import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import psutil
 import pytest
@@ -16,12 +15,14 @@ import pytest
 from perfbench.results.store import TrialFolder
 from perfbench.spec.result import Crashed, FailureReason, Outcome
 from tests.integration import failing_submission, slurm_cluster
-from tests.integration.slurm_cluster import TestCluster
+from tests.integration.slurm_cluster import HOSTILE, TestCluster
 from tests.integration.slurm_trials import (
     SLOW,
-    STEPS,
+    assert_same_course,
     has_saved,
+    jobs_of,
     lines,
+    lost_s,
     result_path,
     slow_submission,
     trials,
@@ -35,9 +36,11 @@ pytestmark = [pytest.mark.slow, pytest.mark.slurm, pytest.mark.xdist_group("slur
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory, data_root: Path) -> Iterator[TestCluster]:
     folder = tmp_path_factory.mktemp("slurm")
+    hosts = Path("/etc/hosts").read_text()
     started = slurm_cluster.start(folder, data_root)
     yield started
     slurm_cluster.stop(folder)
+    assert Path("/etc/hosts").read_text() == hosts, "the machine is as it was"
 
 
 @pytest.fixture(scope="module")
@@ -64,8 +67,10 @@ def limited(cluster: TestCluster, tmp_path_factory: pytest.TempPathFactory) -> P
         ),
         (["cluster.request_gpus=true", "cluster.gpus_per_node=16"], "no node has so much"),
         (["runs_root=/proc/perfbench-cannot-be-here"], "the run folder cannot be written"),
+        (["cluster.time_limit_min=1"], "cluster.time_limit_min: 1 minute leave no time to train"),
+        (["runs_root='/tmp/100%done_%j'"], "runs_root: '%j' in the path of the run folder means something else"),
     ],
-    ids=["wrong partition", "too many GPUs", "unwritable folder"],
+    ids=["wrong partition", "too many GPUs", "unwritable folder", "no time to train", "pattern in a path"],
 )
 def test_what_slurm_would_refuse_is_one_error_and_leaves_nothing(
     cluster: TestCluster, tmp_path: Path, overrides: list[str], expected: str
@@ -80,20 +85,43 @@ def test_what_slurm_would_refuse_is_one_error_and_leaves_nothing(
     assert not any("baseline.criteo" in name for name in cluster.names_in_queue())
 
 
+def test_what_waits_for_nodes_is_submitted_with_a_warning(cluster: TestCluster, tmp_path: Path) -> None:
+    """Slurm's own test cannot tell it from what no node has; a plain sbatch queues it."""
+    sweep = ("submission=baseline", trials(1))
+    cluster.slurm("scontrol", "update", "NodeName=n1,n2", "State=DRAIN", "Reason=maintenance")
+    try:
+        planned = cluster.perfbench(*cluster.sweep_arguments(tmp_path, *sweep, "--dry-run"))
+        submitted = cluster.sweep(tmp_path, *sweep)
+    finally:
+        cluster.perfbench("cancel", str(tmp_path))
+        cluster.slurm("scontrol", "update", "NodeName=n1,n2", "State=RESUME")
+
+    for done in (planned, submitted):
+        assert done.returncode == 0, done.stderr
+        assert "no node that is in service has so much now; these are not: n1, n2" in done.stdout
+    assert "submitted: " in submitted.stdout
+
+
 @pytest.mark.usefixtures("limited")
-def test_a_sweep_is_split_run_scored_and_never_submitted_twice(cluster: TestCluster, tmp_path: Path) -> None:
-    """Two submissions of five trials, in arrays of at most four; nobody waits for them."""
+def test_a_sweep_is_split_run_scored_and_never_submitted_twice(
+    cluster: TestCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two submissions of five trials, in arrays of at most four; nobody waits for them, and no environment disturbs."""
+    for name, value in HOSTILE.items():
+        monkeypatch.setenv(name, value)
     overrides = (
         "submission=baseline,shampoo",
         "evaluation=wall_clock",
         "workload.eval_period_s=0.5",
         "workload.targets.smoke.threshold=10.0",
+        "cluster.memory_gb_per_node=2",
     )
     submitted = cluster.perfbench_process(*cluster.sweep_arguments(tmp_path, *overrides))
     assert submitted.returncode == 0, submitted.stderr
     again = cluster.sweep(tmp_path, *overrides)
     assert "nothing to submit" in again.stdout
     assert len(list(tmp_path.glob(".slurm/arrays/*/manifest.json"))) == 4
+    assert jobs_of(cluster, tmp_path) == ["main 23:00 1", "main 23:00 1", "main 23:00 4", "main 23:00 4"]
 
     cluster.wait_until((tmp_path / ".slurm" / "aggregation" / "done").exists, "the scores are made")
 
@@ -108,7 +136,7 @@ def test_a_sweep_is_split_run_scored_and_never_submitted_twice(cluster: TestClus
     shutil.rmtree(result_path(tmp_path, trial=3).parent)
     missing = cluster.sweep(tmp_path, *overrides)
     assert "10 trials: 1 planned, 9 reached" in missing.stdout
-    assert "1 jobs with 1 elements" in missing.stdout
+    assert "1 job with 1 element" in missing.stdout
     cluster.wait_until(result_path(tmp_path, trial=3).exists, "the deleted trial is there again")
 
 
@@ -190,36 +218,16 @@ def is_queued(cluster: TestCluster, root: Path) -> bool:
     return any(name in one for one in cluster.names_in_queue())
 
 
-def lost_s(folder: Path) -> float:
-    result = TrialFolder(folder).result()
-    assert result is not None
-    resumes = lines(folder, "measurements.jsonl", "resumed")
-    assert result.lost_s == pytest.approx(sum(line["lost_s"] for line in resumes), abs=0.01)
-    return result.lost_s
-
-
-def assert_same_course(folder: Path, expected: Path, *, least_attempts: int) -> None:
-    """Measurements and states equal bit for bit, in several attempts on one clock."""
-    counted, wanted = TrialFolder(folder).measurements(), TrialFolder(expected).measurements()
-    assert [(m.step, m.metrics) for m in counted] == [(m.step, m.metrics) for m in wanted]
-    assert len(wanted) == STEPS // 50
-
-    def traces(of: Path) -> dict[int, Any]:
-        return {line["at_step"]: (line["parameters"], line["state"]) for line in lines(of, "telemetry.jsonl", "trace")}
-
-    assert traces(folder) == traces(expected)
-    resumes = lines(folder, "measurements.jsonl", "resumed")
-    assert len(resumes) >= least_attempts - 1
-    assert resumes[0]["from_step"] > 0
-    times_s = [m.submission_time_s for m in counted]
-    assert times_s == sorted(times_s)
-    assert resumes[0]["submission_time_s"] > 0
-
-
 def outcome_of(runs_root: Path, trial: int = 1) -> Outcome:
     result = TrialFolder(result_path(runs_root, trial).parent).result()
     assert result is not None
     return result.outcome
+
+
+def outcome_message(runs_root: Path) -> str:
+    outcome = outcome_of(runs_root)
+    assert isinstance(outcome, Crashed)
+    return outcome.message
 
 
 def has_crashed(runs_root: Path) -> bool:
@@ -236,8 +244,11 @@ WAYS = {
 
 
 def test_whatever_ends_a_trial_is_named_and_other_trials_go_on(cluster: TestCluster, tmp_path: Path) -> None:
-    """In the result, in ``status``, and as a failed job; five run folders at once, to save time."""
-    killed, hung, ways, without_data = (tmp_path / name for name in ("killed", "hung", "ways", "without_data"))
+    """In the result, in ``status``, and as a failed job; several run folders at once, to save time."""
+    killed, hung, without_data, unlaunched = (
+        tmp_path / name for name in ("killed", "hung", "without_data", "unlaunched")
+    )
+    ways = tmp_path / "100%done #1"
     slow = ("submission=baseline", slow_submission(tmp_path / "slow_killed"), trials(1), *SLOW)
     assert cluster.sweep(killed, *slow).returncode == 0
     hangs = failing_submission.write(tmp_path / "hangs", ["hang"])
@@ -250,6 +261,9 @@ def test_whatever_ends_a_trial_is_named_and_other_trials_go_on(cluster: TestClus
     one_rank = ("cluster.gpus_per_node=1", "submission=baseline", trials(1))
     assert cluster.sweep(without_data, f"data_root={data}", loses_data, *one_rank).returncode == 0
 
+    nowhere = "cluster.srun_arguments=['--output=/proc/nowhere/%t']"
+    assert cluster.sweep(unlaunched, *one_rank, nowhere).returncode == 0
+
     kill_a_rank(cluster, killed)
     assert "nothing to submit" in cluster.sweep(killed, *slow).stdout
     (tmp_path / "slow_killed" / "fast").touch()
@@ -260,6 +274,9 @@ def test_whatever_ends_a_trial_is_named_and_other_trials_go_on(cluster: TestClus
     cluster.wait_until(result_path(without_data).exists, "the trial without data ends")
     cluster.wait_until(lambda: cluster.failed_jobs(without_data) == 1, "the job without data has failed")
     assert "data, rank 0: " in cluster.perfbench("status", str(without_data)).stdout
+    cluster.wait_until(result_path(unlaunched).exists, "the trial whose ranks cannot be launched ends")
+    assert "srun ended with exit code 0 and no result: task 0 launch failed" in outcome_message(unlaunched)
+    assert len(lines(result_path(unlaunched).parent, "telemetry.jsonl", "started")) == 3
     cluster.wait_until(result_path(hung).exists, "the hanging trial is ended")
     stacks = sorted(result_path(hung).parent.glob("logs/stacks_attempt_1_rank_*.txt"))
     assert [path.name[-5] for path in stacks] == ["0", "1"]
@@ -298,18 +315,24 @@ def check_ways(cluster: TestCluster, runs_root: Path) -> None:
 
 
 def goes_on(cluster: TestCluster, root: Path) -> bool:
-    """Tell whether a trial has saved in its second attempt.
+    """Tell whether a trial has saved in an attempt after its first.
 
     Slurm may hold its job and close the node that came back too soon ("Duplicate jobid"): do as an operator would.
     """
     if "held (" in cluster.perfbench("status", str(root)).stdout:
         cluster.open_nodes()
         assert "released held jobs: " in cluster.perfbench("resume", str(root)).stdout
-    return has_saved(result_path(root).parent, attempt=2)
+    folder = result_path(root).parent
+    num_attempts = len(lines(folder, "telemetry.jsonl", "started"))
+    return any(has_saved(folder, attempt=attempt) for attempt in range(2, num_attempts + 1))
 
 
 def test_trials_survive_the_loss_of_any_of_their_nodes(cluster: TestCluster, tmp_path: Path) -> None:
-    """First a node where only ranks are, then the first node, where the element is that watches them."""
+    """First a node where only ranks are, then the first node, where the element is that watches them.
+
+    The second time Slurm may not requeue one of the jobs: it ends for good, as it does when a node comes back at the
+    wrong moment, and the scoring job puts the trial back. Should Slurm do so by itself to any of them, that is as good.
+    """
     wide, narrow = tmp_path / "wide", tmp_path / "narrow"
     slow = [slow_submission(tmp_path / name, pause_s=0.6) for name in ("slow_wide", "slow_narrow")]
     for root, code, num_nodes in ((narrow, slow[1], 1), (wide, slow[0], 2)):
@@ -317,7 +340,7 @@ def test_trials_survive_the_loss_of_any_of_their_nodes(cluster: TestCluster, tmp
             f"cluster.nodes={num_nodes}",
             "cluster.gpus_per_node=1" if num_nodes == 1 else "cluster.gpus_per_node=2",
         )
-        done = cluster.sweep(root, "submission=baseline", code, trials(1), *SLOW, *nodes)
+        done = cluster.sweep(root, "submission=baseline", code, trials(1), *SLOW, *nodes, looked_after=True)
         assert done.returncode == 0, done.stderr
     wide_folder, narrow_folder = result_path(wide).parent, result_path(narrow).parent
     for folder in (wide_folder, narrow_folder):
@@ -330,6 +353,7 @@ def test_trials_survive_the_loss_of_any_of_their_nodes(cluster: TestCluster, tmp
     cluster.wait_until(lambda: goes_on(cluster, wide), "the trial goes on after its second node was lost")
     assert len(lines(narrow_folder, "telemetry.jsonl", "started")) == 1
 
+    cluster.slurm("scontrol", "update", f"JobId={job_of(cluster, narrow)}", "Requeue=0")
     cluster.kill_daemon("n1")
     orphans = [process.pid for process in workers(narrow_folder)]
     cluster.slurm("scontrol", "update", "NodeName=n1", "State=DOWN", "Reason=lost")  # without waiting for it to be seen
@@ -337,6 +361,7 @@ def test_trials_survive_the_loss_of_any_of_their_nodes(cluster: TestCluster, tmp
     assert not any(psutil.pid_exists(pid) for pid in orphans)
     started = lines(narrow_folder, "telemetry.jsonl", "started")
     assert [line["nodes"] for line in started] == ["n1", "n2"]
+    assert len(list(narrow.glob(".slurm/arrays/*"))) == 2, "it was put back in another array"
     cluster.end_processes("n1")
     cluster.start_daemon("n1")
     for name in ("slow_wide", "slow_narrow"):
@@ -345,5 +370,6 @@ def test_trials_survive_the_loss_of_any_of_their_nodes(cluster: TestCluster, tmp
         cluster.wait_until(result_path(root).exists, "the trial ends in spite of lost nodes")
         result = TrialFolder(result_path(root).parent).result()
         assert result is not None
-        assert (result.outcome.kind, result.num_attempts) == ("budget_spent", num_attempts)
+        assert result.outcome.kind == "budget_spent"
+        assert result.num_attempts >= num_attempts
         assert lines(result_path(root).parent, "measurements.jsonl", "resumed")[-1]["from_step"] > 0

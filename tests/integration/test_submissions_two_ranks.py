@@ -32,9 +32,11 @@ NUM_STEPS_SHARDED = 104
 """Where ranks hold different state: past the first step at which that matters (roots at step 100)."""
 PROBLEMS = (TinyRegression(), TinyClicks())
 """No batch norm: its statistics are a rank's own in training, as in the rules."""
-AMPLIFIES_ROUNDING = {"soap", "schedule_free_prodigy"}
+AMPLIFIES_ROUNDING = {"soap", "kl_shampoo", "schedule_free_prodigy"}
 """Held by the loss that they reach: eigenvectors of factors without full rank, and weights kept in bfloat16, turn
 the last bit of a gradient into visible differences of weights."""
+BFLOAT16_ATOL = dict.fromkeys(("normuon", "scion"), 1e-3)
+"""A last bit that changes one of bfloat16 is a hundredth of a step of an entry, and steps here are up to 0.01 long."""
 WITHOUT_SAMPLES: dict[str, dict[str, JsonValue]] = {"kfac": {"output_curvature": "exact"}}
 """Options of submissions that draw samples by default, each rank its own."""
 RUNNABLE = [n for n in submission_names() if all(f.path is not None for f in compose_submission(n).files.values())]
@@ -76,6 +78,8 @@ class SharedRehearsal(Rehearsal):
 
 
 def first_point(spec: SubmissionSpec) -> HyperparameterPoint | None:
+    if "self_tuning" in spec.rulesets:
+        return None
     match spec.search_space:
         case PointSpace(points=points):
             return points[0]
@@ -141,5 +145,5 @@ def test_two_ranks_train_as_one(name: str, problem: TinyProblem, ranks: Ends) ->
     for key, value in expected.weights.items():
         assert torch.equal(one.weights[key], two.weights[key]), f"ranks differ in {key}"
         if name not in AMPLIFIES_ROUNDING:
-            torch.testing.assert_close(one.weights[key], value, rtol=1e-3, atol=2e-5)
+            torch.testing.assert_close(one.weights[key], value, rtol=1e-3, atol=BFLOAT16_ATOL.get(name, 2e-5))
     assert one.loss == pytest.approx(expected.loss, rel=0.02)

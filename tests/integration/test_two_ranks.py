@@ -34,9 +34,11 @@ def test_metrics_of_two_ranks_equal_those_of_one(data_root: Path, tmp_path: Path
 
 @pytest.mark.slow
 def test_ranks_agree_on_evaluations_by_wall_clock(data_root: Path, tmp_path: Path) -> None:
+    """Wherever their folder is."""
+    runs_root = tmp_path / "exp#1 100%"
     ended = small_criteo.run(
         data_root,
-        tmp_path,
+        runs_root,
         "submission=baseline",
         "cluster.nproc_per_node=2",
         "evaluation=wall_clock",
@@ -45,7 +47,7 @@ def test_ranks_agree_on_evaluations_by_wall_clock(data_root: Path, tmp_path: Pat
     )
 
     assert ended.returncode == 0, ended.stderr
-    folder = TrialFolder(small_criteo.trial_folder(tmp_path, "baseline"))
+    folder = TrialFolder(small_criteo.trial_folder(runs_root, "baseline"))
     measurements = folder.measurements()
     assert measurements[-1].step == 400
     assert len(measurements) >= 2

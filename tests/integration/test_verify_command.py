@@ -39,7 +39,7 @@ def _environment(**changes: object) -> Environment:
         "backend": "none",
         "python": "3.11.7",
         "packages": {"torch": "2.14.0"},
-        "commit": None,
+        "commit": "c0ffee",
         "is_clean_checkout": True,
         "workload_digest": "w",
         "submission_digest": "s",
@@ -162,6 +162,19 @@ def _changed_between_attempts(runs: Path) -> None:
     folder.write_environment(_environment(attempt=3))
 
 
+def _no_commit(runs: Path) -> None:
+    _write(runs, environment=_environment(commit=None, is_clean_checkout=None))
+
+
+def _not_compiled(runs: Path) -> None:
+    _write(runs, environment=_environment(switches={"TORCHDYNAMO_DISABLE": "1"}))
+
+
+def _other_network(runs: Path) -> None:
+    _complete(runs)
+    TrialFolder(runs / "adamw/study_2/criteo/trial_3").write_environment(_environment(switches={"NCCL_ALGO": "Ring"}))
+
+
 def _no_environment(runs: Path) -> None:
     (_write(runs).path / "environment.json").unlink()
 
@@ -193,6 +206,13 @@ def _extra_study(runs: Path) -> None:
         (_changed_submission, "environment", "submission code 'other', but most trials of adamw on criteo"),
         (_changed_between_attempts, "environment", "submission code 'edited' in attempt 1, 's' in the last"),
         (_dirty_checkout, "environment", "the checkout had changes that no commit holds"),
+        (_no_commit, "environment", "no commit is on record"),
+        (_not_compiled, "environment", "TORCHDYNAMO_DISABLE=1 was set: not the trial that the rules describe"),
+        (
+            _other_network,
+            "environment",
+            "switches 'NCCL_ALGO=Ring', but most trials of criteo at scale mini have 'none'",
+        ),
         (_no_environment, "environment", "nobody knows what this ran on"),
         (_bad_schema, "schema", "line 3 is not a record"),
         (_extra_study, "missing", "study 5, trial 1 is beyond the ruleset's numbers"),

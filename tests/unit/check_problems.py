@@ -1,7 +1,8 @@
-"""The small problems V and M of the specification's check figures (part 5), and models without chance."""
+"""The small problems V, M and T of the specification's check figures (part 5), and models without chance."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -23,6 +24,13 @@ def matrix_problem(dtype: torch.dtype = torch.float32) -> tuple[torch.nn.Paramet
     curvature = torch.tensor([[1.0, 2.0, 0.5], [0.25, 1.5, 3.0]], dtype=dtype)
     minimum = torch.tensor([[0.1, 0.2, -0.3], [0.4, -0.5, 0.6]], dtype=dtype)
     return torch.nn.Parameter(torch.tensor(M_START, dtype=dtype)), lambda weights: curvature * (weights - minimum)
+
+
+def noise_of_problem_t(call: int, dtype: torch.dtype = torch.float32) -> Tensor:
+    """Return what problem T adds to the gradient of M at a call, counted from 1."""
+    return torch.tensor(
+        [[0.3 * math.sin(1 + call * (3 * row + column + 1)) for column in range(3)] for row in range(2)], dtype=dtype
+    )
 
 
 def trajectory(

@@ -78,7 +78,7 @@ def test_trials_of_the_same_name_on_another_board_are_counted_there(tmp_path: Pa
     write_reaching_trial(tmp_path / "mini", time_s=10.0)
     scale = trial_spec().scale.model_dump(mode="json") | {"name": "full"}
     spec = trial_spec({"scale": scale})
-    crash = Crashed(reason=FailureReason.NODE, rank=0, error_type="Killed", message="killed", step=20)
+    crash = Crashed(reason=FailureReason.SUBMISSION, rank=0, error_type="Killed", message="killed", step=20)
     write_trial(tmp_path / "full", spec, [measurement(step=20, time_s=90.0, loss=1.0)], outcome=crash)
     read = read_boards([tmp_path], benchmark=None, as_published=False)
     assert [board.benchmark.name.split()[0] for board in read.boards] == ["full", "mini"]

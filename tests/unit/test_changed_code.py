@@ -208,7 +208,7 @@ def test_the_workload_and_the_package_are_on_record(trial: TrialSpec, tmp_path: 
     record = folder.code()
     assert record is not None
     assert {"model.py", "README.md"} <= set(record.began_with.workload)
-    assert {"engine/trial.py", "launch/worker.py", "errors.py"} <= set(record.began_with.package)
+    assert {"engine/trainer/process.py", "launch/worker.py", "errors.py"} <= set(record.began_with.package)
     assert not any(path.startswith(("workloads/", "scoring/", "cli/")) for path in record.began_with.package)
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import runpy
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -82,3 +85,29 @@ def test_an_author_s_mistake_has_its_line(tmp_path: Path) -> None:
 
     described = describe_failure(failed.value, rank=0, attempt=1, has_started=True, submission_folder=str(tmp_path))
     assert described.message == "a mistake (submission.py:2)"
+
+
+@pytest.mark.timeout(120)
+def test_a_damaged_cache_of_compiled_code_is_named(tmp_path: Path) -> None:
+    """In a process of its own: libraries that are truncated while they are in use end it."""
+    program = (
+        "import torch\n"
+        "from perfbench.launch.failure import describe_failure, telling_line\n"
+        "try:\n"
+        "    torch.compile(lambda x: x.sin() + 1)(torch.ones(9))\n"
+        "except Exception as problem:\n"
+        "    print(telling_line(describe_failure(problem, rank=0, attempt=1, has_started=True).message))\n"
+    )
+    cache = tmp_path / "compiled"
+    environment = os.environ | {"TORCHINDUCTOR_CACHE_DIR": str(cache)}
+    command = [sys.executable, "-c", program]
+    first = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    assert first.stdout == ""
+    libraries = list(cache.rglob("*.so"))
+    assert libraries
+    for library in libraries:
+        library.write_bytes(library.read_bytes()[:200])
+
+    second = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+
+    assert second.stdout == f"compiled code in a cache is damaged: remove {cache}, it is made anew\n"

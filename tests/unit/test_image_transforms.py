@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import io
 import math
+import struct
+import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,6 +17,8 @@ from torchvision.transforms.v2 import functional
 
 from perfbench.data.images.randaugment import OPERATIONS, rand_augment
 from perfbench.data.images.transforms import SeededDraws, decoded, eval_view, normalised, random_crop_box, train_view
+
+_FROM_THE_FIELD = Path(__file__).resolve().parents[2].parent / "shared" / "inputs" / "exif_orientation_6.JPEG"
 
 
 class TorchDraws:
@@ -128,6 +133,91 @@ def test_a_png_under_the_name_of_a_jpeg_decodes() -> None:
     image = Image.fromarray(ramp().permute(1, 2, 0).numpy())
 
     assert torch.equal(decoded(encoded(image, "PNG")), ramp())
+
+
+def drawn_image() -> Image.Image:
+    generator = np.random.default_rng(0)
+    ramp_of_colours = np.add.outer(np.arange(24) * 7, np.arange(40) * 5)[..., None] + np.array([0, 50, 100])
+    noise = generator.integers(0, 30, size=(24, 40, 3))
+    return Image.fromarray(((ramp_of_colours + noise) % 256).astype(np.uint8))
+
+
+def as_pil_decodes(content: bytes) -> Tensor:
+    return torch.from_numpy(np.array(Image.open(io.BytesIO(content)).convert("RGB"))).permute(2, 0, 1)
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_an_exif_orientation_is_ignored(kind: str, orientation: int) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    stream = io.BytesIO()
+    drawn_image().save(stream, format=kind, exif=exif)
+
+    image = decoded(stream.getvalue())
+
+    assert Image.open(io.BytesIO(stream.getvalue())).getexif()[0x0112] == orientation
+    assert torch.equal(image, as_pil_decodes(stream.getvalue()))
+
+
+@pytest.mark.skipif(not _FROM_THE_FIELD.exists(), reason="../shared/inputs is not here")
+def test_a_turned_image_from_the_field_is_decoded_as_stored() -> None:
+    image = decoded(_FROM_THE_FIELD.read_bytes())
+
+    assert image.shape == (3, 8, 16)
+    assert torch.equal(image, as_pil_decodes(_FROM_THE_FIELD.read_bytes()))
+
+
+@pytest.mark.parametrize(
+    ("mode", "kind", "options"),
+    [
+        ("RGB", "JPEG", {"subsampling": 0}),
+        ("RGB", "JPEG", {"subsampling": 1}),
+        ("RGB", "JPEG", {"subsampling": 2}),
+        ("RGB", "JPEG", {"subsampling": "4:1:1"}),
+        ("RGB", "JPEG", {"progressive": True}),
+        ("RGB", "JPEG", {"keep_rgb": True}),
+        ("L", "JPEG", {}),
+        ("CMYK", "JPEG", {}),
+        ("1", "PNG", {}),
+        ("L", "PNG", {"transparency": 100}),
+        ("P", "PNG", {"transparency": 0}),
+        ("LA", "PNG", {}),
+        ("RGBA", "PNG", {}),
+    ],
+)
+def test_every_kind_of_pixel_is_decoded_as_pil_does(mode: str, kind: str, options: dict[str, object]) -> None:
+    image = drawn_image().convert(mode)
+    if mode in ("LA", "RGBA"):
+        image.putalpha(drawn_image().convert("L"))
+    stream = io.BytesIO()
+    image.save(stream, format=kind, **options)
+
+    assert torch.equal(decoded(stream.getvalue()), as_pil_decodes(stream.getvalue()))
+
+
+def png(header: bytes, rows: bytes, extra: bytes = b"") -> bytes:
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+    parts = [chunk(b"IHDR", header), extra, chunk(b"IDAT", zlib.compress(rows)), chunk(b"IEND", b"")]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
+
+
+def test_of_sixteen_bits_the_upper_eight_count_as_in_pil() -> None:
+    samples = np.random.default_rng(1).integers(0, 2**16, size=(24, 40, 3), dtype=np.uint16)
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in samples)
+
+    image = decoded(png(struct.pack(">IIBBBBB", 40, 24, 16, 2, 0, 0, 0), rows))
+
+    assert torch.equal(image, torch.from_numpy((samples >> 8).astype(np.uint8)).permute(2, 0, 1))
+    assert torch.equal(image, as_pil_decodes(png(struct.pack(">IIBBBBB", 40, 24, 16, 2, 0, 0, 0), rows)))
+
+
+@pytest.mark.parametrize("kind", ["GIF", "WEBP", "BMP"])
+def test_other_kinds_of_image_are_refused(kind: str) -> None:
+    with pytest.raises(ValueError, match="neither JPEG nor PNG"):
+        decoded(encoded(drawn_image(), kind))
 
 
 def test_the_training_view_is_a_pure_function_of_its_seed() -> None:

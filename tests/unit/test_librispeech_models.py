@@ -20,7 +20,6 @@ from perfbench.workloads.librispeech_conformer.params import Params as Conformer
 from perfbench.workloads.librispeech_conformer.workload import ConformerWorkload
 from perfbench.workloads.librispeech_deepspeech.model import DeepSpeech
 from perfbench.workloads.librispeech_deepspeech.params import Params as DeepSpeechParams
-from perfbench.workloads.librispeech_deepspeech.recurrence import BidirectionalLSTM
 from perfbench.workloads.librispeech_deepspeech.workload import DeepSpeechWorkload
 
 VARIANTS = [
@@ -299,38 +298,6 @@ def test_positions_of_the_full_model() -> None:
     assert table[499, [0, 1, 255, 256, 257, 511]].tolist() == pytest.approx(
         [0.490995, -0.592833, 0.049879, -0.871162, -0.805325, 0.998755], abs=1e-5
     )
-
-
-@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
-@pytest.mark.parametrize("compiled", [False, True])
-def test_the_masked_lstm_is_the_packed_one(compiled: bool, device: str) -> None:
-    if device == "cuda" and not torch.cuda.is_available():
-        pytest.skip("needs a CUDA device")
-    torch.manual_seed(0)
-    ours, reference = (
-        BidirectionalLSTM(12, 6).to(device),
-        nn.LSTM(12, 6, batch_first=True, bidirectional=True).to(device),
-    )
-    for one, other in zip(ours.parameters(), reference.parameters(), strict=True):
-        other.data.copy_(one.data)
-    lengths = torch.tensor([40, 33, 20, 7, 1])
-    x = torch.randn(5, 40, 12, device=device)
-    valid = (torch.arange(40) < lengths[:, None]).to(device)
-    packed = nn.utils.rnn.pack_padded_sequence(x, lengths, batch_first=True)
-    expected, _ = nn.utils.rnn.pad_packed_sequence(reference(packed)[0], batch_first=True)
-    weights = torch.randn_like(expected)
-    (expected * weights).sum().backward()
-
-    function = torch.compile(ours, fullgraph=True, dynamic=False) if compiled else ours
-    out = function(x, valid)
-    (out * weights).sum().backward()
-
-    assert torch.allclose(out, expected, atol=1e-6)
-    assert float(out[4, 1:].detach().abs().max()) == 0.0
-    for one, other in zip(ours.parameters(), reference.parameters(), strict=True):
-        assert one.grad is not None
-        assert other.grad is not None
-        assert torch.allclose(one.grad, other.grad, atol=2e-5)
 
 
 @pytest.mark.slow

@@ -11,12 +11,14 @@ from pathlib import Path
 
 import pytest
 
-from perfbench.errors import TrialFailedError, TrialInterruptedError
+from perfbench.errors import SubmissionError, TrialFailedError, TrialInterruptedError
 from perfbench.launch import debug, local
 from perfbench.launch.ending import STOPPED, failure_seen
+from perfbench.launch.refereeing import Office
 from perfbench.launch.slurm import rank
 from perfbench.results.store import TrialFolder
 from perfbench.spec.result import Crashed, FailureReason
+from perfbench.spec.run import LocalCluster
 from tests.trial_folders import trial_spec
 
 STOPS = f"exit {STOPPED}"
@@ -31,7 +33,7 @@ def run_ranks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *scripts: str) ->
     monkeypatch.setattr(sys, "executable", str(program))
     trial = trial_spec({"num_ranks": len(scripts)})
     folder = TrialFolder.of(tmp_path, trial)
-    local.run_trial(trial, folder, lambda: None, hang_timeout_s=60.0)
+    local.run_trial(trial, folder, lambda: None, LocalCluster(hang_timeout_s=60.0))
     return folder
 
 
@@ -115,12 +117,13 @@ def test_under_srun_a_rank_that_has_saved_is_no_reason_to_kill_others(
 
 
 def test_a_crash_while_debugging_is_recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(folder: TrialFolder, *, attempt: int, **_: object) -> int:
-        folder.write_failure(failure_seen(attempt, FailureReason.SUBMISSION, "a mistake"))
-        return 1
+    def fail(_self: object, **_: object) -> None:
+        raise SubmissionError("a mistake")
 
     monkeypatch.setattr(debug, "StopRequest", lambda: lambda: False)
-    monkeypatch.setattr(debug, "run_rank", fail)
+    monkeypatch.setattr(debug, "build_workload", lambda *_: None)
+    monkeypatch.setattr(Office, "write_environment", lambda *_, **__: None)
+    monkeypatch.setattr(debug.BothSides, "run", fail)
 
     with pytest.raises(TrialFailedError, match=r"crashed on rank 0 \(submission\): a mistake"):
         debug.run_here(trial_spec(), the_folder(tmp_path))
@@ -128,3 +131,18 @@ def test_a_crash_while_debugging_is_recorded(tmp_path: Path, monkeypatch: pytest
     result = the_folder(tmp_path).result()
     assert result is not None
     assert isinstance(result.outcome, Crashed)
+
+
+def test_ranks_inherit_no_switch_that_nobody_has_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor what another launcher or scheduler has left."""
+    for name in ("TORCHDYNAMO_DISABLE", "NVIDIA_TF32_OVERRIDE", "MKL_NUM_THREADS", "MASTER_PORT", "SLURM_NTASKS"):
+        monkeypatch.setenv(name, "7")
+    monkeypatch.setenv("RANK", "2")
+    seen = tmp_path / "seen"
+
+    with pytest.raises(TrialInterruptedError):
+        run_ranks(tmp_path, monkeypatch, f'env > "{seen}"; {STOPS}')
+
+    lines = seen.read_text().splitlines()
+    assert "RANK=0" in lines
+    assert [line for line in lines if line.endswith("=7")] == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 from torch import nn
 
@@ -21,6 +22,31 @@ def test_a_seed_decides_what_is_drawn_and_the_global_generator_goes_on_as_if_not
 
     assert torch.equal(after, expected)
     assert torch.equal(first, second)
+
+
+def test_the_generators_of_devices_go_on_as_if_nothing_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    on_device = torch.Generator().manual_seed(1)
+    monkeypatch.setattr(torch.cuda, "manual_seed_all", on_device.manual_seed)
+    torch.manual_seed(1)
+    assert on_device.initial_seed() == 1, "the stand-in is seeded as the device's generator would be"
+    torch.manual_seed(2)  # as the engine does, with another number on each rank
+
+    with seeded(7):
+        torch.rand(1)
+
+    assert on_device.initial_seed() == 2
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="NO GPU: the device's generator is tested on a stand-in only")
+def test_the_gpu_generator_goes_on_as_if_nothing_was() -> None:
+    torch.manual_seed(1)
+    before = torch.cuda.get_rng_state()
+
+    with seeded(7):
+        nn.Linear(2, 2)
+
+    assert torch.equal(torch.cuda.get_rng_state(), before)
 
 
 def test_every_dropout_layer_gets_the_rate_and_no_other_module() -> None:

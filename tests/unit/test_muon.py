@@ -11,7 +11,16 @@ from torch import nn
 from perfbench.api import GradientSubmission
 from perfbench.api.contracts.rehearsal import Rehearsal, differences, read_back
 from perfbench.api.contracts.tiny_problems import TinyImages
-from perfbench.api.optim import NAdamW
+from perfbench.api.optim import (
+    NEWTON_SCHULZ,
+    Flattening,
+    Momentum,
+    Muon,
+    MuonSettings,
+    NAdamW,
+    RateFactor,
+    split_matrices,
+)
 from perfbench.compose import compose_submission, compose_workload
 from perfbench.registry import submission_builder
 from perfbench.workloads.criteo.model import ClickModel
@@ -26,8 +35,6 @@ from perfbench.workloads.ogbg.workload import OgbgWorkload
 from perfbench.workloads.wmt.model import Transformer
 from perfbench.workloads.wmt.params import Params as WmtParams
 from perfbench.workloads.wmt.workload import WmtWorkload
-from submissions.muon.optimizer import Flattening, Muon, MuonSettings, orthogonalized
-from submissions.muon.submission import split
 from tests.unit.check_problems import matrix_problem, trajectory
 
 FAMILIES: dict[str, tuple[Any, Any, Any]] = {
@@ -62,7 +69,8 @@ C51_SINGULAR_VALUES = [1.123247, 0.712432]
 
 
 def muon_of(weights: nn.Parameter, dtype: torch.dtype, *, nesterov: bool) -> Muon:
-    settings = MuonSettings(nesterov=nesterov, dtype=dtype)
+    momentum = Momentum.NESTEROV if nesterov else Momentum.AVERAGE
+    settings = MuonSettings(momentum=momentum, dtype=dtype)
     return Muon([weights], lr=0.1, momentum=0.95, weight_decay=0.1, settings=settings)
 
 
@@ -93,7 +101,7 @@ def test_five_iterations_bring_singular_values_near_one(is_tall: bool) -> None:
     matrix, _ = matrix_problem(torch.float64)
     given = matrix.detach().T if is_tall else matrix.detach()
 
-    result = orthogonalized(given[None])[0]
+    result = NEWTON_SCHULZ.orthogonalized(given[None])[0]
 
     expected = torch.tensor(C51_ORTHOGONALIZED, dtype=torch.float64)
     torch.testing.assert_close(result, expected.T if is_tall else expected, atol=1e-6, rtol=0)
@@ -104,9 +112,9 @@ def test_five_iterations_bring_singular_values_near_one(is_tall: bool) -> None:
 def test_matrices_worked_on_together_are_those_worked_on_alone() -> None:
     matrices = torch.randn(4, 5, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
 
-    together = orthogonalized(matrices)
+    together = NEWTON_SCHULZ.orthogonalized(matrices)
 
-    alone = torch.stack([orthogonalized(matrix[None])[0] for matrix in matrices])
+    alone = torch.stack([NEWTON_SCHULZ.orthogonalized(matrix[None])[0] for matrix in matrices])
     torch.testing.assert_close(together, alone, atol=1e-12, rtol=0)
 
 
@@ -143,9 +151,12 @@ def test_for_matrices_it_is_torchs_muon_up_to_the_rounding_of_bfloat16() -> None
 def test_flattening_a_tensor_can_be_undone(flattening: Flattening, shape: tuple[int, ...]) -> None:
     tensor = torch.arange(torch.Size(shape).numel()).reshape(shape)
 
-    matrix = flattening.matrix(tensor)
+    pair = torch.stack([tensor, -tensor])
 
-    assert torch.equal(flattening.tensor(matrix, tensor.shape), tensor)
+    matrices = flattening.matrices(pair)
+
+    assert matrices.dim() == 3
+    assert torch.equal(flattening.tensors(matrices, tensor.shape), pair)
 
 
 def test_flattening_by_height_is_what_reshaping_a_jax_kernel_gives() -> None:
@@ -153,10 +164,11 @@ def test_flattening_by_height_is_what_reshaping_a_jax_kernel_gives() -> None:
     kernel = torch.randn(height, width, inputs, outputs)
     weights = kernel.permute(3, 2, 0, 1)
 
-    assert torch.equal(Flattening.BY_HEIGHT.matrix(weights).T, kernel.reshape(height, -1))
-    assert Flattening.BY_HEIGHT.rate_factor(weights.shape) == pytest.approx((width * inputs * outputs / height) ** 0.5)
-    assert Flattening.BY_OUTPUT.rate_factor(weights.shape) == pytest.approx((outputs / inputs) ** 0.5)
-    assert Flattening.BY_OUTPUT.rate_factor(torch.Size((3, 5, 2, 4))) == 1
+    assert torch.equal(Flattening.BY_HEIGHT.matrices(weights[None])[0].T, kernel.reshape(height, -1))
+    assert Flattening.BY_HEIGHT.sides(weights.shape) == (width * inputs * outputs, height)
+    assert Flattening.BY_OUTPUT.sides(weights.shape) == (outputs, inputs)
+    assert RateFactor.AT_LEAST_ONE.of((5, 3)) == pytest.approx((5 / 3) ** 0.5)
+    assert RateFactor.AT_LEAST_ONE.of((3, 5)) == 1
 
 
 def rehearsal_of(options: dict[str, Any]) -> Rehearsal:
@@ -250,10 +262,10 @@ def test_the_jax_entry_reshaped_convolutions_by_the_height_of_their_kernel(
     rehearsal.train(until=1)
     assert weights.grad is not None
     flattening = Flattening.BY_HEIGHT if is_by_height else Flattening.BY_OUTPUT
-    direction = orthogonalized(flattening.matrix(weights.grad)[None])[0]
-    rate = JAX_RATES[0]
-    expected = before * (1 - rate * 0.02397563985)
-    expected -= rate * flattening.rate_factor(weights.shape) * flattening.tensor(direction, weights.shape)
+    direction = NEWTON_SCHULZ.orthogonalized(flattening.matrices(weights.grad[None]))
+    rate = JAX_RATES[0] * RateFactor.AT_LEAST_ONE.of(flattening.sides(weights.shape))
+    expected = before * (1 - JAX_RATES[0] * 0.02397563985)
+    expected -= rate * flattening.tensors(direction, weights.shape)[0]
 
     torch.testing.assert_close(weights.detach(), expected, atol=1e-6, rtol=0)
 
@@ -273,6 +285,6 @@ def test_muon_trains_the_matrices_that_it_trained_in_the_entry(family: str, num_
         model = model_type(params_type.from_mapping(compose_workload(family, scale="full").params))
     roles = workload_type.parameter_roles(object.__new__(workload_type), model)  # needs no data
 
-    matrices, others = split(model, roles)
+    matrices, others = split_matrices(model, roles)
 
     assert (len(matrices), len(others)) == (num_matrices, num_others)

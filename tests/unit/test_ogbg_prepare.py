@@ -49,7 +49,7 @@ def lines_of(folder: Path, name: str) -> list[str]:
 def test_the_arrays_hold_what_the_text_says(archive: Path, tmp_path: Path) -> None:
     manifest = prepare.prepare(request(archive, tmp_path))
 
-    store = MoleculeStore(tmp_path)
+    store = MoleculeStore.read(tmp_path)
     label = {"": -1, "0": 0, "1": 1}
     assert store.atoms.tolist() == [[int(x) for x in line.split(",")] for line in lines_of(archive, raw.ATOMS)]
     assert store.bonds.tolist() == [[int(x) for x in line.split(",")] for line in lines_of(archive, raw.BONDS)]

@@ -17,6 +17,7 @@ from perfbench.api.picture import (
     Panel,
     Picture,
     TablePanel,
+    TextPanel,
     Verdict,
     problems_of,
     spread_examples,
@@ -35,13 +36,16 @@ GRAPH = GraphPanel(
     widths=np.ones(1, dtype=np.float32),
 )
 TABLE = TablePanel(title="", columns=("a", "b"), rows=(("1 $ 2 $", "x " * 200),), shares=(0.5, 0.5))
+TEXT = TextPanel(
+    title="text", pieces=("one", " $ two", " three" * 40), values=np.asarray([0, 4, 9], dtype=np.float32), limits=(0, 8)
+)
 
 
 def picture(*panels: Panel) -> Picture:
     return Picture(caption="caption", panels=panels, num_columns=2)
 
 
-@pytest.mark.parametrize("panel", [IMAGE, COLOUR, HEAT, GRAPH, TABLE])
+@pytest.mark.parametrize("panel", [IMAGE, COLOUR, HEAT, GRAPH, TABLE, TEXT])
 def test_every_kind_of_panel_becomes_a_png(panel: Panel) -> None:
     assert problems_of(picture(panel)) == []
 

@@ -9,16 +9,20 @@ never finishes anything by itself: this is the fast host on the slow device, whe
 
 from __future__ import annotations
 
+import threading
 import weakref
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 
-from perfbench.data.prefetch import moved_to
+from perfbench.data.pinning import NUM_BUFFERS
+from perfbench.data.prefetch import DeviceBatches, moved_to
 
 NUM_BATCHES = 12
 CUDA = torch.device("cuda")
@@ -43,8 +47,30 @@ class Stream:
         for name, count in other.seen.items():
             self.seen[name] = max(self.seen.get(name, 0), count)
 
+    def wait_event(self, event: Event) -> None:
+        for name, count in event.seen.items():
+            self.seen[name] = max(self.seen.get(name, 0), count)
+
     def comes_after(self, operation: tuple[str, int]) -> bool:
         return self.seen.get(operation[0], 0) >= operation[1]
+
+
+class Event:
+    """A point in a stream."""
+
+    device: Device
+    """Whose events these are."""
+
+    def __init__(self, *, blocking: bool) -> None:
+        self.seen: dict[str, int] = {}
+
+    def record(self, stream: Stream) -> None:
+        self.seen = dict(stream.seen)
+
+    def synchronize(self) -> None:
+        """Let the device get so far."""
+        for name, count in self.seen.items():
+            self.device.done[name] = max(self.device.done.get(name, 0), count)
 
 
 @dataclass
@@ -64,6 +90,10 @@ class Device:
         self.consumer = self.current = Stream("consumer")
         self.free: list[Block] = []
         self.num_blocks = 0
+        self.num_pinned = 0
+        self.done: dict[str, int] = {}
+        """Operations that the host knows to be done, of each stream."""
+        self.loading_threads: set[int] = set()
 
     def copy(self, content: int) -> DeviceTensor:
         """Allocate on the current stream and write."""
@@ -101,19 +131,41 @@ class DeviceTensor:
 class HostTensor:
     """A tensor on the host; copies must come from pinned memory."""
 
+    shape, dtype = (2,), torch.float32
+
     def __init__(self, device: Device, content: int, *, pinned: bool = False) -> None:
         self.device, self.content, self.pinned = device, content, pinned
+        self.copied: tuple[str, int] | None = None
+        """The last operation of the device that reads this memory."""
+
+    def stride(self) -> tuple[int, ...]:
+        return (1,)
 
     def is_pinned(self) -> bool:
         return self.pinned
 
     def pin_memory(self) -> HostTensor:
+        self.device.loading_threads.add(threading.get_ident())
         return HostTensor(self.device, self.content, pinned=True)
+
+    def copy_(self, other: HostTensor) -> None:
+        self.device.loading_threads.add(threading.get_ident())
+        if self.copied is not None and self.device.done.get(self.copied[0], 0) < self.copied[1]:
+            raise RaceError(f"batch {other.content} overwrites batch {self.content} while that is copied")
+        self.content = other.content
 
     def to(self, device: torch.device, *, non_blocking: bool) -> DeviceTensor:
         assert self.pinned, "a copy from pageable memory blocks"
         assert non_blocking
-        return self.device.copy(self.content)
+        moved = self.device.copy(self.content)
+        self.copied = moved.block.written
+        return moved
+
+
+def _refuse(device: object) -> None:
+    """Do as torch does where a device has no index."""
+    message = f"Expected a torch.device with a specified index or an integer, but got: {device}"
+    raise ValueError(message)
 
 
 @pytest.fixture
@@ -126,6 +178,16 @@ def device(monkeypatch: pytest.MonkeyPatch) -> Device:
         yield
         simulated.current = before
 
+    def pinned_like(tensor: HostTensor, *, pin_memory: bool) -> HostTensor:
+        assert pin_memory
+        simulated.num_pinned += 1
+        return HostTensor(simulated, -1, pinned=True)
+
+    monkeypatch.setattr(Event, "device", simulated, raising=False)
+    monkeypatch.setattr(torch.cuda, "Event", Event)
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
+    monkeypatch.setattr(torch.cuda, "set_device", lambda index: None if isinstance(index, int) else _refuse(index))
+    monkeypatch.setattr(torch, "empty_like", pinned_like)
     monkeypatch.setattr(torch.cuda, "Stream", lambda _: Stream("copying"))
     monkeypatch.setattr(torch.cuda, "current_stream", lambda _: simulated.consumer)
     monkeypatch.setattr(torch.cuda, "stream", on)
@@ -174,10 +236,112 @@ def test_without_both_the_simulation_sees_the_race(device: Device, monkeypatch: 
 def test_without_waiting_for_the_copy_the_simulation_sees_the_race(
     device: Device, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Stream, "wait_stream", lambda *_: None)
+    monkeypatch.setattr(Stream, "wait_event", lambda *_: None)
 
     with pytest.raises(RaceError, match="read before it was copied"):
         consumed(device, lambda batches: moved_to(CUDA, batches))
+
+
+def test_a_batch_is_used_while_the_next_one_is_copied(device: Device) -> None:
+    batches: Iterable[Any] = ({"x": HostTensor(device, number)} for number in range(NUM_BATCHES))
+    is_hidden = []
+    for batch in moved_to(CUDA, batches):
+        number = device.read(batch["x"])  # type: ignore[arg-type]
+        next_copy = ("copying", number + 2)  # counted from 1
+        is_hidden.append(not device.consumer.comes_after(next_copy))
+        del batch
+
+    assert is_hidden == [True] * NUM_BATCHES
+
+
+def test_whoever_trains_copies_nothing_in_host_memory(device: Device) -> None:
+    consumed(device, lambda batches: moved_to(CUDA, batches))
+
+    assert device.loading_threads
+    assert threading.get_ident() not in device.loading_threads
+
+
+def test_a_few_pinned_buffers_serve_all_batches(device: Device) -> None:
+    consumed(device, lambda batches: moved_to(CUDA, batches))
+
+    assert device.num_pinned == NUM_BUFFERS
+
+
+def test_without_waiting_for_the_copy_the_simulation_sees_a_buffer_overwritten(
+    device: Device, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Event, "synchronize", lambda _: None)
+
+    with pytest.raises(RaceError, match=r"batch 3 overwrites batch 0 while that is copied"):
+        consumed(device, lambda batches: moved_to(CUDA, batches))
+
+
+def test_what_goes_wrong_while_loading_is_told_where_the_batch_is_wanted(device: Device) -> None:
+    def broken() -> Iterator[Any]:
+        yield {"x": HostTensor(device, 0)}
+        yield {"x": HostTensor(device, 1)}
+        message = "a file is damaged"
+        raise OSError(message)
+
+    moved = moved_to(CUDA, broken())
+    first = next(moved)
+
+    assert device.read(first["x"]) == 0  # type: ignore[arg-type]
+    with pytest.raises(OSError, match="a file is damaged"):
+        next(moved)
+
+
+def test_no_thread_is_left_when_the_consumer_stops_early(device: Device) -> None:
+    batches: Iterable[Any] = ({"x": HostTensor(device, number)} for number in range(NUM_BATCHES))
+    moved = moved_to(CUDA, batches)
+    next(moved)
+
+    moved.close()
+
+    assert not [thread for thread in threading.enumerate() if thread.name == "pinning-loader"]
+
+
+class Numbers:
+    """An endless training stream of one number per batch."""
+
+    def __init__(self, device: Device) -> None:
+        self.device = device
+        self.position = 0
+
+    def __iter__(self) -> Numbers:
+        return self
+
+    def __next__(self) -> dict[str, Any]:
+        self.position += 1
+        return {"x": HostTensor(self.device, self.position - 1)}
+
+    def example_ids(self, batch_index: int) -> NDArray[np.int64]:
+        return np.asarray([batch_index])
+
+    def state_dict(self) -> dict[str, int]:
+        return {"num_returned": self.position}
+
+    def load_state_dict(self, state: Any) -> None:
+        self.position = state["num_returned"]
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+def test_the_position_is_that_of_the_batch_in_hand_however_many_are_loaded_ahead(device: Device) -> None:
+    batches = DeviceBatches(Numbers(device), CUDA)
+    seen = [device.read(next(batches)["x"]) for _ in range(5)]  # type: ignore[arg-type]
+    position = batches.state_dict()
+    later = [device.read(next(batches)["x"]) for _ in range(3)]  # type: ignore[arg-type]
+
+    batches.load_state_dict(position)
+    again = [device.read(next(batches)["x"]) for _ in range(3)]  # type: ignore[arg-type]
+    batches.close()
+
+    assert seen == [0, 1, 2, 3, 4]
+    assert position == {"num_returned": 5, "position": {"num_returned": 5}}
+    assert again == later == [5, 6, 7]
+    assert batches.last_example_ids().tolist() == [7]
 
 
 def test_on_a_cpu_batches_pass_through() -> None:
@@ -190,7 +354,7 @@ def test_on_a_cpu_batches_pass_through() -> None:
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="NO GPU: the prefetch race is tested on a simulation only")
 def test_a_slow_consumer_sees_what_a_blocking_copy_gives() -> None:
     device = torch.device("cuda")
-    host = [{"x": torch.full((1 << 20,), float(number)).pin_memory()} for number in range(64)]
+    host = [{"x": torch.full((1 << 20,), float(number))} for number in range(64)]
     weight = torch.randn(4096, 4096, device=device)
     sums = []
     for batch in moved_to(device, host):

@@ -12,11 +12,11 @@ from types import SimpleNamespace
 import pytest
 
 from perfbench.cli.main import main
-from perfbench.compose import compose_workload
+from perfbench.compose import compose_run, compose_workload
 from perfbench.data.preparation import PrepareRequest
-from perfbench.errors import DataError
+from perfbench.errors import ConfigError, DataError
 from perfbench.launch import preflight
-from perfbench.launch.plan import num_gpus
+from perfbench.launch.plan import num_gpus, plan_trial
 
 
 def test_data_that_two_trials_miss_at_once_is_prepared_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -56,7 +56,19 @@ def test_a_sweep_checks_the_files_of_every_submission(
 
 
 @pytest.mark.parametrize(
-    ("chosen", "expected"), [(None, 8), ("3", 1), ("0,1,2", 3), ("", 0), ("-1", 0), ("0,-1,1", 1), ("GPU-a,GPU-b", 2)]
+    ("chosen", "expected"),
+    [
+        (None, 8),
+        ("3", 1),
+        ("0,1,2", 3),
+        ("", 0),
+        ("-1", 0),
+        ("0,-1,1", 1),
+        ("0,9,1", 1),
+        ("0,0", 0),
+        ("GPU-a,GPU-b", 2),
+        ("MIG-a,MIG-b", 1),
+    ],
 )
 def test_ranks_are_as_many_as_the_gpus_that_they_will_see(
     monkeypatch: pytest.MonkeyPatch, chosen: str | None, expected: int
@@ -69,6 +81,26 @@ def test_ranks_are_as_many_as_the_gpus_that_they_will_see(
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", chosen)
 
     assert num_gpus() == expected
+
+
+@pytest.mark.parametrize(
+    ("chosen", "asked", "refused"),
+    [(None, 9, "9 ranks cannot share 8 visible GPUs"), ("MIG-a,MIG-b", 2, "2 ranks cannot share 1 visible GPU (CUDA_")],
+)
+def test_more_ranks_than_gpus_are_refused_before_nccl_does(
+    monkeypatch: pytest.MonkeyPatch, chosen: str | None, asked: int, refused: str
+) -> None:
+    driver = SimpleNamespace(nvmlInit=lambda: None, nvmlDeviceGetCount=lambda: 8)
+    monkeypatch.setitem(sys.modules, "pynvml", driver)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if chosen is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", chosen)
+
+    with pytest.raises(ConfigError) as problem:
+        plan_trial(compose_run([f"cluster.nproc_per_node={asked}"]))
+
+    assert refused in problem.value.what
+    assert problem.value.where == "cluster.nproc_per_node"
 
 
 @pytest.mark.parametrize(("written_bytes", "is_enough"), [(0, False), (599, False), (600, True)])

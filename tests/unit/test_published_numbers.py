@@ -20,6 +20,7 @@ class Budget(NamedTuple):
     eval_batch_size: int
 
 
+LANGUAGE = Budget(31_967, 72_000, 2_571, 256)
 CRITEO = Budget(7_703, 10_666, 120, 131_072)
 FASTMRI = Budget(8_859, 36_189, 80, 256)
 RESNET = Budget(63_008, 186_666, 510, 1_024)
@@ -39,6 +40,7 @@ PUBLISHED = {
     "fastmri_model_size": ("ssim", 0.723559, 0.740726, 32, FASTMRI),
     "fastmri_tanh": ("ssim", 0.717840, 0.734505, 32, FASTMRI),
     "fastmri_layernorm": ("ssim", 0.723284, 0.739996, 32, FASTMRI),
+    "finewebedu_lm": ("perplexity", 22.2995, None, 64, LANGUAGE),
     "imagenet_resnet": ("accuracy", 1 - 0.22569, 1 - 0.3440, 1_024, RESNET),
     "imagenet_resnet_silu": ("accuracy", 0.75445, 0.6323, 512, RESNET),
     "imagenet_resnet_gelu": ("accuracy", 0.76765, 0.6519, 512, RESNET),
@@ -69,7 +71,11 @@ PUBLISHED = {
     "wmt_glu_tanh": ("bleu", 29.5779, 29.0515, 128, WMT),
 }
 """Metric, validation target, test target, batch size of the baselines, budget. ``ogbg`` is evaluated in half the
-published batches, which leaves fewer places empty; the metric does not depend on it."""
+published batches, which leaves fewer places empty; the metric does not depend on it. ``finewebedu_lm`` is of version
+1.0, which tests nothing."""
+
+OF_OUR_OWN = ("finewebedu_lm_gelu_layernorm", "finewebedu_lm_no_qk_norm", "finewebedu_lm_untied")
+"""Variants without published numbers: they have their base's."""
 
 SIZES = {
     "criteo": {"train": 4_195_197_692, "validation": 83_274_637, "test": 95_000_000, "eval_train": 83_361_792},
@@ -85,7 +91,7 @@ SIZES = {
 
 
 def test_no_workload_is_left_out() -> None:
-    assert set(choices("workload")) == set(PUBLISHED)
+    assert set(choices("workload")) == {*PUBLISHED, *OF_OUR_OWN}
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
@@ -93,12 +99,16 @@ def test_targets_and_budgets_at_full_scale(name: str) -> None:
     metric, validation, test, batch_size, budget = PUBLISHED[name]
     spec = compose_workload(name, scale="full")
 
-    target, test_target = spec.targets[TargetKind.SCORED], spec.test_target
-    assert test_target is not None
-    assert (target.metric, test_target.metric) == (f"validation/{metric}", f"test/{metric}")
-    assert (target.threshold, test_target.threshold) == pytest.approx((validation, test), abs=1e-12)
-    goes_down = metric in {"loss", "wer_algoperf"}
-    assert {target.direction, test_target.direction} == {"minimize" if goes_down else "maximize"}
+    goes_down = metric in {"loss", "perplexity", "wer_algoperf"}
+    splits = {"validation": (spec.targets[TargetKind.SCORED], validation), "test": (spec.test_target, test)}
+    for split, (target, threshold) in splits.items():
+        if threshold is None:
+            assert target is None
+            continue
+        assert target is not None
+        assert target.metric == f"{split}/{metric}"
+        assert target.threshold == pytest.approx(threshold, abs=1e-12)
+        assert target.direction == ("minimize" if goes_down else "maximize")
     assert spec.reference_batch_size == batch_size
     assert budget == (spec.max_submission_time_s, spec.step_hint, spec.eval_period_s, spec.eval_batch_size)
 
@@ -124,3 +134,16 @@ def test_what_the_archives_hold_in_all() -> None:
     train = [int(str(count)) for subset, count in utterances.items() if subset.startswith("train")]
     dev = [int(str(count)) for subset, count in utterances.items() if subset.startswith("dev")]
     assert (train, dev, utterances["test-clean"]) == ([28_539, 104_014, 148_688], [2_703, 2_864], 2_620)
+
+
+def test_documents_and_rows_of_the_language_model() -> None:
+    specs = [compose_workload(name, scale="full") for name in ("finewebedu_lm", *OF_OUR_OWN)]
+
+    for params in (spec.params for spec in specs):
+        documents = params["expected_documents"]
+        assert isinstance(documents, dict)
+        assert sum(int(str(count)) for count in documents.values()) == 9_672_101
+        assert documents["train"] == 8_704_890
+        assert (params["validation_rows"], params["eval_train_rows"], params["row_length"]) == (100_000, 10_000, 1_024)
+    assert {str(spec.targets[TargetKind.SCORED].threshold) for spec in specs} == {"22.2995"}
+    assert all("never trained at full scale" in spec.targets[TargetKind.SCORED].source for spec in specs[1:])

@@ -1,14 +1,18 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 
 import pytest
 
 from perfbench.errors import ResultsError
+from perfbench.results.benchmark import BenchmarkWorkload
 from perfbench.results.reader import read_trials
 from perfbench.results.store import Failure, TrialFolder
-from perfbench.scoring.verify import seeds_differ
+from perfbench.scoring.target import trial_end
+from perfbench.scoring.verify import seeds_differ, verify_trials
+from perfbench.spec.records import counted_measurements, is_measured
 from perfbench.spec.result import FailureReason, Measurement, Resumed
 from tests.trial_folders import measurement, trial_spec, write_reaching_trial, write_trial
 
@@ -55,7 +59,7 @@ def test_a_resume_voids_what_earlier_attempts_measured_after_its_step(tmp_path: 
     assert [(one.step, one.submission_time_s) for one in trial.measurements] == [(10, 1.0), (20, 2.5)]
 
 
-def test_a_step_measured_again_by_a_later_attempt_counts_as_that_attempt_measured_it(tmp_path: Path) -> None:
+def test_a_step_measured_again_by_a_later_attempt_counts_as_it_was_measured_first(tmp_path: Path) -> None:
     records: list[Measurement | Resumed] = [
         measurement(step=10, time_s=1.0, loss=0.9),
         _resumed(attempt=2, from_step=10),
@@ -65,8 +69,39 @@ def test_a_step_measured_again_by_a_later_attempt_counts_as_that_attempt_measure
 
     reading = read_trials([tmp_path])
 
-    assert [one.attempt for one in reading.trials[0].measurements] == [2]
+    assert [one.attempt for one in reading.trials[0].measurements] == [1]
     assert reading.complaints == []
+
+
+def test_run_reader_and_score_agree_on_a_step_that_was_measured_twice(tmp_path: Path) -> None:
+    """As a submission that completes right after an evaluation once left it: the second one reached the target."""
+    records: list[Measurement | Resumed] = [
+        measurement(step=20, time_s=10.0, loss=0.9),
+        measurement(step=20, time_s=10.5, loss=0.1),
+    ]
+    folder = write_trial(tmp_path, trial_spec(), records)
+
+    (trial,) = read_trials([tmp_path]).trials
+
+    assert folder.measurements() == list(trial.measurements) == counted_measurements(records) == records[:1]
+    assert is_measured(records[:1], 20)
+    assert not is_measured(records[:1], 19)
+    rules = BenchmarkWorkload(target=trial.spec.target, max_submission_time_s=100.0)
+    assert trial_end(trial.log(), rules).time_s == math.inf
+    (finding,) = [one for one in verify_trials([trial]) if "target at" in one.what]
+    assert "result.json says target at 10.5 s, the measurements say inf s" in finding.what
+
+
+def test_a_resume_voids_what_came_after_the_step_it_goes_on_from() -> None:
+    records: list[Measurement | Resumed] = [
+        measurement(step=10, time_s=1.0, loss=0.9),
+        measurement(step=20, time_s=2.0, loss=0.8),
+        _resumed(attempt=2, from_step=10),
+    ]
+    again = measurement(step=20, time_s=2.1, loss=0.7, attempt=2)
+
+    assert not is_measured(records, 20)
+    assert counted_measurements([*records, again]) == [records[0], again]
 
 
 def test_a_step_measured_twice_in_one_attempt_is_a_complaint_and_the_first_counts(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The rulesets of ``configs/ruleset/``: numbers of v0.6, which budget counts, and that kinds, not names, decide."""
+"""The rulesets of ``configs/ruleset/``: numbers of v0.6 and v1.0, whose budget counts, kinds not names decide."""
 
 from __future__ import annotations
 
@@ -21,11 +21,24 @@ BUDGETS = {
     "criteo": (10_666, 7_703),
     "fastmri": (18_094, 4_430),
     "imagenet_resnet": (195_999, 66_159),
+    "imagenet_vit": (167_999, 69_768),
     "librispeech_conformer": (76_000, 58_015),
     "librispeech_deepspeech": (38_400, 44_405),
     "ogbg": (52_000, 12_011),
     "wmt": (120_000, 43_336),
 }
+
+# Seconds and evaluation period of v1.0: specification of v1.0, section 2.
+BUDGETS_V10 = (
+    ("criteo", 8_915, 356),
+    ("fastmri", 2_745, 110),
+    ("imagenet_resnet", 49_918, 1_996),
+    ("imagenet_vit", 64_292, 2_571),
+    ("librispeech_conformer", 43_680, 1_747),
+    ("librispeech_deepspeech", 36_949, 1_447),
+    ("ogbg", 11_303, 452),
+    ("wmt", 16_114, 644),
+)
 
 
 def budget(run: RunSpec) -> tuple[int, float]:
@@ -51,7 +64,45 @@ def test_self_tuning_of_v06_has_one_and_a_half_times_its_budget() -> None:
     assert run.ruleset.kind == "self_tuning"
     assert run.ruleset.num_studies == 3
     assert trial.max_submission_time_s == 1.5 * 4_430
-    assert trial.max_steps == 1.5 * 18_094
+    assert trial.max_steps is None
+
+
+@pytest.mark.parametrize("name", ["external_v06", "self_tuning_v06", "external_v10", "self_tuning_v10"])
+def test_later_versions_limit_no_steps(name: str) -> None:
+    submission = "adamg" if name.startswith("self_tuning") else "shampoo"
+
+    trials = plan_study(compose_run([f"ruleset={name}", f"submission={submission}", "workload=fastmri", "scale=full"]))
+
+    assert {trial.max_steps for trial in trials} == {None}
+
+
+@pytest.mark.parametrize(("workload", "budget_s", "period_s"), BUDGETS_V10)
+def test_budgets_and_evaluation_periods_of_v10(workload: str, budget_s: float, period_s: float) -> None:
+    run = compose_run([f"workload={workload}", "scale=full", "ruleset=external_v10"])
+
+    assert budget(run) == (BUDGETS[workload][0], budget_s)
+    assert run.workload.eval_period_s == period_s
+    (trial,) = plan_study(
+        compose_run([f"workload={workload}", "scale=full", "ruleset=self_tuning_v10", "submission=adamg"])
+    )
+    assert trial.max_submission_time_s == 1.5 * budget_s
+    assert trial.workload.eval_period_s == period_s
+
+
+def test_budgets_of_v10_include_the_language_model() -> None:
+    granted = compose_run(["ruleset=external_v10"]).ruleset.full_scale_budgets
+
+    assert set(granted) == {*BUDGETS, "finewebedu_lm"}
+    model = granted["finewebedu_lm"]
+    assert (model.step_hint, model.max_submission_time_s, model.eval_period_s) == (72_000, 31_967, 2_571)
+
+
+def test_rules_without_an_evaluation_period_keep_the_workload_s() -> None:
+    own = compose_run(["workload=wmt", "scale=full"]).workload.eval_period_s
+
+    assert compose_run(["workload=wmt", "scale=full", "ruleset=external_v06"]).workload.eval_period_s == own
+    (swept, _) = compose_sweep(["workload=wmt,ogbg", "submission=shampoo", "scale=full", "ruleset=external_v06"])
+    assert swept.workload.eval_period_s == own
 
 
 @pytest.mark.parametrize("workload", BUDGETS)
@@ -95,7 +146,7 @@ def test_the_name_of_a_ruleset_stands_nowhere_in_the_code() -> None:
     names = [name for name in choices("ruleset") if name not in ("external", "self_tuning")]
     code = "".join(path.read_text() for path in (config_folder().parent / "src").rglob("*.py"))
 
-    assert set(names) >= {"external_v06", "self_tuning_v06"}
+    assert set(names) >= {"external_v06", "self_tuning_v06", "external_v10", "self_tuning_v10"}
     assert len(code) > 100_000
     assert [name for name in names if name in code] == []
 

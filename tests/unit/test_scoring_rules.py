@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import dataclasses
 import math
 
 import numpy as np
@@ -184,19 +183,9 @@ def test_what_is_missing_is_warned_about_by_name() -> None:
     assert board.warnings == (
         "a: 1 of 2 studies on all workloads",
         "b: 1 of 2 studies on v",
-        "b: 1 trial not finished on v",
         "b: not run, so not reached on w",
     )
     assert board.cells["b", "w"].verdict is Verdict.NOT_RUN
-
-
-def test_trials_that_crashed_are_warned_about() -> None:
-    """Nobody can tell what they would have reached."""
-    crashed = dataclasses.replace(reaching(INF, study=0), has_crashed=True)
-
-    board = leaderboard([crashed, reaching(20.0, study=1)], benchmark("w", num_studies=2, num_trials=1))
-
-    assert board.warnings == ("a: 1 trial crashed on w",)
 
 
 def test_trials_that_may_not_be_scored_are_left_out_with_a_warning() -> None:

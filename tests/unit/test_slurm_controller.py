@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -79,6 +80,61 @@ def test_a_controller_that_does_not_answer_is_not_reachable_and_refuses_nothing(
     controller.check_acceptable("job.sh")  # submitting will show
 
 
+HOSTILE = {"SQUEUE_STATES": "RUNNING", "SLURM_JOB_ID": "1", "SBATCH_ARRAY_INX": "0-1", "SLURM_CLUSTERS": "another"}
+
+
+@pytest.mark.parametrize(
+    ("program", "ask"),
+    [
+        ("squeue", controller.queued_jobs),
+        ("squeue", lambda: controller.may_run("7")),
+        ("scontrol", lambda: controller.requeue("7")),
+        ("scontrol", controller.max_array_size),
+        ("scancel", lambda: controller.cancel(["7"])),
+        ("sinfo", controller.is_reachable),
+        ("sbatch", lambda: controller.check_acceptable("#!/bin/sh")),
+    ],
+)
+def test_slurm_s_commands_get_no_option_from_the_environment(
+    commands: Path, monkeypatch: pytest.MonkeyPatch, program: str, ask: Callable[[], object]
+) -> None:
+    for name, value in HOSTILE.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("SLURM_CONF", "/a/slurm.conf")
+    write(commands, program, f'env > "{commands}/seen"')
+
+    ask()
+
+    seen = (commands / "seen").read_text().splitlines()
+    assert "SLURM_CONF=/a/slurm.conf" in seen
+    assert [line for line in seen if line.partition("=")[0] in HOSTILE] == []
+
+
+@pytest.mark.parametrize("is_closed", [True, False])
+def test_what_no_node_has_now_is_refused_unless_nodes_are_out_of_service(commands: Path, *, is_closed: bool) -> None:
+    write(commands, "sbatch", "echo 'allocation failure: Requested node configuration is not available' >&2; exit 1")
+    write(commands, "sinfo", "echo n1; echo n2; echo n1" if is_closed else "exit 0")
+
+    if is_closed:
+        assert controller.check_acceptable("") == ("no node that is in service has so much now; these are not: n1, n2")
+    else:
+        with pytest.raises(LaunchError, match="Requested node configuration is not available"):
+            controller.check_acceptable("")
+
+
+def test_cancel_without_a_cluster_says_so_in_our_words(commands: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Slurm's programs are here, and configured for nothing."""
+    for name in ("sbatch", "srun"):
+        write(commands, name, "exit 1")
+    write(commands, "squeue", "echo 'squeue: fatal: Could not establish a configuration source' >&2; exit 1")
+
+    assert main(["cancel", str(commands)]) == 2
+
+    said = capsys.readouterr().err
+    assert "Slurm: squeue failed: squeue: fatal: Could not establish a configuration source" in said
+    assert "hint: is this a login node of the cluster" in said
+
+
 def test_a_job_is_requeued_once_the_controller_is_back(commands: Path) -> None:
     """A controller that is away ends no job either."""
     write(commands, "scontrol", failing_at_first(commands, 9, f'echo "$@" > "{commands}/asked"'))
@@ -91,7 +147,7 @@ def test_a_job_is_requeued_once_the_controller_is_back(commands: Path) -> None:
 def test_a_requeue_that_is_refused_is_not_asked_for_again(commands: Path) -> None:
     write(commands, "scontrol", f'echo . >> "{commands}/calls"; echo "Requested operation is disabled" >&2; exit 1')
 
-    with pytest.raises(LaunchError, match="scontrol: Requested operation is disabled"):
+    with pytest.raises(LaunchError, match="scontrol failed: Requested operation is disabled"):
         controller.requeue("7_3")
 
     assert (commands / "calls").read_text() == ".\n"
@@ -107,7 +163,7 @@ def test_status_says_that_slurm_cannot_be_asked_and_goes_on_watching(
     assert main(["status", str(tmp_path / "runs"), "--watch", "--period-s", "0"]) == 0
 
     shown = capsys.readouterr().out
-    assert shown.count("1 trials: 1 planned") == 2
+    assert shown.count("1 trial: 1 planned") == 2
     assert shown.count("warning Slurm cannot be asked (its controller does not answer)") == 1
 
 
@@ -122,7 +178,7 @@ def test_a_sweep_names_held_jobs_and_what_releases_them(commands: Path, tmp_path
     submit_or_show([trial], cluster, tmp_path, Console(file=text, soft_wrap=True), options)
 
     assert text.getvalue() == (
-        f"1 trials: 1 queued\nheld by Slurm: 17; `perfbench resume {tmp_path}` releases\nnothing to submit\n"
+        f"1 trial: 1 queued\nheld by Slurm: 17; `perfbench resume {tmp_path}` releases\nnothing to submit\n"
     )
 
 
@@ -132,7 +188,7 @@ def test_a_checkpoint_that_vanishes_while_it_is_measured_costs_no_plan(
     """Trials of the same submission and workload may run meanwhile: they keep their newest two."""
     cluster, trial, _ = submitted(tmp_path)
     (array,) = plan_arrays([trial], cluster, max_array_size=1001)
-    checkpoint = TrialFolder.of(tmp_path, trial).checkpoints / "step_000000010"
+    checkpoint = TrialFolder.of(tmp_path, trial).states / "step_000000010"
     checkpoint.mkdir(parents=True)
     (checkpoint / "rank_0.pt").write_bytes(b"12345")
     assert largest_checkpoint_bytes(array, tmp_path) == 5

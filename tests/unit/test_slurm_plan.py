@@ -6,12 +6,13 @@ import time
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from perfbench.cli.arrays import SubmitOptions, submit_or_show
 from perfbench.compose import compose_sweep
 from perfbench.errors import ConfigError, LaunchError
 from perfbench.launch.slurm import controller
-from perfbench.launch.slurm.arrays import gpu_hours_at_most, plan_arrays, time_limit_min
+from perfbench.launch.slurm.arrays import check_time_limits, plan_arrays, rank_hours_at_most, time_limit_min
 from perfbench.launch.slurm.snapshot import snapshot_folder, take_snapshot
 from perfbench.launch.slurm.submission import check_site, texts
 from perfbench.launch.states import JobOfTrial, TrialState, statuses
@@ -103,11 +104,44 @@ def test_the_time_limit_is_budget_evaluations_and_start() -> None:
     assert time_limit_min(trial, cluster.model_copy(update={"time_limit_min": 7})) == 7
 
 
+@pytest.mark.parametrize(("limit_min", "lead_s", "least_min"), [(1, 180, 4), (3, 180, 4), (1, 10, 2)])
+def test_a_limit_that_leaves_no_time_to_train_is_refused(limit_min: int, lead_s: int, least_min: int) -> None:
+    overrides = ["cluster=slurm", f"cluster.time_limit_min={limit_min}", f"cluster.signal_lead_s={lead_s}"]
+    requests = compose_sweep(overrides)
+    cluster = cluster_of(requests)
+    arrays = plan_arrays(plan_sweep(requests), cluster, max_array_size=1001)
+
+    with pytest.raises(ConfigError, match="leave no time to train") as refused:
+        check_time_limits(arrays, cluster)
+
+    assert refused.value.where == "cluster.time_limit_min"
+    assert f"at least {least_min}, " in refused.value.hint
+    enough = cluster.model_copy(update={"time_limit_min": least_min})
+    check_time_limits(plan_arrays(plan_sweep(requests), enough, max_array_size=1001), enough)
+
+
+def test_a_trial_that_runs_here_is_running_and_is_not_submitted(tmp_path: Path) -> None:
+    """Its lock tells, where no queue knows of it."""
+    trial = plan_sweep(compose_sweep(["cluster=slurm"]))[0]
+    folder = TrialFolder.of(tmp_path, trial)
+    folder.claim(trial)
+    folder.append_telemetry("started", {"attempt": 1})
+
+    with folder.locked():
+        (running,) = statuses(tmp_path, {})
+        swept = look_up([trial], tmp_path, {})
+    (interrupted,) = statuses(tmp_path, {})
+
+    assert running.state is TrialState.RUNNING
+    assert to_submit(swept, retry_failed=True) == []
+    assert interrupted.state is TrialState.INTERRUPTED
+
+
 def test_gpu_hours_are_ranks_times_limits() -> None:
     requests = compose_sweep(["cluster=slurm", "cluster.time_limit_min=90", "cluster.nodes=2"])
     arrays = plan_arrays(plan_sweep(requests), cluster_of(requests), max_array_size=1001)
 
-    assert gpu_hours_at_most(arrays) == 5 * 16 * 1.5
+    assert rank_hours_at_most(arrays) == 5 * 16 * 1.5
 
 
 def test_the_job_script_says_what_was_asked_for(tmp_path: Path) -> None:
@@ -151,26 +185,9 @@ def test_the_job_script_says_what_was_asked_for(tmp_path: Path) -> None:
     assert lines[-1].startswith("exec ")
 
 
-def test_nothing_is_written_by_a_dry_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from rich.console import Console
-
-    monkeypatch.setenv("PATH", str(tmp_path))
-    requests = compose_sweep(["cluster=slurm"])
-    console = Console(record=True, width=160)
-
-    options = SubmitOptions(is_dry=True, retry_failed=False, tracking=NoTracking())
-    code = submit_or_show(plan_sweep(requests), cluster_of(requests), tmp_path / "runs", console, options)
-
-    assert code == 0
-    assert "#SBATCH --array=0-4%5" in console.export_text()
-    assert not (tmp_path / "runs").exists()
-
-
 def test_without_slurm_a_sweep_is_refused_and_nothing_is_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from rich.console import Console
-
     monkeypatch.setenv("PATH", str(tmp_path))
     requests = compose_sweep(["cluster=slurm"])
     trials, cluster, runs_root = plan_sweep(requests), cluster_of(requests), tmp_path / "runs"
@@ -278,8 +295,6 @@ def spent_s(started_s: float) -> float:
 
 
 def test_a_plan_of_the_whole_competition_is_immediate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from rich.console import Console
-
     monkeypatch.setenv("PATH", str(tmp_path))
     console = Console(record=True, width=160, file=(tmp_path / "out").open("w"))
     started_s = time.process_time()
@@ -292,21 +307,6 @@ def test_a_plan_of_the_whole_competition_is_immediate(tmp_path: Path, monkeypatc
     assert spent_s(started_s) < LIMIT_S
     assert len(trials) == 5950
     assert "238 jobs with 5,950 elements" in console.export_text()
-
-
-def test_a_damaged_result_hides_no_other_trial(tmp_path: Path) -> None:
-    trials = plan_sweep(compose_sweep(["cluster=slurm"]))[:2]
-    folders = [TrialFolder.of(tmp_path, trial) for trial in trials]
-    for trial, folder in zip(trials, folders, strict=True):
-        folder.claim(trial)
-        folder.write_result(result_of(trial, SPENT))
-    (folders[0].path / "result.json").write_text('{"outcome":')
-
-    damaged, whole = statuses(tmp_path, {})
-
-    assert damaged.state is TrialState.DAMAGED
-    assert str(folders[0].path / "result.json") in damaged.reason
-    assert whole.state is TrialState.BUDGET_SPENT
 
 
 def test_status_of_the_whole_competition_is_immediate(tmp_path: Path) -> None:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import math
-
 import pytest
 import torch
 from pytorch_optimizer import SOAP
 
-from tests.unit.check_problems import matrix_problem
+from tests.unit.check_problems import matrix_problem, noise_of_problem_t
 
 START = [0.5, -0.25, 1.0, 0.75, 0.3, -0.6]
 SECOND = [0.518399, -0.078501, 0.924853, 0.614305, 0.298279, -0.499037]
@@ -36,7 +34,6 @@ def test_it_takes_the_steps_of_the_authors_code(frequency: int, expected: list[l
     optimizer = SOAP([weights], lr=0.1, betas=(0.9, 0.99), weight_decay=0.1, precondition_frequency=frequency)
 
     for call, after in enumerate(expected, start=1):
-        noise = [[0.3 * math.sin(1 + call * (3 * row + column + 1)) for column in range(3)] for row in range(2)]
-        weights.grad = gradient(weights.detach()) + torch.tensor(noise)
+        weights.grad = gradient(weights.detach()) + noise_of_problem_t(call)
         optimizer.step()
         torch.testing.assert_close(weights.detach().flatten(), torch.tensor(after), atol=2e-6, rtol=0)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import timedelta
 from pathlib import Path
 
 import pytest
 import torch.distributed as dist
 
-from perfbench.engine.team import Flags, ProcessTeam
+from perfbench.engine.wire.messages import Setup
+from perfbench.engine.wire.page import CHECKPOINT, EVALUATE, STOP
+from perfbench.engine.wire.team import ProcessTeam
 from perfbench.launch import worker
+from perfbench.launch.watch import Watch
 from perfbench.results.store import TrialFolder
 from tests.trial_folders import trial_spec
 
@@ -25,38 +27,39 @@ def team(tmp_path: Path) -> Iterator[ProcessTeam]:
 
 
 def test_a_flag_takes_effect_two_steps_later(team: ProcessTeam) -> None:
-    assert team.exchange(Flags(evaluate=True)) == Flags()
-    assert team.exchange(Flags()) == Flags()
-    assert team.exchange(Flags()) == Flags(evaluate=True)
+    assert [team.exchange(flags) for flags in (EVALUATE, 0, 0)] == [0, 0, EVALUATE]
 
 
 def test_flags_under_way_are_heard_when_a_segment_ends_and_only_then(team: ProcessTeam) -> None:
-    team.exchange(Flags(stop=True))
-    team.exchange(Flags(checkpoint=True))
+    team.exchange(STOP)
+    team.exchange(CHECKPOINT)
 
-    assert team.settle() == Flags(checkpoint=True, stop=True)
-    assert team.settle() == Flags()
-    assert team.exchange(Flags()) == Flags()
+    assert team.settle() == CHECKPOINT | STOP
+    assert team.settle() == 0
+    assert team.exchange(0) == 0
+
+
+def test_texts_travel_as_plain_bytes(team: ProcessTeam) -> None:
+    assert team.texts('Grüße, with "quotes"') == ['Grüße, with "quotes"']
+    assert team.texts("") == [""]
 
 
 def test_ranks_wait_for_one_another_longer_than_the_watch_over_hangs(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """One that compiles for a quarter of an hour is waited for; one that hangs is found by the watch, with stacks."""
-    timeouts: list[timedelta] = []
-    place = worker.Place(rank=0, num_ranks=2, local_rank=0, num_local_ranks=2)
+    setups: list[Setup] = []
 
-    def no_team(*, timeout: timedelta) -> None:
-        timeouts.append(timeout)
+    def started(setup: Setup, **_: object) -> None:
+        setups.append(setup)
         raise RuntimeError("enough seen")
 
-    monkeypatch.setattr(worker.Place, "from_environment", lambda: place)
-    monkeypatch.setattr(dist, "init_process_group", lambda *_, timeout, **__: timeouts.append(timeout))
-    monkeypatch.setattr(worker, "ProcessTeam", no_team)
+    monkeypatch.setattr(worker, "start_trainer", started)
     folder = TrialFolder.of(tmp_path, trial_spec())
     folder.claim(trial_spec())
+    watch = Watch(folder, attempt=1, rank=0, timeout_s=1000.0)
     never_asked = object.__new__(worker.StopRequest)  # made as usual, it would take pytest's signals
 
-    assert worker.run_rank(folder, attempt=1, stop_requested=never_asked, hang_timeout_s=1000.0) == 1
+    assert worker.run_rank(folder, watch, stop_requested=never_asked, hang_timeout_s=1000.0) == 1
 
-    assert timeouts == [timedelta(seconds=1060)] * 2
+    assert [setup.timeout_s for setup in setups] == [1060]

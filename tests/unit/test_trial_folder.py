@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import errno
 import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Barrier
 
 import pytest
 
+from perfbench.errors import LaunchError, ResultsError
 from perfbench.launch.ending import crash_result, failure_seen
 from perfbench.results.store import TrialFolder
 from perfbench.spec.result import FailureReason, Resumed
+from perfbench.spec.run import TrialSpec
 from tests.trial_folders import measurement, trial_spec, write_trial
 
 
@@ -64,3 +68,60 @@ def test_a_record_that_the_disk_cannot_take_whole_is_an_error(tmp_path: Path, mo
         folder.append(measurement(step=10, time_s=10.0, loss=1.0))
 
     assert full.value.errno == errno.ENOSPC
+
+
+def test_one_of_many_configurations_that_claim_at_once_gets_the_folder(tmp_path: Path) -> None:
+    num_claims, num_rounds = 6, 10
+    specs = [trial_spec({"run_seed": seed}) for seed in range(num_claims)]
+    with ThreadPoolExecutor(num_claims) as threads:
+        for number in range(num_rounds):
+            start = Barrier(num_claims)
+
+            def claim(spec: TrialSpec, start: Barrier = start, runs: Path = tmp_path / str(number)) -> bool:
+                start.wait()
+                try:
+                    return TrialFolder.of(runs, spec).claim(spec)
+                except ResultsError:
+                    return False
+
+            made = list(threads.map(claim, specs))
+            assert made.count(True) == 1
+            folder = TrialFolder.of(tmp_path / str(number), specs[0])
+            assert folder.trial() == specs[made.index(True)]
+
+
+def never_began(runs: Path) -> TrialFolder:
+    """Return a folder whose only attempt failed before there was anything to run."""
+    folder = write_trial(runs, trial_spec(), [], is_finished=False)
+    folder.write_failure(failure_seen(1, FailureReason.SUBMISSION, "a typing error"))
+    return folder
+
+
+def test_a_request_that_was_mended_gets_the_folder_and_no_third_one(tmp_path: Path) -> None:
+    folder = never_began(tmp_path)
+
+    folder.claim(trial_spec({"run_seed": 1}))
+
+    assert folder.trial().run_seed == 1
+    with pytest.raises(ResultsError, match="another configuration"):
+        folder.claim(trial_spec({"run_seed": 2}))
+
+
+def test_a_folder_in_use_is_not_taken_over(tmp_path: Path) -> None:
+    folder = never_began(tmp_path)
+
+    with folder.locked(), pytest.raises(LaunchError, match="another process is running this trial now"):
+        folder.claim(trial_spec({"run_seed": 1}))
+
+    assert folder.trial().run_seed == 0
+
+
+def test_a_claim_is_given_up_only_while_nothing_has_begun(tmp_path: Path) -> None:
+    begun, idle = (write_trial(tmp_path / name, trial_spec(), [], is_finished=False) for name in ("begun", "idle"))
+    begun.append_telemetry("started", {"attempt": 1})
+
+    begun.give_up()
+    idle.give_up()
+
+    assert begun.trial() == trial_spec()
+    assert not idle.path.exists()

@@ -1,30 +1,32 @@
-"""The loop on a workload of one linear layer: outcomes, records, integrity."""
+"""Referee and trainer on a workload of one linear layer: outcomes, records, integrity."""
 
 from __future__ import annotations
 
 import itertools
+import math
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+import torch
+from torch import nn
 
 from perfbench.api import (
     Batch,
     StateDict,
     StepReport,
     TrainingComplete,
-    TrainingContext,
     TrainingDiverged,
 )
 from perfbench.api.workload import Shard
 from perfbench.data.sampling import RowRange
-from perfbench.engine.checkpoint import Checkpoints
-from perfbench.engine.pace import KeptReports
-from perfbench.engine.team import Flags, Solo, Team
-from perfbench.errors import SubmissionError
-from perfbench.spec.result import BudgetSpent, Completed, Diverged, TargetReached
-from tests.tiny_trials import Descent, run
+from perfbench.engine.referee.checkpoints import Checkpoints, Progress
+from perfbench.engine.referee.link import TrainerFailed
+from perfbench.engine.trainer.pace import KeptReports
+from perfbench.engine.wire.team import Solo, Team
+from perfbench.spec.result import BudgetSpent, Completed, Diverged, FailureReason, PhaseTimes, TargetReached
+from tests.tiny_trials import Descent, StopAt, run
 from tests.tiny_workload import TinyWorkload
 from tests.trial_folders import trial_spec
 
@@ -56,13 +58,28 @@ def test_a_trial_that_never_reaches_the_target_ends_after_its_last_step(tmp_path
     assert [m.step for m in folder.measurements()] == [7, 14, 15]
 
 
-def test_divergence_ends_the_trial_at_its_next_evaluation(tmp_path: Path) -> None:
+def test_losses_that_are_not_finite_end_the_trial_when_they_are_read(tmp_path: Path) -> None:
     result, folder = run(tmp_path, lambda context: Descent(context, lr=1e30))
 
     assert result is not None
     assert isinstance(result.outcome, Diverged)
-    assert len(folder.measurements()) == 1
+    assert result.outcome.what == "the training loss at step 2 is inf"
+    assert not folder.measurements()
     assert result.best_metric is None
+
+
+def test_an_evaluated_loss_that_is_not_finite_ends_the_trial(tmp_path: Path) -> None:
+    class Spoiling(Descent):
+        def prepare_for_eval(self) -> nn.Module:
+            with torch.no_grad():
+                next(self.context.model.parameters()).fill_(math.nan)
+            return super().prepare_for_eval()
+
+    result, folder = run(tmp_path, Spoiling)
+
+    assert result is not None
+    assert isinstance(result.outcome, Diverged)
+    assert len(folder.measurements()) == 1
 
 
 def test_an_evaluation_without_the_targets_metric_is_a_divergence(
@@ -170,7 +187,7 @@ def test_interruptions_more_frequent_than_evaluations_do_not_put_them_off(tmp_pa
             lambda context: Slow(context, lr=0.0),
             every_steps=None,
             eval_period_s=0.4,
-            stop=itertools.chain([False] * 9, itertools.repeat(True)).__next__,
+            stop=StopAt(10 * attempt),
             attempt=attempt,
         )
         assert stopped is None
@@ -187,28 +204,35 @@ def test_the_warm_up_leaves_no_trace(tmp_path: Path) -> None:
     assert trajectory("unscored", tmp_path / "a") == trajectory("scored", tmp_path / "b")
 
 
-def test_a_submission_whose_state_does_not_come_back_is_refused_before_training(tmp_path: Path) -> None:
-    class Forgetful(Descent):
-        def __init__(self, context: TrainingContext) -> None:
-            super().__init__(context)
-            self.num_seen = 0
+class NumpyLike(float):
+    """A number of another type than ``float``."""
 
-        def update_params(self, batch: Batch) -> StepReport:
-            self.num_seen += 1
-            return super().update_params(batch)
 
+@pytest.mark.parametrize(
+    ("value", "what"),
+    [
+        (NumpyLike(1.0), "of type NumpyLike"),
+        ({1: {2, 3}}, r"\[1\] is of type set"),
+        ({(1, 2): 3}, "a key of .* is of type tuple"),
+    ],
+)
+def test_a_state_holds_plain_data_only(tmp_path: Path, value: object, what: str) -> None:
+    """Exact types: a subclass could run code while it is written, off the clock."""
+
+    class Odd(Descent):
         def state_dict(self) -> StateDict:
-            return {**super().state_dict(), "num_seen": self.num_seen}
+            return {**super().state_dict(), "odd": value}
 
-    with pytest.raises(SubmissionError, match="is not the state that state_dict returned"):
-        run(tmp_path, Forgetful)
+    with pytest.raises(TrainerFailed, match=what) as raised:
+        run(tmp_path, Odd)
+
+    assert raised.value.failed.reason is FailureReason.SUBMISSION
 
 
 def test_a_stopped_trial_continues_where_it_was(tmp_path: Path) -> None:
-    asked = itertools.chain([False] * 6, itertools.repeat(True))
     uninterrupted, whole = run(tmp_path / "whole")
 
-    stopped, folder = run(tmp_path / "stopped", stop=lambda: next(asked))
+    stopped, folder = run(tmp_path / "stopped", stop=StopAt(7))
     assert stopped is None
     assert not (folder.path / "result.json").exists()
     continued, folder = run(tmp_path / "stopped", attempt=2)
@@ -220,18 +244,13 @@ def test_a_stopped_trial_continues_where_it_was(tmp_path: Path) -> None:
     assert continued.phases.scored > 0
 
 
-def test_a_stop_that_arrives_after_a_short_segment_is_heard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_stop_that_the_trainer_does_not_hear_in_a_short_segment_is_acted_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Several ranks learn of a stop two steps later: more steps than there are between these evaluations."""
-    late: list[Flags] = []
+    monkeypatch.setattr(Solo, "exchange", lambda _self, _flags: 0)
 
-    def post(_solo: Solo, flags: Flags) -> Flags:
-        late.append(flags)
-        return Flags()
-
-    monkeypatch.setattr(Solo, "exchange", post)
-    monkeypatch.setattr(Solo, "settle", lambda _self: late.pop())
-
-    stopped, folder = run(tmp_path, lambda context: Descent(context, lr=0.0), every_steps=2, stop=lambda: True)
+    stopped, folder = run(tmp_path, lambda context: Descent(context, lr=0.0), every_steps=2, stop=StopAt(2))
 
     assert stopped is None
     assert [m.step for m in folder.measurements()] == [2]
@@ -247,10 +266,9 @@ def test_a_trial_continued_just_before_its_end_ends_as_it_would_have(
                 raise ends("after the eighth")
             return super().update_params(batch)
 
-    asked = itertools.chain([False] * 6, itertools.repeat(True))
-    stopped, folder = run(tmp_path, lambda context: Ending(context, lr=0.0), stop=lambda: next(asked))
+    stopped, folder = run(tmp_path, lambda context: Ending(context, lr=0.0), stop=StopAt(7))
     assert stopped is None
-    assert max(path.name for path in folder.checkpoints.glob("step_*[0-9]")).endswith("7")
+    assert max(path.stem for path in folder.checkpoints.glob("step_*")).endswith("7")
 
     continued, _ = run(tmp_path, lambda context: Ending(context, lr=0.0), attempt=2)
 
@@ -277,8 +295,7 @@ def test_a_pulse_counts_no_second_twice(tmp_path: Path, monkeypatch: pytest.Monk
 
 
 def test_work_that_an_interruption_lost_is_recorded(tmp_path: Path) -> None:
-    asked = itertools.chain([False] * 6, itertools.repeat(True))
-    _, folder = run(tmp_path, stop=lambda: next(asked))
+    _, folder = run(tmp_path, stop=StopAt(7))
     saved_s = folder.telemetry("pulse")[-1]["submission_time_s"]
     folder.append_telemetry("started", {"attempt": 1})
     folder.append_telemetry("pulse", {"submission_time_s": saved_s + 2.5})
@@ -297,19 +314,18 @@ def test_work_that_an_interruption_lost_is_recorded(tmp_path: Path) -> None:
 def test_a_checkpoint_is_complete_with_the_files_of_all_ranks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Not with those that a folder's listing shows."""
     team = Solo()
-    monkeypatch.setattr(team, "shard", Shard(rank=0, num_ranks=2), raising=False)
-    checkpoints = Checkpoints(tmp_path / "checkpoints", trial_identity="a", team=team)
+    monkeypatch.setattr(team, "shard", Shard(rank=1, num_ranks=2), raising=False)
+    checkpoints = Checkpoints(tmp_path / "checkpoints", tmp_path / "states", trial_identity="a", team=team)
 
     with pytest.raises(FileNotFoundError, match=r"rank_1\.pt"):
-        checkpoints.save(1, own={}, shared={})
+        checkpoints.complete(Progress(step=1), PhaseTimes())
 
-    assert not list(tmp_path.glob("checkpoints/step_*[0-9]"))
+    assert not list(tmp_path.glob("checkpoints/*"))
 
 
 def test_a_changed_checkpoint_is_passed_over_for_the_one_before(tmp_path: Path) -> None:
-    asked = itertools.chain([False] * 6, itertools.repeat(True))
-    _, folder = run(tmp_path, stop=lambda: next(asked))
-    newest = max(folder.checkpoints.glob("step_*")) / "rank_0.pt"
+    _, folder = run(tmp_path, stop=StopAt(7))
+    newest = max(folder.states.glob("step_*")) / "rank_0.pt"
     newest.write_bytes(newest.read_bytes()[:-1] + b"x")
 
     result, folder = run(tmp_path, attempt=2)

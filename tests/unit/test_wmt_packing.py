@@ -78,12 +78,23 @@ def test_counts_and_score_are_those_of_the_specification() -> None:
         ("the cat is here now", "the dog was there then", 10.682175),
         ("the cat", "the cat", 0.0),
         ("a", "b", 0.0),
+        ("a b c d", "e f g h", 7.986788),
+        ("a b c d", "e f g h i", 6.220117),
     ],
 )
 def test_scores_of_single_sentences_are_those_of_the_specification(
     hypothesis: str, reference: str, expected: float
 ) -> None:
     assert bleu.score(bleu.counts([hypothesis], [reference])) == pytest.approx(expected, abs=1e-6)
+
+
+@pytest.mark.parametrize(("num_sentences", "num_words", "expected"), [(3, 5, 1.78), (3_000, 7, 0.0011)])
+def test_text_without_any_match_is_smoothed_as_published(num_sentences: int, num_words: int, expected: float) -> None:
+    score = bleu.score(
+        bleu.counts([" ".join("a" * num_words)] * num_sentences, [" ".join("b" * num_words)] * num_sentences)
+    )
+
+    assert score == pytest.approx(expected, rel=6e-3)
 
 
 def test_counts_of_parts_add_to_the_counts_of_the_whole() -> None:

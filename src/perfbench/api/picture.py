@@ -72,7 +72,19 @@ class TablePanel:
     """Of the width, by column; their sum is 1."""
 
 
-Panel = ImagePanel | HeatPanel | GraphPanel | TablePanel
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TextPanel:
+    """Running text in pieces, each on a shade that its value chooses; wrapped where a line is full."""
+
+    title: str
+    pieces: tuple[str, ...]
+    values: NDArray[np.float32]
+    """Of the pieces, ``[n]``."""
+    limits: tuple[float, float]
+    """Values drawn without a shade and with the deepest one."""
+
+
+Panel = ImagePanel | HeatPanel | GraphPanel | TablePanel | TextPanel
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -135,6 +147,8 @@ def _panel_problems(panel: Panel) -> list[str]:
         case TablePanel(rows=rows):
             is_even = _all_as_long(rows, panel.columns) and len(panel.shares) == len(panel.columns)
             return ([] if rows else ["no rows"]) + ([] if is_even else ["rows and columns differ"])
+        case TextPanel(pieces=pieces, values=values):
+            return _array_problems(values, "values") + ([] if len(pieces) == len(values) else ["a piece has no value"])
 
 
 def _all_as_long(rows: Sequence[Sequence[str]], columns: Sequence[str]) -> bool:

@@ -164,6 +164,25 @@ class Workload(Protocol):
         """
         ...
 
+    def synthetic_batch(self, *, batch_size: int, seed: int, split: Split | None = None, num_ranks: int = 1) -> Batch:
+        """Return an invented batch on the CPU; what is compiled with it fits real ones, and no prepared data is needed.
+
+        Names (in order), shapes, strides, dtypes and value ranges are those of one rank's part of a real batch. The
+        values are random and as unequal as real ones, so that speed can be measured on them. No global generator
+        is moved.
+
+        Args:
+            batch_size: Examples of this rank: the global batch size over ``num_ranks``.
+            seed: The same one gives the same bits.
+            split: As in evaluating it; ``None``: as in training.
+            num_ranks: Ranks that share a batch. What is sized by the global batch (packs) depends on it.
+
+        Raises:
+            WorkloadError: If the ranks cannot share such a batch.
+            DataError: If it cannot be cut into what the model reads.
+        """
+        ...
+
     def eval_sums(self, model: nn.Module, batch: Batch, *, split: Split) -> dict[str, Tensor]:
         """Return quantities of one batch that add over batches and ranks (float64 where they are sums).
 

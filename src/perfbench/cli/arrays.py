@@ -3,26 +3,32 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
+from rich.filesize import decimal
+from rich.markup import escape
 from rich.table import Table
 
-from perfbench.errors import ExitCode
+from perfbench.errors import ExitCode, PerfbenchError
 from perfbench.launch.changed_code import CodeNow, OnChangedCode, check_code, make_ready
 from perfbench.launch.slurm import controller
 from perfbench.launch.slurm.arrays import (
     DEFAULT_MAX_ARRAY_SIZE,
     ArrayPlan,
-    gpu_hours_at_most,
+    check_time_limits,
+    counted,
     hours_at_most,
     plan_arrays,
+    rank_hours_at_most,
 )
 from perfbench.launch.slurm.disk import disk_bytes_at_most
+from perfbench.launch.slurm.manifest import submitting
 from perfbench.launch.slurm.queue import array_jobs, held_jobs, jobs_by_trial
-from perfbench.launch.slurm.submission import submit, texts
+from perfbench.launch.slurm.submission import check_paths, check_site, doubts_of_plan, submit, texts
 from perfbench.launch.states import TrialState
 from perfbench.launch.sweep import SweptTrial, look_up, to_submit
 from perfbench.results.store import TrialFolder
@@ -39,6 +45,8 @@ class SubmitOptions:
     """Only show the plan and the job scripts."""
     retry_failed: bool
     tracking: TrackingSpec
+    problems: tuple[PerfbenchError, ...] = ()
+    """Already found by whoever asks: shown with the others."""
     on_changed_code: OnChangedCode = OnChangedCode.REFUSE
     names_held: bool = True
     """Whether to say which jobs wait for a release; what releases them has said so itself."""
@@ -56,8 +64,16 @@ def submit_or_show(
     Raises:
         LaunchError: If there is no Slurm, or it refuses something.
     """
-    if not options.is_dry:
-        controller.require_slurm()
+    if options.is_dry:
+        return _submit_or_show(trials, cluster, runs_root, console, options)
+    controller.require_slurm()
+    with submitting(runs_root):
+        return _submit_or_show(trials, cluster, runs_root, console, options)
+
+
+def _submit_or_show(
+    trials: Sequence[TrialSpec], cluster: SlurmCluster, runs_root: Path, console: Console, options: SubmitOptions
+) -> int:
     has_slurm = not options.is_dry or controller.is_reachable()  # a plan can be made anywhere
     queue = controller.queued_jobs() if has_slurm else []
     max_array_size = controller.max_array_size() if has_slurm else DEFAULT_MAX_ARRAY_SIZE
@@ -81,40 +97,80 @@ def submit_or_show(
     _print_plan(arrays, cluster, runs_root, console)
     if options.is_dry:
         _print_texts(arrays, cluster, runs_root, console)
-        return int(ExitCode.DONE)
+        return show_problems(
+            (*options.problems, *_problems(arrays, cluster, runs_root, console, ask=has_slurm)), console
+        )
+    check_time_limits(arrays, cluster)
 
-    def claim(trial: TrialSpec, folder: TrialFolder) -> None:
-        make_ready(trial, folder, options.on_changed_code, code=code, tell=console.print)
+    def claim(trial: TrialSpec, folder: TrialFolder) -> bool:
+        return make_ready(trial, folder, options.on_changed_code, code=code, tell=console.print)
 
     done = submit(
         arrays, cluster, runs_root, after=array_jobs(runs_root, queue), tracking=options.tracking, claim=claim
     )
+    for doubt in done.doubts:
+        console.print(f"[yellow]warning[/]: Slurm takes the jobs, but {doubt}", highlight=False)
     console.print(f"submitted: {', '.join(done.job_ids)}; scores will be made by job {done.aggregation_job_id}")
     console.print(f"watch it: .venv/bin/perfbench status {runs_root} --watch   (nothing has to stay open here)")
     return int(ExitCode.DONE)
 
 
+def _problems(
+    arrays: Sequence[ArrayPlan], cluster: SlurmCluster, runs_root: Path, console: Console, *, ask: bool
+) -> Iterator[PerfbenchError]:
+    """Yield everything for which submitting would be refused; where Slurm has doubts they are shown."""
+    checks = [
+        partial(check_time_limits, arrays, cluster),
+        partial(check_site, cluster),
+        partial(check_paths, runs_root),
+    ]
+    for check in checks:
+        try:
+            check()
+        except PerfbenchError as problem:
+            yield problem
+    if not ask:
+        return
+    try:
+        for doubt in doubts_of_plan(arrays, cluster, runs_root):
+            console.print(f"[yellow]warning[/]: Slurm would take the jobs, but {doubt}", highlight=False)
+    except PerfbenchError as problem:
+        yield problem
+
+
+def show_problems(problems: Iterable[PerfbenchError], console: Console) -> int:
+    """Print what would be refused; return the exit code."""
+    found = list(problems)
+    for problem in found:
+        console.print(f"[red]would be refused[/]: {escape(str(problem))}", highlight=False)
+    return int(ExitCode.IMPOSSIBLE_REQUEST if found else ExitCode.DONE)
+
+
 def _states_line(swept: Sequence[SweptTrial]) -> str:
     counts = Counter(one.state.value.replace("_", " ") for one in swept)
-    return f"{len(swept):,} trials: " + ", ".join(f"{count:,} {state}" for state, count in sorted(counts.items()))
+    return f"{counted(len(swept), 'trial')}: " + ", ".join(
+        f"{count:,} {state}" for state, count in sorted(counts.items())
+    )
 
 
 def _print_plan(arrays: Sequence[ArrayPlan], cluster: SlurmCluster, runs_root: Path, console: Console) -> None:
     table = Table(title="to submit", title_justify="left")
-    for name in ("array", "trials", "ranks", "time limit", "GPU-hours at most"):
+    hours = "GPU-hours" if cluster.request_gpus else "rank-hours"
+    for name in ("array", "trials", "ranks", "time limit", f"{hours} at most"):
         table.add_column(name, justify="left" if name == "array" else "right")
     for array in arrays:
         limit = f"{array.time_limit_min // 60}:{array.time_limit_min % 60:02d} h"
         ranks = f"{cluster.nodes} x {cluster.gpus_per_node}"
-        table.add_row(array.title, f"{len(array.trials)}", ranks, limit, f"{gpu_hours_at_most([array]):,.1f}")
+        table.add_row(array.title, f"{len(array.trials)}", ranks, limit, f"{rank_hours_at_most([array]):,.1f}")
     console.print(table)
     num_trials = sum(len(array.trials) for array in arrays)
     num_running = cluster.array_parallelism * len(arrays)
-    disk_gb = disk_bytes_at_most(arrays, cluster, runs_root) / 1e9
+    disk = decimal(disk_bytes_at_most(arrays, cluster, runs_root))
     console.print(
-        f"{len(arrays):,} jobs with {num_trials:,} elements, {gpu_hours_at_most(arrays):,.0f} GPU-hours at most "
+        f"{counted(len(arrays), 'job')} with {counted(num_trials, 'element')}, "
+        f"{rank_hours_at_most(arrays):,.1f} {hours} at most "
         f"({hours_at_most(arrays, num_running=min(num_running, num_trials)):,.1f} h if all may run at once), "
-        f"{disk_gb:,.2f} GB of disk at most, and one job that scores",
+        f"{disk} of disk at most, and one job that scores",
         highlight=False,
     )
 

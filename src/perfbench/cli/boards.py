@@ -11,15 +11,18 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table as RichTable
 
-from perfbench.errors import ResultsError
+from perfbench.errors import ResultsError, ScoringError, printable
 from perfbench.results.benchmark import Benchmark, benchmark_of, split_by_setting
 from perfbench.results.reader import read_trials
 from perfbench.results.trials import Complaint, Reading, RecordedTrial, TrialLog
 from perfbench.scoring.board import Board, leaderboard
-from perfbench.scoring.tables import Table, comparison_table, score_table, time_table
+from perfbench.scoring.selection import Selection, check_names
+from perfbench.scoring.tables import Table, comparison_table, has_open_ends, score_table, state_table, time_table
 from perfbench.scoring.uncertainty import Uncertainty
+from perfbench.scoring.verify import contradictions
 
 _DEFAULT_PATH = Path("runs")
+_SHOWN_PROBLEMS = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +35,8 @@ class ReadBoards:
     recorded: tuple[RecordedTrial, ...]
     """Our own trial folders without explored ones; empty for published logs."""
     complaints: tuple[Complaint, ...]
+    recognised: str | None = None
+    """The benchmark that published logs were found to belong to, where none was named."""
 
     @property
     def num_trials(self) -> int:
@@ -39,35 +44,105 @@ class ReadBoards:
         return sum(len(board.ends) for board in self.boards)
 
 
+@dataclass(frozen=True, slots=True)
+class PublishedLogs:
+    """Logs of a published board and its rules."""
+
+    benchmark: Benchmark
+    logs: tuple[TrialLog, ...]
+    complaints: tuple[Complaint, ...]
+    recognised: str | None
+
+
 def input_paths(paths: Sequence[Path]) -> list[Path]:
     """Return the paths, or the default one."""
     return list(paths) or [_DEFAULT_PATH]
 
 
-def read_boards(paths: Sequence[Path], *, benchmark: str | None, as_published: bool) -> ReadBoards:
+def read_boards(
+    paths: Sequence[Path],
+    *,
+    benchmark: str | None,
+    as_published: bool,
+    selection: Selection | None = None,
+    trust: bool = False,
+) -> ReadBoards:
     """Read trials and score them: one board per setting that may be compared.
 
+    Without trial folders of ours, published logs are scored by the one benchmark that they fit.
+
+    Args:
+        paths: Where to look.
+        benchmark: Whose rules published logs are scored by.
+        as_published: Follow the published board where it departs from the rules.
+        selection: Of submissions, workloads and open studies; ``None`` for all finished ones.
+        trust: Count trials whose records contradict themselves.
+
     Raises:
-        ResultsError: If there is no trial, or a path does not exist.
+        ResultsError: If there is no trial, a path does not exist, or which benchmark logs belong to is not plain.
         ScoringError: If no trial can be scored.
     """
-    if benchmark is not None:
-        return _published_boards(paths, benchmark, as_published=as_published)
+    chosen = selection or Selection()
+    if (published := read_published(paths, benchmark)) is not None:
+        check_names(chosen, published.logs, [published.benchmark])
+        board, logs = _board(chosen, published.logs, published.benchmark, as_published=as_published)
+        return ReadBoards((board,), (logs,), (), published.complaints, published.recognised)
     reading = read_own_trials(paths)
     complaints = list(reading.complaints)
-    if all(trial.spec.explored for trial in reading.trials):
+    scored = [trial for trial in reading.trials if trial.spec.explored is None]
+    if not scored:
         raise ResultsError(
             f"all {len(reading.trials)} trials here are explored: never scored",
             where=", ".join(map(str, paths)),
             hint="`perfbench table` lists them with what came of them",
         )
-    boards, logs = [], []
-    for name, trials in split_by_setting(reading.trials).items():
-        derived, kept = benchmark_of(name, trials, complaints)
-        logs.append(tuple(trial.log() for trial in kept))
-        boards.append(leaderboard(logs[-1], derived, as_published=as_published))
-    scored = tuple(trial for trial in reading.trials if trial.spec.explored is None)
-    return ReadBoards(tuple(boards), tuple(logs), scored, tuple(complaints))
+    trials = _believed(scored, complaints, trust=trust)
+    settings = [benchmark_of(name, members, complaints) for name, members in split_by_setting(trials).items()]
+    check_names(chosen, [trial.log() for trial in trials], [derived for derived, _ in settings])
+    boards, logs_of_boards, problems = [], [], []
+    for derived, kept in settings:
+        try:
+            board, logs = _board(chosen, [trial.log() for trial in kept], derived, as_published=as_published)
+        except ScoringError as problem:  # nothing of this setting is finished, or wanted: other boards stand
+            problems.append(problem)
+            continue
+        boards.append(board)
+        logs_of_boards.append(logs)
+    if not boards:
+        raise problems[0]
+    complaints += [Complaint(paths[0], f"no board: {problem}") for problem in problems]
+    return ReadBoards(tuple(boards), tuple(logs_of_boards), tuple(trials), tuple(complaints))
+
+
+def _board(
+    selection: Selection, logs: Sequence[TrialLog], benchmark: Benchmark, *, as_published: bool
+) -> tuple[Board, tuple[TrialLog, ...]]:
+    kept, wanted = selection.of(logs, benchmark)
+    board = leaderboard(
+        kept, wanted, as_published=as_published, provisional=selection.provisional, common=selection.common
+    )
+    return board, tuple(kept)
+
+
+def _believed(trials: Sequence[RecordedTrial], complaints: list[Complaint], *, trust: bool) -> list[RecordedTrial]:
+    """Return the trials that count: not those that ``verify`` refuses, unless they are to be trusted, visibly.
+
+    Raises:
+        ScoringError: If none is left.
+    """
+    found = contradictions(trials)
+    for path, findings in found.items():
+        more = f" (and {len(findings) - 1} more findings)" if len(findings) > 1 else ""
+        what = f"{findings[0].check}: {findings[0].what}{more}"
+        word = "counted all the same (--trust)" if trust else "does not count"
+        complaints.append(Complaint(path, f"{word}: {what}"))
+    kept = [trial for trial in trials if trust or trial.path not in found]
+    if not kept:
+        raise ScoringError(
+            f"none of {len(trials)} trials can be believed; the first: {next(iter(found.values()))[0]}",
+            hint="`perfbench verify` names every finding; --trust counts them all the same",
+        )
+    return kept
 
 
 def read_own_trials(paths: Sequence[Path]) -> Reading:
@@ -78,22 +153,48 @@ def read_own_trials(paths: Sequence[Path]) -> Reading:
     """
     reading = read_trials(paths)
     if not reading.trials:
-        problems = "".join(f"\n  - {complaint}" for complaint in reading.complaints)
+        problems = "".join(f"\n  - {complaint}" for complaint in reading.complaints[:_SHOWN_PROBLEMS])
         raise ResultsError(
             "no trial folder found" + problems,
-            where=", ".join(map(str, paths)),
-            hint="`perfbench run` makes one; for published AlgoPerf logs add --benchmark algoperf_v05",
+            where=", ".join(map(printable, paths)),
+            hint="`perfbench run` makes one",
         )
     return reading
 
 
-def _published_boards(paths: Sequence[Path], name: str, *, as_published: bool) -> ReadBoards:
-    from perfbench.results.algoperf import read_algoperf_logs
+def read_published(paths: Sequence[Path], name: str | None) -> PublishedLogs | None:
+    """Read published logs by a benchmark's rules; without its name, by those of the one that the logs fit.
 
-    benchmark = load_benchmark(name)
-    logs, complaints = read_algoperf_logs(paths, benchmark)
-    board = leaderboard(logs, benchmark, as_published=as_published)
-    return ReadBoards((board,), (tuple(logs),), (), tuple(complaints))
+    Returns:
+        ``None`` where no name is given and there are trial folders of ours, or nothing.
+
+    Raises:
+        ResultsError: If a path or the benchmark does not exist, there is no log, or several benchmarks or none fit.
+        ConfigError: If the benchmark's file is not one.
+    """
+    from perfbench.results.log_tree import find_logs
+
+    tree = find_logs(paths, unless_ours=name is None)
+    if name is None and (tree.has_own_trials or tree.is_empty()):
+        return None
+
+    from perfbench.results.algoperf import read_log_tree  # loads polars, which trials of ours do without
+    from perfbench.results.benchmark_files import benchmark_names
+    from perfbench.results.recognition import facts_of, misfits, recognised
+
+    if name is not None:
+        benchmark = load_benchmark(name)
+        found = None
+    else:
+        known = {one: load_benchmark(one) for one in benchmark_names(_benchmark_folder())}
+        found = recognised(tree, known)
+        benchmark = known[found]
+    logs, complaints = read_log_tree(tree, benchmark)
+    facts = facts_of(tree, benchmark.name_suffixes)
+    complaints += [
+        Complaint(paths[0], f"does not fit {benchmark.name}: {problem}") for problem in misfits(facts, benchmark)
+    ]
+    return PublishedLogs(benchmark, tuple(logs), tuple(complaints), found)
 
 
 def load_benchmark(name: str) -> Benchmark:
@@ -103,27 +204,15 @@ def load_benchmark(name: str) -> Benchmark:
         ResultsError: If there is no such benchmark.
         ConfigError: If its file is not one.
     """
-    import yaml
+    from perfbench.results.benchmark_files import load_benchmark_file
 
-    from perfbench.errors import ConfigError, nearest_name_hint
+    return load_benchmark_file(name, _benchmark_folder())
+
+
+def _benchmark_folder() -> Path:
     from perfbench.registry import repository_root
 
-    folder = repository_root() / "configs" / "benchmark"
-    path = Path(name) if name.endswith((".yaml", ".yml")) else folder / f"{name}.yaml"
-    if not path.is_file():
-        known = [file.stem for file in folder.glob("*.yaml")]
-        raise ResultsError(
-            f"no benchmark named {name!r}", where=str(path), hint=nearest_name_hint(name, known, kind="benchmarks")
-        )
-    # The safe loader written in C is ten times faster, where PyYAML was built with it.
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    try:
-        plain = yaml.load(path.read_text(), Loader=loader)
-    except (yaml.YAMLError, UnicodeDecodeError) as problem:
-        raise ConfigError(f"not YAML: {problem}", where=str(path)) from None
-    if not isinstance(plain, dict):
-        raise ConfigError("not a mapping", where=str(path))
-    return Benchmark.from_mapping(plain, where=path.name)
+    return repository_root() / "configs" / "benchmark"
 
 
 def print_board(console: Console, board: Board, uncertainty: Uncertainty | None, extra: Sequence[Table] = ()) -> None:
@@ -131,6 +220,8 @@ def print_board(console: Console, board: Board, uncertainty: Uncertainty | None,
     tables = [score_table(board, uncertainty), time_table(board)]
     if 1 < len(board.submissions) <= 3:  # noqa: PLR2004 - more pairs than a terminal is read for
         tables.append(comparison_table(board))
+    if has_open_ends(board):
+        tables.append(state_table(board))
     tables.extend(extra)
     for table in tables:
         for part in parts_that_fit(table, console.width):
@@ -139,6 +230,15 @@ def print_board(console: Console, board: Board, uncertainty: Uncertainty | None,
             console.print(f"[dim]{escape(table.caption)}[/]\n", soft_wrap=True)
     for warning in board.warnings:
         console.print(f"[yellow]warning[/]: {escape(warning)}", soft_wrap=True)
+
+
+def print_recognised(console: Console, read: ReadBoards) -> None:
+    """Say which benchmark published logs are scored by, where nobody named it."""
+    if read.recognised is not None:
+        name = read.boards[0].benchmark.name
+        console.print(
+            f"published logs: they fit [bold]{escape(name)}[/] (as --benchmark {read.recognised})", soft_wrap=True
+        )
 
 
 def print_complaints(console: Console, complaints: Sequence[Complaint]) -> None:

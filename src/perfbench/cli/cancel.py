@@ -32,6 +32,7 @@ def run(arguments: argparse.Namespace) -> int:
         submission, _, workload = manifest.title.partition(".")
         if arguments.submission in (None, submission) and arguments.workload in (None, workload):
             chosen.add(job.array_job_id)
+            manifest.note_cancelled()
     controller.cancel(sorted(chosen))
     if chosen:
         console.print(

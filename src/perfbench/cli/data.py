@@ -32,6 +32,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--trust-archives", action="store_true", help="go without the md5 sums of large archives (ImageNet: minutes)"
     )
+    parser.add_argument(
+        "--vocabulary", type=Path, metavar="DIR", help="folder of a given vocabulary's files; the source otherwise"
+    )
     parser.add_argument("--data-root", type=Path, default=Path("data"), metavar="DIR")
 
 
@@ -42,6 +45,8 @@ def run(arguments: argparse.Namespace) -> int:
     folder = data_folder(arguments.data_root.resolve(), workload)
     if arguments.action == "prepare":
         options: dict[str, JsonValue] = {"trust_archives": arguments.trust_archives}
+        if arguments.vocabulary is not None:
+            options["vocabulary"] = str(arguments.vocabulary)
         _prepare(workload, folder, arguments.source, options, console)
     command = prepare_command(workload)
     manifest = preparer_of(workload.family).verify(workload, folder, prepare_command=command)

@@ -6,6 +6,7 @@ import argparse
 import importlib
 import importlib.metadata
 import itertools
+import os
 import shutil
 import subprocess
 import sys
@@ -18,6 +19,8 @@ from rich.markup import escape
 
 from perfbench.cli.listing import Listing, print_listing
 from perfbench.errors import ExitCode
+from perfbench.inherited import withheld
+from perfbench.results.locks import held, is_held
 
 _PACKAGES = ("torch", "numpy", "pydantic", "hydra-core", "polars")
 _RESOLUTION_SAMPLES = 1000
@@ -34,6 +37,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the verb's arguments."""
     parser.add_argument("--data-root", type=Path, default=Path("data"))
     parser.add_argument("--runs-root", type=Path, default=Path("runs"))
+    parser.add_argument(
+        "--gpu", action="store_true", help="look closely at the first GPU: precision, generators, nccl, prefetch, speed"
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -48,7 +54,11 @@ def run(arguments: argparse.Namespace) -> int:
         ("clock", _clock),
         ("data disk", lambda: _disk(arguments.data_root)),
         ("runs disk", lambda: _disk(arguments.runs_root)),
+        ("locks", lambda: _locks(arguments.runs_root)),
+        ("environment", _environment),
     ]
+    if arguments.gpu:
+        checks += importlib.import_module("perfbench.cli.gpu_checks").checks()
     table = Listing(["what", "", "found"])
     num_problems = 0
     for name, check in checks:
@@ -122,10 +132,32 @@ def _clock() -> str:
     return f"monotonic, {sorted(steps)[len(steps) // 2]} ns per reading"
 
 
-def _disk(folder: Path) -> str:
+def _locks(folder: Path) -> str:
+    """Hold a lock and see that it is held: some network disks are mounted without."""
+    probe = _existing(folder) / f".perfbench-doctor-{time.monotonic_ns()}.lock"
+    try:
+        with held(probe, busy="a new file is locked already"):
+            assert is_held(probe), "a lock that is held is not seen"
+    finally:
+        probe.unlink(missing_ok=True)
+    return "held and seen on the runs disk"
+
+
+def _environment() -> str:
+    """Name the switches that are set here: what they would change is not measured."""
+    names = withheld(os.environ)
+    return f"ranks do not inherit {', '.join(names)}" if names else "no switch that could change what is measured"
+
+
+def _existing(folder: Path) -> Path:
     existing = folder.resolve()
     while not existing.exists():
         existing = existing.parent
+    return existing
+
+
+def _disk(folder: Path) -> str:
+    existing = _existing(folder)
     probe = existing / f".perfbench-doctor-{time.monotonic_ns()}"
     probe.write_bytes(b"x")
     probe.unlink()

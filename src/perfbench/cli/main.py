@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import importlib
+import os
 import shutil
 import sys
 from collections.abc import Sequence
@@ -34,6 +36,7 @@ VERBS = {
     "new-submission": "write the folder and YAML of a new training algorithm",
     "data": "prepare or verify data sets",
     "profile": "time a few steps part by part, and write a trace of them for Perfetto",
+    "bench": "measure a whole training step at any scale, on invented batches or real ones",
     "doctor": "look at this machine: versions, devices, process group, disk, clock",
 }
 
@@ -58,6 +61,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     return int(ExitCode.IMPOSSIBLE_REQUEST)
 
 
+def _file_failed(verb: str, problem: OSError) -> int:
+    told = PerfbenchError.of_file(problem)
+    _complain(verb, str(told))
+    return int(ExitCode.RUN_FAILED)
+
+
 def _run_verb(verb: str, arguments: Sequence[str]) -> int:
     module = importlib.import_module(f"perfbench.cli.{verb.replace('-', '_')}")
     parser = argparse.ArgumentParser(prog=f"perfbench {verb}", description=VERBS[verb].capitalize() + ".")
@@ -68,12 +77,15 @@ def _run_verb(verb: str, arguments: Sequence[str]) -> int:
     except PerfbenchError as problem:
         _complain(verb, str(problem))
         return int(problem.exit_code)
-    except OSError as problem:  # a disk that is full, a folder that may not be written
-        if not problem.strerror:
-            raise
-        where = f"{problem.filename}: " if problem.filename else ""
-        _complain(verb, f"{where}{problem.strerror}")
+    except BrokenPipeError:  # whoever read the output has enough: `perfbench status | head`
+        sys.stdout = open(os.devnull, "w")  # noqa: PTH123, SIM115 - Python flushes it at its end
         return int(ExitCode.RUN_FAILED)
+    except OSError as problem:  # a file that no verb expected to be so: never a traceback
+        return _file_failed(verb, problem)
+    except RuntimeError as problem:
+        if not str(problem).startswith("Symlink loop"):  # pathlib's words before Python 3.13
+            raise
+        return _file_failed(verb, OSError(errno.ELOOP, str(problem)))
     except KeyboardInterrupt:
         _complain(verb, "", how="interrupted")
         return int(ExitCode.RUN_FAILED)

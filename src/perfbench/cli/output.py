@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import os
 
 from rich.console import Console
 
+from perfbench.inherited import withheld
 from perfbench.launch.changed_code import OnChangedCode
+from perfbench.spec.run import Cluster, DebugCluster
 from perfbench.tracking.views import DetailedView, JsonView, LineView, View
 
 
@@ -35,6 +38,12 @@ def on_changed_code(arguments: argparse.Namespace) -> OnChangedCode:
     if arguments.fresh:
         return OnChangedCode.START_ANEW
     return OnChangedCode.CONTINUE if arguments.continue_with_changed_code else OnChangedCode.REFUSE
+
+
+def tell_withheld(cluster: Cluster, view: View) -> None:
+    """Warn of switches in the environment that ranks do not get: a person may have set them on purpose."""
+    if not isinstance(cluster, DebugCluster) and (names := withheld(os.environ, cluster.inherit)):
+        view.warn(f"ranks do not inherit {', '.join(names)}; cluster.inherit=[NAME] hands one on, and it is on record")
 
 
 def console_and_view(arguments: argparse.Namespace, *, lines: bool) -> tuple[Console, View]:

@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import io
-import math
 import textwrap
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.collections import PatchCollection
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 
-from perfbench.api.picture import GraphPanel, HeatPanel, ImagePanel, Panel, Picture, TablePanel, Verdict
+from perfbench.api.picture import GraphPanel, HeatPanel, ImagePanel, Panel, Picture, TablePanel, TextPanel, Verdict
 
 _COLOURS = {Verdict.NONE: "black", Verdict.RIGHT: "#009E73", Verdict.WRONG: "#D55E00"}
 _SIZES_INCH = {ImagePanel: (1.15, 1.3), HeatPanel: (4.5, 1.9), GraphPanel: (2.1, 1.9)}
 _TABLE_WIDTH_INCH = 11.0
 _CHARACTERS_PER_INCH = 13.5
 _LINE_INCH = 0.15
+_LINE_CHARACTERS = 150
+"""Of running text."""
+_DEEPEST_SHADE = 0.75
 _CAPTION_INCH = 0.5
 _SMALL = 7
 _LARGE_BYTES = 95_000
@@ -33,13 +39,16 @@ def drawn(picture: Picture, *, heading: str) -> Figure:
         heading: Stands above the picture's own caption.
     """
     num_columns = min(picture.num_columns, len(picture.panels))
-    num_rows = math.ceil(len(picture.panels) / num_columns)
     sizes = [_size_inch(panel) for panel in picture.panels]
-    width, height = (max(size[axis] for size in sizes) for axis in (0, 1))
-    figure = Figure(figsize=(max(num_columns * width, 5.0), num_rows * height + _CAPTION_INCH), layout="constrained")
+    width = max(size[0] for size in sizes)
+    heights = [
+        max(size[1] for size in sizes[first : first + num_columns]) for first in range(0, len(sizes), num_columns)
+    ]
+    figure = Figure(figsize=(max(num_columns * width, 5.0), sum(heights) + _CAPTION_INCH), layout="constrained")
     figure.suptitle(f"{heading}\n{picture.caption}", fontsize=_SMALL + 1)
-    for number, panel in enumerate(picture.panels, start=1):
-        axes = figure.add_subplot(num_rows, num_columns, number)
+    grid = figure.add_gridspec(len(heights), num_columns, height_ratios=heights)
+    for number, panel in enumerate(picture.panels):
+        axes = figure.add_subplot(grid[divmod(number, num_columns)])
         _draw(panel, axes)
     return figure
 
@@ -62,6 +71,8 @@ def _size_inch(panel: Panel) -> tuple[float, float]:
     if isinstance(panel, TablePanel):
         lines = sum(max(len(cell) for cell in row) + 1 for row in _wrapped(panel))
         return _TABLE_WIDTH_INCH, _LINE_INCH * (lines + 2)
+    if isinstance(panel, TextPanel):
+        return _TABLE_WIDTH_INCH, _LINE_INCH * (_places(panel.pieces)[-1][1] + 4)
     return _SIZES_INCH[type(panel)]
 
 
@@ -83,6 +94,8 @@ def _draw(panel: Panel, axes: Axes) -> None:
             _draw_graph(panel, axes)
         case TablePanel():
             _draw_table(panel, axes)
+        case TextPanel():
+            _draw_text(panel, axes)
 
 
 def _draw_graph(panel: GraphPanel, axes: Axes) -> None:
@@ -115,6 +128,36 @@ def _draw_table(panel: TablePanel, axes: Axes) -> None:
             text = "\n".join(cell).replace("$", r"\$")
             axes.text(start, top + 0.4, text, fontsize=_SMALL, va="top", family="monospace", weight=weight)
         top += height
+
+
+def _draw_text(panel: TextPanel, axes: Axes) -> None:
+    places = _places(panel.pieces)
+    low, high = panel.limits
+    boxes = [
+        Rectangle((column, line), len(piece), 1) for piece, (column, line) in zip(panel.pieces, places, strict=True)
+    ]
+    shares = np.clip((panel.values - low) / (high - low), 0, 1)
+    axes.add_collection(
+        PatchCollection(boxes, cmap="Oranges", array=shares * _DEEPEST_SHADE, clim=(0, 1), linewidths=0, zorder=1)
+    )
+    style: dict[str, Any] = {"fontsize": _SMALL, "va": "center", "family": "monospace", "zorder": 2, "clip_on": True}
+    for piece, (column, line) in zip(panel.pieces, places, strict=True):
+        axes.text(column, line + 0.5, piece.replace("$", r"\$"), in_layout=False, **style)
+    axes.set(xlim=(0, _LINE_CHARACTERS), ylim=(places[-1][1] + 1, 0))
+    axes.set_axis_off()
+    axes.set_title(panel.title, fontsize=_SMALL, loc="left")
+
+
+def _places(pieces: Sequence[str]) -> list[tuple[int, int]]:
+    """Return column and line of each piece: one that does not fit begins a line."""
+    column, line = 0, 0
+    places = []
+    for piece in pieces:
+        if column and column + len(piece) > _LINE_CHARACTERS:
+            column, line = 0, line + 1
+        places.append((column, line))
+        column += len(piece)
+    return places
 
 
 def _wrapped(panel: TablePanel) -> list[tuple[list[str], ...]]:

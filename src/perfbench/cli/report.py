@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from perfbench.cli.score import add_input_arguments
+from perfbench.cli.score import add_input_arguments, read_asked
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -27,12 +27,13 @@ def run(arguments: argparse.Namespace) -> int:
     """Write the page and its figures, and say where they are."""
     from rich.console import Console
 
-    from perfbench.cli.boards import input_paths, print_complaints, read_boards
+    from perfbench.cli.boards import input_paths, print_complaints, print_recognised
     from perfbench.errors import ExitCode
 
     console = Console(soft_wrap=True)
     paths = input_paths(arguments.paths)
-    read = read_boards(paths, benchmark=arguments.benchmark, as_published=arguments.as_published)
+    read = read_asked(arguments, paths)
+    print_recognised(console, read)
     print_complaints(console, read.complaints)
     folder = arguments.out or (paths[0] if paths[0].is_dir() else paths[0].parent) / "report"
     write_report(console, read, folder, with_pictures=not arguments.no_pictures)
@@ -45,7 +46,9 @@ def write_report(console: Console, read: ReadBoards, folder: Path, *, with_pictu
     Raises:
         ScoringError: If the folder cannot be written.
     """
-    from perfbench.errors import ScoringError
+    from rich.markup import escape
+
+    from perfbench.errors import ScoringError, printable
     from perfbench.results.files import atomic_file
     from perfbench.scoring.report import ReportedBoard, report_page
     from perfbench.scoring.uncertainty import bootstrap
@@ -65,9 +68,8 @@ def write_report(console: Console, read: ReadBoards, folder: Path, *, with_pictu
         ) from None
     kilobytes = len(contents["index.html"]) / 2**10
     pictures = f", {len(contents) - 1} pictures in figures/" if len(contents) > 1 else ""
-    console.print(
-        f"report of {read.num_trials} trials: [bold]{folder / 'index.html'}[/] ({kilobytes:,.0f} KB){pictures}"
-    )
+    page = escape(printable(folder / "index.html"))
+    console.print(f"report of {read.num_trials} trials: [bold]{page}[/] ({kilobytes:,.0f} KB){pictures}")
 
 
 def _pictures(boards: list[ReportedBoard], recorded: tuple[RecordedTrial, ...]) -> dict[str, bytes]:

@@ -20,6 +20,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="go on although the code was changed: on record, and never scored",
     )
+    parser.add_argument(
+        "--lost",
+        action="store_true",
+        help="only what Slurm has lost, exactly as it was submitted (the scoring job does it)",
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -44,6 +49,8 @@ def run(arguments: argparse.Namespace) -> int:
             where=str(runs_root),
             hint="`perfbench sweep ... cluster=slurm` submits",
         )
+    if arguments.lost:
+        return _put_back(runs_root, console, is_dry=arguments.dry_run)
     _release_held(runs_root, console, is_dry=arguments.dry_run)
     ways = {cluster.digest() + tracking.digest(): (cluster, tracking) for cluster, tracking in latest.values()}
     for cluster, tracking in ways.values():
@@ -51,8 +58,26 @@ def run(arguments: argparse.Namespace) -> int:
         trials = read_trials_back(runs_root, [folder for folder in folders if (folder / "run.json").exists()])
         if trials:
             choice = OnChangedCode.CONTINUE if arguments.continue_with_changed_code else OnChangedCode.REFUSE
-            options = SubmitOptions(arguments.dry_run, arguments.retry_failed, tracking, choice, names_held=False)
+            options = SubmitOptions(
+                arguments.dry_run, arguments.retry_failed, tracking, on_changed_code=choice, names_held=False
+            )
             submit_or_show(trials, cluster, runs_root, console, options)
+    return int(ExitCode.DONE)
+
+
+def _put_back(runs_root: Path, console: Console, *, is_dry: bool) -> int:
+    """Submit the trials again that were started, have no result, and whose jobs Slurm has ended for good."""
+    from perfbench.errors import ExitCode
+    from perfbench.launch.slurm import controller
+    from perfbench.launch.slurm.queue import jobs_by_trial
+    from perfbench.launch.slurm.recovery import lost_elements, put_back
+
+    if is_dry:
+        lost = lost_elements(runs_root, jobs_by_trial(runs_root, controller.queued_jobs()))
+        console.print("\n".join([f"lost: {element.path}" for element in lost]) or "nothing is lost", highlight=False)
+        return int(ExitCode.DONE)
+    job_ids = put_back(runs_root)
+    console.print(f"lost trials were put back: {', '.join(job_ids)}" if job_ids else "nothing is lost", highlight=False)
     return int(ExitCode.DONE)
 
 

@@ -7,7 +7,13 @@ from pathlib import Path
 
 from rich.console import Console
 
-from perfbench.cli.output import add_changed_code_options, add_output_options, console_and_view, on_changed_code
+from perfbench.cli.output import (
+    add_changed_code_options,
+    add_output_options,
+    console_and_view,
+    on_changed_code,
+    tell_withheld,
+)
 from perfbench.cli.progress import data_progress
 from perfbench.compose import compose_run
 from perfbench.errors import ExitCode
@@ -52,6 +58,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.dry_run:
         Console(soft_wrap=True).print_json(trial.to_json())
         return int(ExitCode.DONE)
+    tell_withheld(request.cluster, view)
     check_tracking(request.tracking, lambda why: view.warn(f"{why}; {RUN_GOES_ON}"))
     result, folder = execute_trial(trial, request.cluster, request.tracking, runs_root, view, on_changed_code=choice)
     view.finished(trial, result, folder)

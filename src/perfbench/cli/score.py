@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from perfbench.cli.boards import ReadBoards
 
 _FEW_TRIALS = 12
 """So few that a person wants to see each of them."""
@@ -28,19 +32,60 @@ def add_input_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--benchmark",
         metavar="NAME",
-        help="read published AlgoPerf logs, and score them as configs/benchmark/NAME.yaml says (or a YAML file)",
+        help="score published AlgoPerf logs as configs/benchmark/NAME.yaml says, or a YAML file (default: as the one "
+        "that they fit)",
     )
     parser.add_argument(
         "--as-published", action="store_true", help="follow the published board where it departs from the rules"
     )
+    parser.add_argument(
+        "--only", default="", metavar="NAMES", help="these submissions or workloads, separated by commas"
+    )
+    parser.add_argument("--exclude", default="", metavar="NAMES", help="without these submissions or workloads")
+    parser.add_argument(
+        "--common", action="store_true", help="by the workloads alone that all submissions have finished"
+    )
+    parser.add_argument(
+        "--provisional", action="store_true", help="count trials that are not over as what they have measured so far"
+    )
+    parser.add_argument("--trust", action="store_true", help="count trials whose records contradict themselves, too")
+
+
+def read_asked(arguments: argparse.Namespace, paths: list[Path]) -> ReadBoards:
+    """Read and score what the arguments ask for.
+
+    Raises:
+        PerfbenchError: As ``read_boards``.
+    """
+    from perfbench.cli.boards import read_boards
+    from perfbench.scoring.selection import Selection
+
+    selection = Selection(
+        only=_names(arguments.only),
+        exclude=_names(arguments.exclude),
+        common=arguments.common,
+        provisional=arguments.provisional,
+    )
+    return read_boards(
+        paths,
+        benchmark=arguments.benchmark,
+        as_published=arguments.as_published,
+        selection=selection,
+        trust=arguments.trust,
+    )
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in text.split(",") if name.strip())
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Score, print the tables and write them; 1 where ``--strict`` refuses."""
     from rich.console import Console
+    from rich.markup import escape
 
-    from perfbench.cli.boards import input_paths, print_board, print_complaints, read_boards
-    from perfbench.errors import ExitCode
+    from perfbench.cli.boards import input_paths, print_board, print_complaints, print_recognised
+    from perfbench.errors import ExitCode, printable
     from perfbench.scoring.files import write_boards
     from perfbench.scoring.sensitivity import sensitivity, sensitivity_table
     from perfbench.scoring.tables import closest_table
@@ -48,7 +93,8 @@ def run(arguments: argparse.Namespace) -> int:
 
     console = Console(soft_wrap=False)
     paths = input_paths(arguments.paths)
-    read = read_boards(paths, benchmark=arguments.benchmark, as_published=arguments.as_published)
+    read = read_asked(arguments, paths)
+    print_recognised(console, read)
     boards = [(board, bootstrap(board)) for board in read.boards]
     extra = []
     for (board, uncertainty), logs in zip(boards, read.logs, strict=True):
@@ -69,7 +115,7 @@ def run(arguments: argparse.Namespace) -> int:
     partial = f"[yellow]partial: {len(reasons)} warnings above[/]; " if reasons else ""
     names = ", ".join(file.name for file in files)
     judged = "1 trial" if read.num_trials == 1 else f"{read.num_trials} trials"
-    console.print(f"{partial}{judged} judged; wrote {names} to [bold]{folder}[/]", soft_wrap=True)
+    console.print(f"{partial}{judged} judged; wrote {names} to [bold]{escape(printable(folder))}[/]", soft_wrap=True)
     return int(ExitCode.DONE)
 
 

@@ -141,16 +141,17 @@ def _of_trial(path: Path, workload: str, overrides: Sequence[str]) -> Subject:
 
 def _put_weights(model: nn.Module, checkpoints: Path, warn: Callable[[str], None]) -> str:
     """Put a trial's newest weights into its model and say which they are."""
-    from perfbench.engine.checkpoint import read_weights
-    from perfbench.engine.state import copy_into
+    from perfbench.engine.referee.checkpoints import read_weights
+    from perfbench.engine.trainer.state import copy_into
 
-    saved = read_weights(checkpoints, warn)
+    saved = read_weights(checkpoints, checkpoints.with_name("states"), warn)
     if saved is None:
         hint = "leave --trial out: untrained weights; on Slurm only cluster.keep_checkpoints=true keeps them to the end"
         raise ResultsError("the trial has no readable checkpoint", where=str(checkpoints), hint=hint)
-    copy_into(model.named_parameters(), saved.shared["parameters"])
-    copy_into(model.named_buffers(), saved.own["buffers"])
-    return f"weights of step {saved.step:,}"
+    step, state = saved
+    copy_into(model.named_parameters(), state["shared"]["parameters"])
+    copy_into(model.named_buffers(), state["own"]["buffers"])
+    return f"weights of step {step:,}"
 
 
 def _first_batch(workload: Workload, split: str, *, seed: int) -> Batch:

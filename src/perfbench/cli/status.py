@@ -85,7 +85,10 @@ def _print(found: Sequence[TrialStatus], console: Console, *, show_all: bool) ->
         if failed := [status for status in found if status.reason and status.state.value in ("crashed", "diverged")]:
             print_listing(console, _trial_table(failed[:_MAX_ROWS]))
     counts = Counter(status.state.value.replace("_", " ") for status in found)
-    console.print(f"{len(found):,} trials: " + ", ".join(f"{n:,} {state}" for state, n in sorted(counts.items())))
+    console.print(
+        f"{len(found):,} trial{'s' * (len(found) != 1)}: "
+        + ", ".join(f"{n:,} {state}" for state, n in sorted(counts.items()))
+    )
 
 
 def _trial_table(found: Sequence[TrialStatus]) -> Listing:

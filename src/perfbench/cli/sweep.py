@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from rich.console import Console
 from rich.markup import escape
 
-from perfbench.cli.arrays import SubmitOptions, submit_or_show
+from perfbench.cli.arrays import SubmitOptions, show_problems, submit_or_show
 from perfbench.cli.exploring import sweep_trials
 from perfbench.cli.listing import Listing, print_listing, short
-from perfbench.cli.output import add_changed_code_options, add_output_options, console_and_view, on_changed_code
+from perfbench.cli.output import (
+    add_changed_code_options,
+    add_output_options,
+    console_and_view,
+    on_changed_code,
+    tell_withheld,
+)
 from perfbench.cli.progress import data_progress
-from perfbench.errors import ExitCode, TrialFailedError, TrialInterruptedError
+from perfbench.errors import ExitCode, PerfbenchError, TrialFailedError, TrialInterruptedError
 from perfbench.launch.changed_code import CodeNow, OnChangedCode, check_code
 from perfbench.launch.execute import execute_trial
 from perfbench.launch.preflight import check_submissions, check_trial
@@ -45,28 +51,43 @@ def run(arguments: argparse.Namespace) -> int:
     requests, trials = sweep_trials(arguments.overrides)
     cluster, runs_root = requests[0].cluster, Path(requests[0].runs_root)
     tracking = requests[0].tracking
+    problems: list[PerfbenchError] = []
+    for problem in _problems(trials, runs_root, console, prepares=not arguments.dry_run):
+        if not arguments.dry_run:
+            raise problem
+        problems.append(problem)
     if not arguments.dry_run:
-        _check(trials, runs_root, console)
         check_tracking(tracking, lambda why: view.warn(f"{why}; {RUN_GOES_ON}"))
     choice = on_changed_code(arguments)
+    tell_withheld(cluster, view)
     if isinstance(cluster, SlurmCluster):
         if trials[0].explored:  # nobody knows them otherwise; of studies `perfbench show` prints the points
             for request in requests:
                 print_listing(console, _plan_table(_of(request, trials)))
-        options = SubmitOptions(arguments.dry_run, arguments.retry_failed, tracking, choice)
+        options = SubmitOptions(arguments.dry_run, arguments.retry_failed, tracking, tuple(problems), choice)
         return submit_or_show(trials, cluster, runs_root.resolve(), Console(soft_wrap=True), options)
     check_code(trials, runs_root.resolve(), choice, code=CodeNow())
     for request in requests:
         print_listing(console, _plan_table(_of(request, trials)))
-    return int(ExitCode.DONE) if arguments.dry_run else _run_here(requests, trials, console, view, choice)
+    if arguments.dry_run:
+        return show_problems(problems, console)
+    return _run_here(requests, trials, console, view, choice)
 
 
-def _check(trials: Sequence[TrialSpec], runs_root: Path, console: Console) -> None:
-    """Check every submission and point; parameters, run folder and data once for each workload."""
-    check_submissions(trials)
+def _problems(
+    trials: Sequence[TrialSpec], runs_root: Path, console: Console, *, prepares: bool
+) -> Iterator[PerfbenchError]:
+    """Check every submission and point; parameters, run folder and data once for each workload. Yield what is wrong."""
+    try:
+        check_submissions(trials)
+    except PerfbenchError as problem:
+        yield problem
     with data_progress(console) as progress:
         for trial in {trial.workload.name: trial for trial in reversed(trials)}.values():
-            check_trial(trial, runs_root, progress)
+            try:
+                check_trial(trial, runs_root, progress, prepares=prepares)
+            except PerfbenchError as problem:
+                yield problem
 
 
 def _of(request: RunSpec, trials: Sequence[TrialSpec]) -> list[TrialSpec]:

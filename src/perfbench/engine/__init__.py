@@ -1,1 +1,1 @@
-"""One trial in one process group: the clock, the loop, evaluation, compilation, checkpoints."""
+"""Running a trial: a referee that owns clock, records and evaluation, and a trainer that runs the submission."""

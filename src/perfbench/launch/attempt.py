@@ -8,26 +8,32 @@ from typing import NamedTuple
 
 from perfbench.errors import ExitCode, PerfbenchError, TrialFailedError, TrialInterruptedError
 from perfbench.launch.ending import KILLED, STOPPED, crash_result, failure_seen, first_cause
+from perfbench.launch.failure import telling_line
 from perfbench.launch.stacks import any_stacks, hang_failure
 from perfbench.results.store import Failure, TrialFolder
 from perfbench.spec.result import FailureReason, TrialResult
 from perfbench.spec.run import TrialSpec
 
 
-def with_next_attempt(trial: TrialSpec, folder: TrialFolder, run: Callable[[int], TrialResult]) -> TrialResult:
-    """Claim the folder and make the next attempt, given its number; a finished trial is returned as it is.
+def with_next_attempt(trial: TrialSpec, folder: TrialFolder, run: Callable[[int, int], TrialResult]) -> TrialResult:
+    """Claim the folder and make the next attempt; a finished trial is returned as it is.
+
+    Args:
+        trial: What to run.
+        folder: Of the trial.
+        run: Given the attempt's number, and the descriptor of the lock that holds the trial.
 
     Raises:
         PerfbenchError: If the folder is another trial's, another process runs this one, or as ``run``.
     """
     folder.claim(trial)
-    with folder.locked():
+    with folder.locked() as lock:
         folder.reopen_after_crash()
         if (done := folder.result()) is not None:
             return done
         attempt = folder.num_attempts() + 1
         folder.append_telemetry("started", {"attempt": attempt})
-        return run(attempt)
+        return run(attempt, lock)
 
 
 class Ended(NamedTuple):
@@ -75,7 +81,7 @@ def why_no_result(folder: TrialFolder, attempt: int, ended: Ended, *, was_interr
     folder.write_result(crash_result(folder, failure, attempt))
     log = folder.logs / f"rank_{failure.rank}.log"
     return TrialFailedError(
-        f"the trial crashed on rank {failure.rank} ({failure.reason.value}): {failure.message.splitlines()[0]}",
+        f"the trial crashed on rank {failure.rank} ({failure.reason.value}): {telling_line(failure.message)}",
         where=str(folder.path),
         hint=f"see {log}; the same command tries again from the last checkpoint",
     )

@@ -100,8 +100,8 @@ def check_code(
 
 def make_ready(
     trial: TrialSpec, folder: TrialFolder, on_change: OnChangedCode, *, code: CodeNow, tell: Callable[[str], None]
-) -> None:
-    """Claim the folder for a trial and record which code it begins or goes on with.
+) -> bool:
+    """Claim the folder for a trial and record which code it begins or goes on with; return whether the folder is new.
 
     Args:
         trial: Which is about to run.
@@ -116,21 +116,21 @@ def make_ready(
     """
     if on_change is OnChangedCode.START_ANEW and _is_in_the_way(folder, trial):
         tell(f"the earlier trial was set aside: {set_aside(folder)}")
-    folder.claim(trial)
+    is_new = folder.claim(trial)
     now = code.of(trial)
     record = folder.code()
     if not folder.has_begun():
         if record is None or record.latest != now:
             _record(trial, folder, CodeRecord(began_with=now))
-        return
+        return is_new
     begun = _look(folder, now)
     if not begun.differences:
-        return
+        return is_new
     if begun.is_worthless:
         tell(f"its code was changed since it crashed at its start; that attempt was set aside: {set_aside(folder)}")
-        folder.claim(trial)
+        is_new = folder.claim(trial)
         _record(trial, folder, CodeRecord(began_with=now))
-        return
+        return is_new
     if begun.is_finished or on_change is not OnChangedCode.CONTINUE:
         raise _refusal([begun], _ways([begun]))
     with folder.locked():  # whoever runs it now runs what is on record
@@ -140,6 +140,7 @@ def make_ready(
     earlier = record or CodeRecord(began_with=began_with)
     _record(trial, folder, earlier.changed_to(now, attempt=attempt))
     tell("it goes on with changed code, which is on record: never scored")
+    return is_new
 
 
 def _is_in_the_way(folder: TrialFolder, trial: TrialSpec) -> bool:

@@ -13,6 +13,9 @@ KILLED = "killed (SIGKILL): out of memory or killed by hand"
 STOPPED = 75
 """A rank's exit code when it was told to stop and has saved: Python's own for any error is 1."""
 
+_PASSING = frozenset({FailureReason.NODE, FailureReason.ENGINE})
+"""Reasons of which some pass by themselves."""
+
 
 def failure_seen(
     attempt: int, reason: FailureReason, message: str, *, rank: int = 0, error_type: str = "Ended"
@@ -33,6 +36,26 @@ def first_cause(failures: Sequence[Failure]) -> Failure | None:
     """Return the failure that is most likely the cause: a lost connection is only its echo on other ranks."""
     causes = [failure for failure in failures if failure.reason is not FailureReason.NODE]
     return next(iter(causes or failures), None)
+
+
+def stopped_as_told(folder: TrialFolder, attempt: int) -> None:
+    """Note that the ranks of an attempt were told to stop, and have saved: no exit code says that on every cluster."""
+    folder.append_telemetry("stopped", {"attempt": attempt})
+
+
+def was_told_to_stop(folder: TrialFolder, attempt: int) -> bool:
+    """Tell whether the ranks of an attempt have said that they were told to stop."""
+    return any(line["attempt"] == attempt for line in folder.telemetry("stopped"))
+
+
+def failed_at_start(folder: TrialFolder, failure: Failure) -> bool:
+    """Tell whether an attempt failed before it trained, of something that may be otherwise the next time.
+
+    A port, a node, a connection or a disk; not the request, the data, the submission or the memory.
+    """
+    if failure.exit_code == ExitCode.IMPOSSIBLE_REQUEST or failure.reason not in _PASSING:
+        return False
+    return not folder.has_trained(attempt=failure.attempt)
 
 
 def crash_result(folder: TrialFolder, failure: Failure, attempt: int) -> TrialResult:

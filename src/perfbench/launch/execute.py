@@ -41,8 +41,8 @@ def execute_trial(
             mirror.watch()
 
         match cluster:
-            case LocalCluster(hang_timeout_s=hang_timeout_s):
-                return run_trial(trial, folder, watch_both, hang_timeout_s=hang_timeout_s), folder
+            case LocalCluster():
+                return run_trial(trial, folder, watch_both, cluster), folder
             case DebugCluster():
                 from perfbench.launch.debug import run_here
 

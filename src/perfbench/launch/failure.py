@@ -1,25 +1,12 @@
-"""Naming why a rank failed: from the exception itself, once, where it is still at hand."""
+"""What is on record of a rank that failed: told by its trainer, or by the exception that ended its referee."""
 
 from __future__ import annotations
 
-import errno
-import re
 import traceback
-from pathlib import Path
 
-from perfbench.errors import DataError, ExitCode, PerfbenchError, SubmissionError
-from perfbench.registry import repository_root
+from perfbench.errors import ExitCode, PerfbenchError
 from perfbench.results.store import Failure
 from perfbench.spec.result import FailureReason
-
-_OUT_OF_MEMORY = re.compile(r"out of memory|can(no|')t allocate memory", re.IGNORECASE)
-"""In the words of CUDA, and of torch's allocator on processors."""
-_DISK_FULL = re.compile(
-    r"No space left on device|inline_container\.cc.*(unexpected pos|file write failed)|PytorchStreamWriter", re.DOTALL
-)
-"""In the words of the kernel, and of what writes torch's files."""
-_NO_COMPILER = re.compile(r"No working C\+\+ compiler|InvalidCxxCompiler|NO_CXX_COMPILER")
-"""In the words of torch.compile."""
 
 
 def describe_failure(
@@ -28,61 +15,45 @@ def describe_failure(
     """Describe an exception that ended a rank.
 
     Args:
-        problem: What was raised.
+        problem: What was raised; what a trainer told counts as told.
         rank: Where.
         attempt: Which attempt of the trial.
-        has_started: Whether training had begun: a request that turns out impossible before is no failed run.
+        has_started: Whether there was a referee: a request that turns out impossible before is no failed run.
         submission_folder: Of a submission from outside of the repository.
     """
+    from perfbench.engine.referee.link import TrainerEnded, TrainerFailed
+    from perfbench.engine.wire.reasons import message_of, reason_of
+
+    error_type, message = type(problem).__name__, message_of(problem, submission_folder)
+    text = "".join(traceback.format_exception(problem))
     is_refusal = isinstance(problem, PerfbenchError) and not has_started
+    reason = FailureReason.ENGINE
+    if isinstance(problem, TrainerFailed):
+        told = problem.failed
+        error_type, message, text = told.error_type, told.message, told.traceback
+        reason, is_refusal = told.reason, told.is_refusal
+    elif isinstance(problem, TrainerEnded):
+        reason = FailureReason.NODE if "SIG" in message else FailureReason.SUBMISSION
+    else:
+        reason = reason_of(problem, submission_folder)
     return Failure(
         attempt=attempt,
         rank=rank,
-        reason=_reason(problem, submission_folder),
-        error_type=type(problem).__name__,
-        message=_message(problem, submission_folder),
+        reason=reason,
+        error_type=error_type,
+        message=message,
         exit_code=int(ExitCode.IMPOSSIBLE_REQUEST if is_refusal else ExitCode.RUN_FAILED),
-        traceback="".join(traceback.format_exception(problem)),
+        traceback=text,
     )
 
 
-def _reason(problem: BaseException, submission_folder: str | None) -> FailureReason:
-    if isinstance(problem, MemoryError) or _OUT_OF_MEMORY.search(str(problem)):
-        return FailureReason.OUT_OF_MEMORY
-    if isinstance(problem, DataError):
-        return FailureReason.DATA
-    if isinstance(problem, SubmissionError) or _was_raised_in_submission(problem, submission_folder):
-        return FailureReason.SUBMISSION
-    if isinstance(problem, ConnectionError) or re.search(r"Connection (closed|reset) by peer", str(problem)):
-        return FailureReason.NODE
-    return FailureReason.ENGINE
+def telling_line(message: str) -> str:
+    r"""Return the line of a message that tells most: the first that is no heading, or the first.
 
-
-def _message(problem: BaseException, submission_folder: str | None) -> str:
-    """Return what a person needs to read: the cause in one line where torch says it in many, and an author's line."""
-    text = str(problem) or type(problem).__name__
-    if _DISK_FULL.search(text) or (isinstance(problem, OSError) and problem.errno == errno.ENOSPC):
-        return f"the disk is full: {text.splitlines()[0]}"
-    if _NO_COMPILER.search(text):
-        return f"torch.compile finds no C++ compiler that works; install g++, or set CXX ({text.splitlines()[0]})"
-    frame = _frame_of_submission(problem, submission_folder)
-    return text if frame is None else f"{text} ({Path(frame.filename).name}:{frame.lineno})"
-
-
-def _was_raised_in_submission(problem: BaseException, submission_folder: str | None) -> bool:
-    return _frame_of_submission(problem, submission_folder) is not None
-
-
-def _frame_of_submission(problem: BaseException, submission_folder: str | None) -> traceback.FrameSummary | None:
-    """Return the innermost frame of code that we know if it belongs to a submission."""
-    submissions = [repository_root() / "submissions"]
-    if submission_folder is not None:
-        submissions.append(Path(submission_folder).resolve())
-    package = repository_root() / "src"
-    for frame in reversed(traceback.extract_tb(problem.__traceback__)):
-        file = Path(frame.filename).resolve()
-        if any(file.is_relative_to(folder) for folder in submissions):
-            return frame
-        if file.is_relative_to(package):
-            return None
-    return None
+    >>> telling_line("backend='inductor' raised:\nImportError: /cache/x.so: file too short\n\nSet TORCH_LOGS=+dynamo")
+    'ImportError: /cache/x.so: file too short'
+    >>> telling_line("a mistake in the submission")
+    'a mistake in the submission'
+    """
+    lines = [line.strip() for line in message.splitlines() if line.strip()]
+    return next((line for line in lines if not line.endswith(":")), lines[0] if lines else "")

@@ -10,15 +10,18 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+from perfbench.engine.wire.rendezvous import VARIABLE, opened
+from perfbench.inherited import for_ranks
 from perfbench.launch.attempt import Ended, bad_rank, why_no_result, with_next_attempt
 from perfbench.launch.stacks import STACKS_GRACE_S, any_stacks
 from perfbench.registry import repository_root
 from perfbench.results.store import TrialFolder
 from perfbench.spec.result import TrialResult
-from perfbench.spec.run import TrialSpec
+from perfbench.spec.run import LocalCluster, TrialSpec
 
 _POLL_S = 0.1
 _GRACE_S = 20.0
@@ -28,7 +31,7 @@ Watch = Callable[[], None]
 """Called several times a second while ranks run."""
 
 
-def run_trial(trial: TrialSpec, folder: TrialFolder, watch: Watch, *, hang_timeout_s: float) -> TrialResult:
+def run_trial(trial: TrialSpec, folder: TrialFolder, watch: Watch, cluster: LocalCluster) -> TrialResult:
     """Run or continue a trial; a finished one is returned as it is.
 
     Raises:
@@ -36,10 +39,13 @@ def run_trial(trial: TrialSpec, folder: TrialFolder, watch: Watch, *, hang_timeo
         TrialFailedError: If the trial crashed or was interrupted; its folder says why.
     """
 
-    def run(attempt: int) -> TrialResult:
-        ranks = _start_ranks(trial, folder, attempt, hang_timeout_s=hang_timeout_s)
-        with _interrupts_reach(ranks) as interrupted:
-            ended = _wait(ranks, watch, lambda: any_stacks(folder, attempt))
+    def run(attempt: int, lock: int) -> TrialResult:
+        with opened("127.0.0.1", is_local=True) as address:
+            ranks = _Ranks(
+                trial=trial, folder=folder, attempt=attempt, address=address, lock=lock, cluster=cluster
+            ).start()
+            with _interrupts_reach(ranks) as interrupted:
+                ended = _wait(ranks, watch, lambda: any_stacks(folder, attempt))
         if (result := folder.result()) is not None:
             return result
         raise why_no_result(folder, attempt, ended, was_interrupted=interrupted.is_set())
@@ -47,38 +53,49 @@ def run_trial(trial: TrialSpec, folder: TrialFolder, watch: Watch, *, hang_timeo
     return with_next_attempt(trial, folder, run)
 
 
-def _start_ranks(
-    trial: TrialSpec, folder: TrialFolder, attempt: int, *, hang_timeout_s: float
-) -> list[subprocess.Popen[bytes]]:
-    rendezvous = (folder.path / f".rendezvous_{attempt}").resolve()
-    rendezvous.unlink(missing_ok=True)
-    threads = trial.scale.threads_per_rank or max(1, (os.cpu_count() or 1) // trial.num_ranks)
-    ranks = []
-    for rank in range(trial.num_ranks):
-        environment = os.environ | {
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Ranks:
+    """How the ranks of an attempt are started."""
+
+    trial: TrialSpec
+    folder: TrialFolder
+    attempt: int
+    address: str
+    """Where they find one another."""
+    lock: int
+    """The trial's lock: ranks hold it too, so that it lasts until the last of them has ended."""
+    cluster: LocalCluster
+
+    def start(self) -> list[subprocess.Popen[bytes]]:
+        """Start them all."""
+        return [self._started(rank) for rank in range(self.trial.num_ranks)]
+
+    def _started(self, rank: int) -> subprocess.Popen[bytes]:
+        num_ranks = self.trial.num_ranks
+        threads = self.trial.scale.threads_per_rank or max(1, (os.cpu_count() or 1) // num_ranks)
+        environment = for_ranks(os.environ, self.cluster.inherit) | {
             "RANK": str(rank),
             "LOCAL_RANK": str(rank),
-            "WORLD_SIZE": str(trial.num_ranks),
-            "LOCAL_WORLD_SIZE": str(trial.num_ranks),
-            "PERFBENCH_RENDEZVOUS": f"file://{rendezvous}",
+            "WORLD_SIZE": str(num_ranks),
+            "LOCAL_WORLD_SIZE": str(num_ranks),
+            VARIABLE: self.address,
             "OMP_NUM_THREADS": str(threads),
             "PYTHONUNBUFFERED": "1",
         }
         environment.setdefault("GLOO_SOCKET_IFNAME", "lo")  # ranks of one machine need no other network
-        command = [sys.executable, "-m", "perfbench.launch.worker", str(folder.path), "--attempt", str(attempt)]
-        command += ["--hang-timeout-s", str(hang_timeout_s)]
-        with _log(folder, rank) as log:
-            ranks.append(
-                subprocess.Popen(
-                    command,
-                    env=environment,
-                    cwd=repository_root(),
-                    stdin=subprocess.DEVNULL,
-                    stdout=log,
-                    stderr=log,
-                )
+        command = [sys.executable, "-m", "perfbench.launch.worker", str(self.folder.path)]
+        command += ["--attempt", str(self.attempt), "--parent", str(os.getpid())]
+        command += ["--hang-timeout-s", str(self.cluster.hang_timeout_s)]
+        with _log(self.folder, rank) as log:
+            return subprocess.Popen(
+                command,
+                env=environment,
+                cwd=repository_root(),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                pass_fds=(self.lock,),
             )
-    return ranks
 
 
 @contextmanager
@@ -90,16 +107,17 @@ def _log(folder: TrialFolder, rank: int) -> Iterator[IO[bytes]]:
 
 @contextmanager
 def _interrupts_reach(ranks: list[subprocess.Popen[bytes]]) -> Iterator[threading.Event]:
-    """Hand SIGTERM and SIGINT on to the ranks, which save and end; yield whether there was one."""
+    """Hand signals on to the ranks, which save and end; a second one kills them. Yield whether there was one."""
     interrupted = threading.Event()
 
     def hand_on(_number: int, _frame: object) -> None:
+        number = signal.SIGKILL if interrupted.is_set() else signal.SIGTERM
         interrupted.set()
         for rank in ranks:
             if rank.poll() is None:
-                rank.send_signal(signal.SIGTERM)
+                rank.send_signal(number)
 
-    numbers = (signal.SIGTERM, signal.SIGINT)
+    numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
     before = [signal.signal(number, hand_on) for number in numbers]
     try:
         yield interrupted

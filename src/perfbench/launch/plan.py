@@ -12,7 +12,8 @@ from pathlib import Path
 from pydantic import JsonValue
 
 from perfbench.errors import ConfigError, RulesError
-from perfbench.spec.run import LocalCluster, RunSpec, SlurmCluster, TrialSpec
+from perfbench.spec.environment import Isolation
+from perfbench.spec.run import DebugCluster, LocalCluster, RunSpec, SlurmCluster, TrialSpec
 from perfbench.spec.seeds import trial_seed
 from perfbench.spec.submission import HyperparameterPoint
 from perfbench.spec.workload import Target
@@ -60,6 +61,7 @@ def plan_study(run: RunSpec) -> list[TrialSpec]:
             max_submission_time_s=workload.max_submission_time_s * rules.budget_factor,
             max_steps=None if cap is None else math.floor(workload.step_hint * cap),
             trace_steps=run.trace_steps,
+            isolation=_isolation(run),
             data_root=str(Path(run.data_root).resolve()),
         )
         for number, point in enumerate(points, start=1)
@@ -130,11 +132,30 @@ def num_gpus() -> int:
     except Exception:  # noqa: BLE001 - no package, no library, no driver: all of them mean no GPU
         return 0
     chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if chosen is None:
-        return num_installed
-    names = [name.strip() for name in chosen.split(",")]
-    num_chosen = next((place for place, name in enumerate(names) if name in ("", "-1")), len(names))
-    return min(num_installed, num_chosen)  # CUDA takes the names up to the first that means no device
+    return num_installed if chosen is None else num_chosen(chosen, num_installed)
+
+
+def num_chosen(chosen: str, num_installed: int) -> int:
+    """Return how many devices a process sees that is left these: CUDA takes the names up to the first that is none.
+
+    Args:
+        chosen: As ``CUDA_VISIBLE_DEVICES`` has them: numbers, or the names of whole devices or of parts (MIG).
+        num_installed: Whole devices.
+
+    >>> num_chosen("0,1,7,2", 4), num_chosen("GPU-5a,GPU-7c", 4), num_chosen("MIG-1f,MIG-2e", 4)
+    (2, 2, 1)
+    """
+    seen: set[str] = set()
+    for name in (name.strip() for name in chosen.split(",")):
+        if name.startswith("MIG-"):
+            return max(1, len(seen))  # of parts, a process sees one
+        is_number = name.isdecimal() and int(name) < num_installed
+        if not (is_number or name.startswith("GPU-")):
+            break
+        if name in seen:
+            return 0  # named twice, none is seen
+        seen.add(name)
+    return min(num_installed, len(seen))
 
 
 def _check_rules(run: RunSpec) -> None:
@@ -150,6 +171,18 @@ def _check_rules(run: RunSpec) -> None:
             where="study",
             hint=f"study=0 to study={run.ruleset.num_studies - 1}",
         )
+
+
+def _isolation(run: RunSpec) -> Isolation:
+    if isinstance(run.cluster, DebugCluster):
+        return Isolation.NONE
+    if run.isolation is Isolation.NONE:
+        raise ConfigError(
+            "referee and trainer are two processes on every cluster but one",
+            where="isolation",
+            hint="cluster=debug runs both in this process, for debugging; or choose process or sandbox",
+        )
+    return run.isolation
 
 
 def _target(run: RunSpec) -> Target:
@@ -170,11 +203,25 @@ def _num_ranks(run: RunSpec) -> int:
         case LocalCluster(nproc_per_node=None):
             return max(1, num_gpus())
         case LocalCluster(nproc_per_node=int(asked)):
+            _refuse_shared_gpus(asked)
             return asked
         case SlurmCluster(nodes=nodes, gpus_per_node=gpus_per_node):
             return nodes * gpus_per_node
         case _:
             return 1
+
+
+def _refuse_shared_gpus(num_ranks: int) -> None:
+    """Refuse more ranks than GPUs: nccl lets no two share one, and it would be no measurement if it did."""
+    found = num_gpus()
+    if 0 < found < num_ranks:
+        chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
+        seen = "" if chosen is None else f" (CUDA_VISIBLE_DEVICES={chosen})"
+        raise ConfigError(
+            f"{num_ranks} ranks cannot share {found} visible GPU{'s' * (found > 1)}{seen}",
+            where="cluster.nproc_per_node",
+            hint=f"at most {found}, one rank on each; with CUDA_VISIBLE_DEVICES= they run on processors",
+        )
 
 
 def _checked_batch_size(run: RunSpec, num_ranks: int) -> int:

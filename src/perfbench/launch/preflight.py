@@ -5,8 +5,9 @@ Imports no torch and no submission: what only a submission's own code knows is a
 
 from __future__ import annotations
 
-import fcntl
+import errno
 import json
+import math
 import shutil
 import subprocess
 import sys
@@ -18,13 +19,20 @@ from pathlib import Path
 from perfbench.data.preparation import MANIFEST_NAME, PrepareRequest, Progress, data_folder
 from perfbench.errors import DataError, LaunchError, SubmissionError
 from perfbench.registry import check_unshipped_files, params_of, preparer_of, repository_root
+from perfbench.results.locks import held
 from perfbench.results.store import is_writable
 from perfbench.spec.run import TrialSpec
 from perfbench.spec.workload import WorkloadSpec
 
 
-def check_trial(trial: TrialSpec, runs_root: Path, progress: Progress) -> None:
+def check_trial(trial: TrialSpec, runs_root: Path, progress: Progress, *, prepares: bool = True) -> None:
     """Check parameters, files, run folder and data; prepare small data that is missing.
+
+    Args:
+        trial: What is to run.
+        runs_root: Where to.
+        progress: Told how far preparing is.
+        prepares: Whether data may be prepared; if not, data that could be counts as there.
 
     Raises:
         ConfigError: If the workload's parameters are wrong.
@@ -38,7 +46,9 @@ def check_trial(trial: TrialSpec, runs_root: Path, progress: Progress) -> None:
         raise LaunchError(
             "the run folder cannot be written", where=str(runs_root), hint="choose another with runs_root=..."
         )
-    ensure_data(trial.workload, Path(trial.data_root), progress, may_prepare=trial.scale.prepare_data)
+    data_root, may_prepare = Path(trial.data_root), trial.scale.prepare_data
+    if prepares or not may_prepare or _is_prepared(data_root, trial.workload):
+        ensure_data(trial.workload, data_root, progress, may_prepare=may_prepare)
 
 
 def check_submissions(trials: Sequence[TrialSpec]) -> None:
@@ -80,9 +90,26 @@ def ensure_data(workload: WorkloadSpec, data_root: Path, progress: Progress, *, 
         DataError: If it is damaged, or missing and may not be prepared here.
     """
     folder = data_folder(data_root, workload)
-    if may_prepare and not (folder / MANIFEST_NAME).exists():
+    if may_prepare and not _is_prepared(data_root, workload):
         prepare_data(PrepareRequest(workload=workload, destination=folder, source=None, progress=progress, options={}))
-    preparer_of(workload.family).verify(workload, folder, prepare_command=prepare_command(workload))
+    try:
+        preparer_of(workload.family).verify(workload, folder, prepare_command=prepare_command(workload))
+    except OSError as problem:
+        raise _unusable(problem, "the data cannot be read", folder) from None
+
+
+def _is_prepared(data_root: Path, workload: WorkloadSpec) -> bool:
+    folder = data_folder(data_root, workload)
+    try:
+        return (folder / MANIFEST_NAME).exists()
+    except OSError as problem:
+        raise _unusable(problem, "the data cannot be read", folder) from None
+
+
+def _unusable(problem: OSError, what: str, folder: Path) -> DataError:
+    full = problem.errno in (errno.ENOSPC, errno.EDQUOT)
+    hint = "" if full else "ask its owner for the permission, or choose another folder with data_root=..."
+    return DataError.of_file(problem, what=what, where=str(folder), hint=hint)
 
 
 def prepare_data(request: PrepareRequest) -> None:
@@ -91,9 +118,12 @@ def prepare_data(request: PrepareRequest) -> None:
     Raises:
         DataError: If the disk is too small or the source is not what it should be.
     """
-    with _only_one_preparation(request.destination):
-        if not (request.destination / MANIFEST_NAME).exists():
-            _prepare(request)
+    try:
+        with _only_one_preparation(request.destination):
+            if not (request.destination / MANIFEST_NAME).exists():
+                _prepare(request)
+    except OSError as problem:
+        raise _unusable(problem, "the data cannot be prepared", request.destination) from None
 
 
 def _prepare(request: PrepareRequest) -> None:
@@ -116,8 +146,7 @@ def _prepare(request: PrepareRequest) -> None:
 def _only_one_preparation(folder: Path) -> Iterator[None]:
     """Wait for a preparation of the same data by another process: two trials may be started at once."""
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with folder.with_name(f".{folder.name}.lock").open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+    with held(folder.with_name(f".{folder.name}.lock"), busy="", patience_s=math.inf):
         yield
 
 

@@ -13,8 +13,10 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from perfbench.errors import ResultsError
-from perfbench.results.store import EXPLORED
+from perfbench.errors import PerfbenchError, ResultsError
+from perfbench.launch.failure import telling_line
+from perfbench.results.files import MOST_FACT_BYTES, open_plainly, read_regular_file
+from perfbench.results.store import EXPLORED, TrialFolder
 from perfbench.results.trials import TrialKey
 from perfbench.spec.result import Crashed, Diverged, TrialResult
 
@@ -37,7 +39,7 @@ class TrialState(StrEnum):
     PLANNED = "planned"
     """Nothing has started it, and nothing is going to."""
     DAMAGED = "damaged"
-    """Its result cannot be read."""
+    """Its records cannot be read."""
 
     @property
     def is_done(self) -> bool:
@@ -100,8 +102,9 @@ def _status_if_readable(folder: Path, key: TrialKey, job: JobOfTrial | None) -> 
     """Return the status of one trial: what is wrong with one must not hide a thousand others."""
     try:
         return status_of(folder, key, job)
-    except ResultsError as problem:
-        return TrialStatus(key=key, state=TrialState.DAMAGED, reason=" ".join(str(problem).split()))
+    except (PerfbenchError, OSError) as problem:
+        told = ResultsError.of_file(problem, where=str(folder)) if isinstance(problem, OSError) else problem
+        return TrialStatus(key=key, state=TrialState.DAMAGED, reason=" ".join(str(told).split()))
 
 
 def trial_folders(runs_root: Path) -> Iterator[tuple[Path, TrialKey]]:
@@ -138,24 +141,29 @@ def status_of(folder: Path, key: TrialKey, job: JobOfTrial | None) -> TrialStatu
         result = TrialResult.from_json(text, where=str(folder / "result.json"), error=ResultsError)
         if not (isinstance(result.outcome, Crashed) and job is not None):  # a job is about to try it again
             return _finished(key, result)
-    pulse = _last_of_kind(folder / "telemetry.jsonl", "pulse")
+    pulse = _last_of_kind(folder / "telemetry.jsonl", "pulse") or {}
     measured = _last_of_kind(folder / "measurements.jsonl", "measurement")
-    started = pulse is not None or (folder / "telemetry.jsonl").exists()
-    if job is not None:
-        state = TrialState.RUNNING if job.is_running else TrialState.QUEUED
-    else:
-        state = TrialState.INTERRUPTED if started else TrialState.PLANNED
+    state = _state_without_result(folder, job)
     return TrialStatus(
         key=key,
         state=state,
-        step=None if pulse is None else pulse["at_step"],
+        step=pulse.get("at_step"),
         metric=_target_metric(folder, measured),
-        time_s=None if pulse is None else pulse["submission_time_s"],
-        phase=pulse["phase"] if pulse is not None and state is TrialState.RUNNING else "",
+        time_s=pulse.get("submission_time_s"),
+        phase=pulse.get("phase", "") if state is TrialState.RUNNING else "",
         reason=_reason(job),
         job_id="" if job is None else job.job_id,
         nodes="" if job is None else job.nodes,
     )
+
+
+def _state_without_result(folder: Path, job: JobOfTrial | None) -> TrialState:
+    """Return what a trial is doing: its job knows, and without one whoever holds its lock."""
+    if job is not None:
+        return TrialState.RUNNING if job.is_running else TrialState.QUEUED
+    if TrialFolder(folder).is_running():
+        return TrialState.RUNNING
+    return TrialState.INTERRUPTED if (folder / "telemetry.jsonl").exists() else TrialState.PLANNED
 
 
 def _reason(job: JobOfTrial | None) -> str:
@@ -167,9 +175,7 @@ def _reason(job: JobOfTrial | None) -> str:
 def _finished(key: TrialKey, result: TrialResult) -> TrialStatus:
     outcome = result.outcome
     if isinstance(outcome, Crashed):
-        reason = (
-            f"{outcome.reason.value}, rank {outcome.rank}: {outcome.message.splitlines()[0] if outcome.message else ''}"
-        )
+        reason = f"{outcome.reason.value}, rank {outcome.rank}: {telling_line(outcome.message)}"
     else:
         reason = f"nan: {outcome.what}" if isinstance(outcome, Diverged) else ""
     return TrialStatus(
@@ -186,13 +192,15 @@ def _finished(key: TrialKey, result: TrialResult) -> TrialStatus:
 def _target_metric(folder: Path, measured: dict[str, Any] | None) -> float | None:
     if measured is None or (text := _content(folder / "run.json")) is None:
         return None
-    value = measured["metrics"].get(json.loads(text)["target"]["metric"])
-    return None if value is None else float(value)
+    try:
+        return float(measured["metrics"][json.loads(text)["target"]["metric"]])
+    except (ValueError, KeyError, TypeError):
+        return None  # not measured, or damaged: `perfbench verify` says what
 
 
 def _content(path: Path) -> bytes | None:
     try:
-        return path.read_bytes()
+        return read_regular_file(path, max_bytes=MOST_FACT_BYTES)
     except FileNotFoundError:
         return None
 
@@ -200,7 +208,7 @@ def _content(path: Path) -> bytes | None:
 def _last_of_kind(path: Path, kind: str) -> dict[str, Any] | None:
     """Return the last whole line of a kind near the end of a growing file; ``None`` if there is none."""
     try:
-        with path.open("rb") as file:
+        with os.fdopen(open_plainly(path, os.O_RDONLY), "rb") as file:
             size = file.seek(0, os.SEEK_END)
             file.seek(max(0, size - _END_BYTES))
             block = file.read()
@@ -211,7 +219,7 @@ def _last_of_kind(path: Path, kind: str) -> dict[str, Any] | None:
         if any(sign in line for sign in marker):
             try:
                 found: dict[str, Any] = json.loads(line)
-            except json.JSONDecodeError:
+            except ValueError:
                 continue  # cut by the beginning of the block
-            return found
+            return found if isinstance(found, dict) else None
     return None

@@ -42,11 +42,14 @@ def look_up(trials: Sequence[TrialSpec], runs_root: Path, jobs: Mapping[Path, Jo
 
 def _state(trial: TrialSpec, runs_root: Path, jobs: Mapping[Path, JobOfTrial]) -> TrialState:
     folder = TrialFolder.of(runs_root, trial)
-    if not (folder.path / "run.json").exists():
-        return TrialState.PLANNED
-    folder.check_belongs(trial)
     key = TrialKey(trial.submission.name, trial.workload.name, trial.study, trial.trial)
-    return status_of(folder.path, key, jobs.get(folder.path)).state
+    try:
+        if not (folder.path / "run.json").exists():
+            return TrialState.PLANNED
+        folder.check_belongs(trial)
+        return status_of(folder.path, key, jobs.get(folder.path)).state
+    except OSError as problem:
+        raise ResultsError.of_file(problem, what="the records cannot be read", where=str(folder.path)) from None
 
 
 def to_submit(swept: Sequence[SweptTrial], *, retry_failed: bool) -> list[TrialSpec]:

@@ -7,7 +7,6 @@ through ``algoperf_rows``, row by row.
 
 from __future__ import annotations
 
-import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -16,15 +15,14 @@ from typing import NamedTuple
 import numpy as np
 import polars as pl
 
-from perfbench.errors import ResultsError
 from perfbench.results.algoperf_rows import LARGEST_STEP, Columns, columns_of, parse_rows
 from perfbench.results.benchmark import Benchmark
+from perfbench.results.files import read_regular_file
+from perfbench.results.log_tree import LOG_NAME, LogTree, find_logs, no_logs, without_suffix
 from perfbench.results.trials import Complaint, Floats, Integers, TrialKey, TrialLog, is_sorted
-from perfbench.results.walk import walk
 
-_FILE = "eval_measurements.csv"
-_STUDY = re.compile(r"study_(\d{1,9})")
-_TRIAL = re.compile(r"trial_(\d{1,9})")
+_MOST_BYTES = 64 << 20
+"""Of one log: that of 100,000 evaluations is half as large, and the largest published one has 40 KB."""
 _BYTES_PARSED_TOGETHER = 64 << 20
 """Bounds the memory for any number of files; larger is not faster."""
 
@@ -49,15 +47,24 @@ def read_algoperf_logs(paths: Sequence[Path], benchmark: Benchmark) -> tuple[lis
     Raises:
         ResultsError: If a path does not exist or there is no log under the paths.
     """
-    complaints: list[Complaint] = []
+    return read_log_tree(find_logs(paths), benchmark)
+
+
+def read_log_tree(tree: LogTree, benchmark: Benchmark) -> tuple[list[TrialLog], list[Complaint]]:
+    """Read every log of the benchmark's workloads in a tree, in order of name.
+
+    Raises:
+        ResultsError: If there is none.
+    """
+    complaints = list(tree.complaints)
     logs: dict[TrialKey, TrialLog] = {}
     num_files = 0
     waiting: dict[tuple[bytes, str], list[_Body]] = defaultdict(list)
     num_bytes: Counter[tuple[bytes, str]] = Counter()
-    for file in _log_files(paths, benchmark, complaints):
+    for file in _files_of(tree, benchmark, complaints):
         num_files += 1
         try:
-            content = file.path.read_bytes()
+            content = read_regular_file(file.path, max_bytes=_MOST_BYTES)
         except OSError as problem:
             complaints.append(Complaint(file.path, f"left out: cannot be read: {problem.strerror or problem}"))
             continue
@@ -77,49 +84,25 @@ def read_algoperf_logs(paths: Sequence[Path], benchmark: Benchmark) -> tuple[lis
         for log in _parse_together(group, bodies, complaints):
             _add(logs, log, complaints)
     if not num_files:
-        raise ResultsError(
-            f"no {_FILE} of a workload of {benchmark.name} found",
-            where=", ".join(map(str, paths)),
-            hint=f"expected <submission>/study_<i>/<workload>/trial_<j>/{_FILE}",
-        )
+        raise no_logs(tree.paths, f"no {LOG_NAME} of a workload of {benchmark.name} found")
     return [logs[key] for key in sorted(logs)], complaints
 
 
-def _log_files(paths: Sequence[Path], benchmark: Benchmark, complaints: list[Complaint]) -> Iterator[_LogFile]:
-    """Yield the logs of the benchmark's workloads; complain about what is in the wrong place."""
+def _files_of(tree: LogTree, benchmark: Benchmark, complaints: list[Complaint]) -> Iterator[_LogFile]:
+    """Yield the logs of the benchmark's workloads; complain once about every other workload."""
     foreign: Counter[str] = Counter()
     first_foreign: dict[str, Path] = {}
-    for folder, folders, files in walk(paths, complaints):
-        trial = _TRIAL.fullmatch(folder.name)
-        if _FILE not in files:
-            if trial and not folders:
-                complaints.append(Complaint(folder, f"a trial without {_FILE}"))
-            continue
-        folders.clear()
-        path = folder / _FILE
-        # Absolute only for names above the given path: `perfbench score trial_1` must know its study too.
-        *_, submission, study_name, workload_name, _ = ("", "", "", *path.absolute().parts[:-1])
-        study = _STUDY.fullmatch(study_name)
-        if trial is None or study is None:
-            complaints.append(Complaint(path, "left out: not in <submission>/study_<i>/<workload>/trial_<j>"))
-            continue
-        workload = _workload(workload_name, benchmark)
+    for log in tree.logs:
+        workload = without_suffix(log.workload_folder, benchmark.name_suffixes)
         if workload not in benchmark.workloads:
             foreign[workload] += 1
-            first_foreign.setdefault(workload, path)
+            first_foreign.setdefault(workload, log.path)
             continue
-        key = TrialKey(submission, workload, int(study[1]), int(trial[1]))
-        yield _LogFile(path, key, benchmark.workloads[workload].target.metric)
+        key = TrialKey(log.submission, workload, log.study, log.trial)
+        yield _LogFile(log.path, key, benchmark.workloads[workload].target.metric)
     for workload, count in foreign.items():
         what = f"left out with {count - 1} more: {workload!r} is no workload of {benchmark.name}"
         complaints.append(Complaint(first_foreign[workload], what, is_harmless=True))
-
-
-def _workload(folder_name: str, benchmark: Benchmark) -> str:
-    for suffix in benchmark.name_suffixes:
-        if folder_name.endswith(suffix):
-            return folder_name.removesuffix(suffix)
-    return folder_name
 
 
 def _well_formed(file: _LogFile, header: bytes, rows: bytes) -> _Body | None:

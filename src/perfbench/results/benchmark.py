@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pydantic import Field, model_validator
 
 from perfbench.results.trials import Complaint, RecordedTrial
-from perfbench.spec.base import Spec
+from perfbench.spec.base import MOST_CHARACTERS, Spec
 from perfbench.spec.ruleset import ScoringRule
 from perfbench.spec.workload import Target
 
@@ -20,6 +20,8 @@ class BenchmarkWorkload(Spec):
     max_submission_time_s: float = Field(gt=0)
     """The ruleset's factor included."""
     max_steps: int | None = Field(default=None, ge=1)
+    eval_period_s: float | None = Field(default=None, gt=0)
+    """Of published runs: seconds between evaluations, by which a version's logs can be told from another's."""
     base: str | None = None
     """Of a held-out variant: the workload that counts only where this variant is reached too."""
 
@@ -38,11 +40,15 @@ class AsPublished(Spec):
 class Benchmark(Spec):
     """The workloads and rules of one board."""
 
-    name: str
-    source: str
+    name: str = Field(min_length=1, max_length=200)
+    source: str = Field(max_length=MOST_CHARACTERS)
     num_studies: int = Field(ge=1)
     num_trials: int = Field(ge=1)
     """Per study."""
+    budget_factor: float = Field(default=1.0, gt=0)
+    """What the workloads' budgets were multiplied by."""
+    hardware: str = ""
+    """What published runs were timed on."""
     scoring: ScoringRule
     workloads: dict[str, BenchmarkWorkload] = Field(min_length=1)
     name_suffixes: tuple[str, ...] = ()
@@ -67,11 +73,10 @@ class Benchmark(Spec):
 
 
 def split_by_setting(trials: Sequence[RecordedTrial]) -> dict[str, list[RecordedTrial]]:
-    """Group trials that may stand on one board: of one scale, one kind of target and one ruleset; none is explored."""
+    """Group trials that may stand on one board: one scale, kind of target, ruleset and precision; none is explored."""
     groups: dict[str, list[RecordedTrial]] = {}
     for trial in (trial for trial in trials if trial.spec.explored is None):
-        ruleset = trial.spec.ruleset
-        name = f"{trial.spec.scale.name} {ruleset.kind} v{ruleset.version} {trial.spec.scale.target} target"
+        name = f"{trial.spec.scale.name} {trial.spec.ruleset.setting()} {trial.spec.scale.target} target"
         groups.setdefault(name, []).append(trial)
     return dict(sorted(groups.items()))
 

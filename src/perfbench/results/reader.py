@@ -13,18 +13,23 @@ from typing import TypeVar
 from pydantic import TypeAdapter, ValidationError
 
 from perfbench.errors import PerfbenchError, ResultsError
-from perfbench.results.store import valid_measurements
+from perfbench.results.files import read_regular_file
 from perfbench.results.trials import Complaint, Reading, RecordedTrial, without_duplicates
 from perfbench.results.walk import walk
 from perfbench.spec.base import Spec
 from perfbench.spec.code import CodeRecord
 from perfbench.spec.environment import Environment
+from perfbench.spec.records import counted_measurements
 from perfbench.spec.result import Measurement, MeasurementRecord, Resumed, TrialResult
 from perfbench.spec.run import TrialSpec
 
 _FactT = TypeVar("_FactT", bound=Spec)
 _RECORD: TypeAdapter[Measurement | Resumed] = TypeAdapter(MeasurementRecord)
-_NEVER_HOLD_TRIALS = frozenset({"checkpoints", "logs"})
+_NEVER_HOLD_TRIALS = frozenset({"checkpoints", "states", "logs"})
+_MOST_FACT_BYTES = 4 << 20
+"""Of run.json, result.json and environment.json, which have some kilobytes."""
+_MOST_RECORD_BYTES = 256 << 20
+"""Of the measurements: those of 200,000 evaluations."""
 _LARGEST_STEP = 2**62
 """A step beyond this is a damaged record: it fits no 64-bit column."""
 
@@ -39,7 +44,12 @@ def read_trials(paths: Sequence[Path]) -> Reading:
     found: list[RecordedTrial] = []
     for folder in trial_folders(paths, reading.complaints):
         trial = read_trial(folder, reading.complaints)
-        if trial is not None:
+        if trial is None:
+            continue
+        if _was_refused(trial):
+            what = "no trial: a rank refused what was asked for before anything ran"
+            reading.complaints.append(Complaint(folder, what, is_harmless=True))
+        else:
             found.append(trial)
     reading.trials = without_duplicates(found, reading.complaints)
     return reading
@@ -60,6 +70,12 @@ def trial_folders(paths: Sequence[Path], complaints: list[Complaint]) -> Iterato
             complaints.append(Complaint(folder, "measurements without run.json: the trial cannot be read"))
         else:
             folders[:] = [name for name in folders if name not in _NEVER_HOLD_TRIALS]
+
+
+def _was_refused(trial: RecordedTrial) -> bool:
+    """Tell whether all that there is of a trial is why it could not begin."""
+    is_empty = not trial.records and trial.environment is None and trial.result is None
+    return is_empty and any(trial.path.glob("failure_rank_*.json"))
 
 
 def read_trial(folder: Path, complaints: list[Complaint]) -> RecordedTrial | None:
@@ -96,7 +112,8 @@ def _earlier_environments(
 
 def _read_fact(kind: type[_FactT], path: Path, complaints: list[Complaint]) -> _FactT | None:
     try:
-        return kind.from_json(path.read_bytes(), where=path.name, error=ResultsError)
+        content = read_regular_file(path, max_bytes=_MOST_FACT_BYTES)
+        return kind.from_json(content, where=path.name, error=ResultsError)
     except FileNotFoundError:
         if path.is_symlink():
             complaints.append(Complaint(path, "a link to nowhere"))
@@ -110,7 +127,7 @@ def _read_fact(kind: type[_FactT], path: Path, complaints: list[Complaint]) -> _
 def _read_records(path: Path, complaints: list[Complaint]) -> list[Measurement | Resumed]:
     """Return every record that can be read, oldest first."""
     try:
-        text = path.read_bytes().decode(errors="replace")
+        text = read_regular_file(path, max_bytes=_MOST_RECORD_BYTES).decode(errors="replace")
     except FileNotFoundError:
         if path.is_symlink():
             complaints.append(Complaint(path, "a link to nowhere"))
@@ -160,14 +177,12 @@ def _unreadable_line(path: Path, number: int, what: str, *, was_torn: bool) -> C
 
 
 def _counted(records: list[Measurement | Resumed], folder: Path, complaints: list[Complaint]) -> list[Measurement]:
-    """Return the measurements that count: not voided by a resume, and of one step the latest attempt's."""
-    by_step: dict[int, Measurement] = {}
-    for measurement in valid_measurements(records):
-        earlier = by_step.get(measurement.step)
-        if earlier is not None and earlier.attempt >= measurement.attempt:
-            what = f"step {measurement.step} was measured twice in attempt {earlier.attempt}; the first counts"
-            complaints.append(Complaint(folder / "measurements.jsonl", what))
-            continue
-        by_step.pop(measurement.step, None)  # so that the later attempt's takes its place in the order
-        by_step[measurement.step] = measurement
-    return list(by_step.values())
+    """Return the measurements that count; complain of a step that one attempt measured twice."""
+    seen: set[tuple[int, int]] = set()
+    for record in records:
+        if isinstance(record, Measurement):
+            if (record.attempt, record.step) in seen:
+                what = f"step {record.step} was measured twice in attempt {record.attempt}; the first counts"
+                complaints.append(Complaint(folder / "measurements.jsonl", what))
+            seen.add((record.attempt, record.step))
+    return counted_measurements(records)

@@ -12,34 +12,52 @@ Layout (docs/results-format.md)::
         telemetry.jsonl      append-only: read by no score
         result.json          written once at the end
         tracking.json        the trial's name on dashboards, if it was ever mirrored
-        failure_rank_<r>.json, logs/, checkpoints/
+        failure_rank_<r>.json, logs/
+        checkpoints/         what the referee knows at a step: an index of the states
+        states/              what trainers saved: the only folder that a submission may write
 """
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import secrets
+import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
 from perfbench.errors import LaunchError, ResultsError
-from perfbench.results.files import append_line, iterate_lines, read_lines, write_text_atomically
+from perfbench.results.configurations import refuse_other_configuration
+from perfbench.results.files import (
+    MOST_FACT_BYTES,
+    append_line,
+    create_text,
+    digest_of_line,
+    iterate_lines,
+    read_lines,
+    read_regular_file,
+    write_text_atomically,
+)
+from perfbench.results.locks import held, is_held
 from perfbench.spec.base import Spec
 from perfbench.spec.code import CodeRecord
 from perfbench.spec.environment import Environment
+from perfbench.spec.records import counted_measurements
 from perfbench.spec.result import Crashed, FailureReason, Measurement, MeasurementRecord, Resumed, TrialResult
 from perfbench.spec.run import TrialSpec
 
 EXPLORED = "explored"
 """What stands in the place of a study's name in the paths of explored trials."""
 
+LOCK_NAME = ".lock"
+_BEGUN = ("telemetry.jsonl", "measurements.jsonl", "environment.json", "result.json", "lease")
+"""What shows that a trial was started."""
 _RECORD: TypeAdapter[Measurement | Resumed] = TypeAdapter(MeasurementRecord)
+_FactT = TypeVar("_FactT", bound=Spec)
 
 
 class Failure(Spec):
@@ -61,6 +79,8 @@ class History(NamedTuple):
     """How far they came since the last resume."""
     lost_s: float = 0.0
     """What was lost before that."""
+    ended_by_trainer: bool = False
+    """Whether the last of them ended because the submission's process did."""
 
 
 class TrialFolder:
@@ -83,30 +103,67 @@ class TrialFolder:
         return self.path / "checkpoints"
 
     @property
+    def states(self) -> Path:
+        """Where trainers save their states: the only folder here that a submission may write."""
+        return self.path / "states"
+
+    def drop_checkpoints(self) -> None:
+        """Remove checkpoints and states: a finished trial needs neither."""
+        for folder in (self.checkpoints, self.states):
+            shutil.rmtree(folder, ignore_errors=True)
+
+    @property
     def logs(self) -> Path:
         """Where the ranks' own output goes."""
         return self.path / "logs"
 
-    def claim(self, trial: TrialSpec) -> None:
-        """Make the folder this trial's, or find that it is already.
+    def claim(self, trial: TrialSpec) -> bool:
+        """Make the folder this trial's, or find that it is already; return whether this call has made it.
+
+        Of several processes that claim at once, with whatever configurations, exactly one makes it.
 
         Raises:
             ResultsError: If the folder holds a trial with another configuration; nothing is changed.
-            LaunchError: If the folder cannot be written.
+            LaunchError: If the folder cannot be written, or another process runs what is in it.
         """
         run_file = self.path / "run.json"
-        if run_file.exists() and not self._never_began():
-            self.check_belongs(trial)
-            return
         try:
-            self.logs.mkdir(parents=True, exist_ok=True)
-            write_text_atomically(run_file, trial.to_json())
+            if not run_file.exists():
+                self.logs.mkdir(parents=True, exist_ok=True)
+                if create_text(run_file, trial.to_json()):
+                    return True
+            if self._never_began():
+                self._take_over(trial)
+                return False
         except OSError as problem:
-            raise LaunchError(
-                f"the run folder cannot be written: {problem.strerror}",
-                where=str(problem.filename or self.path),
+            raise LaunchError.of_file(
+                problem,
+                what="the run folder cannot be written",
+                where=str(self.path),
                 hint="choose another folder with runs_root=...",
             ) from None
+        self.check_belongs(trial)
+        return False
+
+    def _take_over(self, trial: TrialSpec) -> None:
+        """Make a folder in which nothing has begun this trial's, while nobody else uses it."""
+        with self.locked():
+            if not self._never_began():  # another process was faster
+                self.check_belongs(trial)
+                return
+            write_text_atomically(self.path / "run.json", trial.to_json())
+            for failure in self.path.glob("failure_rank_*.json"):  # from now on it is somebody's
+                failure.unlink()
+
+    def give_up(self) -> None:
+        """Remove a folder that was claimed, unless something has begun in it, or is about to.
+
+        Raises:
+            LaunchError: If another process runs the trial.
+        """
+        with self.locked():
+            if not any((self.path / name).exists() for name in _BEGUN):
+                shutil.rmtree(self.path)
 
     def check_belongs(self, trial: TrialSpec) -> None:
         """Check that a folder that was claimed is this trial's, or may be; nothing is changed.
@@ -116,7 +173,7 @@ class TrialFolder:
         """
         if self._never_began():
             return
-        _refuse_other_configuration(self.trial(), trial, self.path / "run.json")
+        refuse_other_configuration(self.trial(), trial, self.path / "run.json")
 
     def _never_began(self) -> bool:
         """Tell whether all that is on record is that a rank failed before there was anything to run (a typing error).
@@ -126,35 +183,33 @@ class TrialFolder:
         return not (self.path / "environment.json").exists() and any(self.path.glob("failure_rank_*.json"))
 
     @contextmanager
-    def locked(self) -> Iterator[None]:
+    def locked(self, *, patience_s: float = 0.0) -> Iterator[int]:
         """Hold the trial while it runs: a second process is refused instead of mixing records.
+
+        Yields the descriptor of the lock: children that inherit it hold the trial too, until the last one has ended.
+
+        Args:
+            patience_s: How long to wait for another process to end.
 
         Raises:
             LaunchError: If another process runs this trial now.
         """
-        with (self.path / ".lock").open("w") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise LaunchError(
-                    "another process is running this trial now",
-                    where=str(self.path),
-                    hint="wait for it, or choose another study=, trial= or runs_root=",
-                ) from None
-            yield
+        hint = "wait for it, or choose another study=, trial= or runs_root="
+        busy = "another process is running this trial now"
+        with held(self.path / LOCK_NAME, busy=busy, hint=hint, patience_s=patience_s) as descriptor:
+            yield descriptor
 
     def is_running(self) -> bool:
-        """Tell whether a process holds the trial now."""
-        try:
-            with self.locked():
-                return False
-        except LaunchError:
-            return True
+        """Tell whether a process holds the trial now; nothing is changed, and nobody is disturbed."""
+        return is_held(self.path / LOCK_NAME)
 
     def trial(self) -> TrialSpec:
-        """Return what this folder runs."""
-        path = self.path / "run.json"
-        return TrialSpec.from_json(path.read_bytes(), where=str(path), error=ResultsError)
+        """Return what this folder runs.
+
+        Raises:
+            ResultsError: If the record is damaged, or cannot be read.
+        """
+        return _read_fact(TrialSpec, self.path / "run.json")
 
     def code(self) -> CodeRecord | None:
         """Return which code the trial began with; ``None`` where an earlier version did not record it."""
@@ -181,12 +236,10 @@ class TrialFolder:
     def result(self) -> TrialResult | None:
         """Return how the trial ended, ``None`` while it has not."""
         path = self.path / "result.json"
-        if not path.exists():
-            return None
-        return TrialResult.from_json(path.read_bytes(), where=str(path), error=ResultsError)
+        return _read_fact(TrialResult, path) if path.exists() else None
 
-    def write_result(self, result: TrialResult) -> None:
-        """Record the end, once.
+    def write_result(self, result: TrialResult) -> TrialResult:
+        """Record the end, once; return it as it was recorded, chained to the measurements.
 
         Raises:
             ResultsError: If there is a result already.
@@ -194,7 +247,9 @@ class TrialFolder:
         path = self.path / "result.json"
         if path.exists():
             raise ResultsError("the trial has a result already", where=str(path))
-        write_text_atomically(path, result.to_json())
+        chained = result.model_copy(update={"chain": self.chain()})
+        write_text_atomically(path, chained.to_json())
+        return chained
 
     def finished(self) -> TrialResult | None:
         """Return the result of a trial that will not go on; ``None`` without one, or if it is a crash."""
@@ -209,8 +264,14 @@ class TrialFolder:
             (self.path / "result.json").replace(kept)
 
     def append(self, record: Measurement | Resumed) -> None:
-        """Append to the measurements; on the disk when this returns."""
-        append_line(self.path / "measurements.jsonl", record.to_json(indent=None))
+        """Append to the measurements, chained to the line before; on the disk when this returns."""
+        chained = record.model_copy(update={"chain": self.chain()})
+        append_line(self.path / "measurements.jsonl", chained.to_json(indent=None))
+
+    def chain(self) -> str:
+        """Return the digest of the last record's line of the measurements, of nothing where there is none."""
+        lines = [line for line in read_lines(self.path / "measurements.jsonl") if _record(line) is not None]
+        return digest_of_line(lines[-1] if lines else "")
 
     def records(self) -> list[Measurement | Resumed]:
         """Return all records as written, oldest first; a line that a crash tore is left out."""
@@ -218,13 +279,13 @@ class TrialFolder:
         return [record for line in lines if (record := _record(line)) is not None]
 
     def measurements(self) -> list[Measurement]:
-        """Return the measurements that count: a resume voids earlier ones after the step it went on from."""
-        return valid_measurements(self.records())
+        """Return the measurements that count (``spec/records.py``)."""
+        return counted_measurements(self.records())
 
-    def append_telemetry(self, kind: str, values: Mapping[str, object]) -> None:
-        """Append something that no score depends on; not forced to the disk."""
+    def append_telemetry(self, kind: str, values: Mapping[str, object], *, durable: bool = False) -> None:
+        """Append something that no score depends on; forced to the disk only where a later attempt relies on it."""
         line = json.dumps({"kind": kind, **values}, default=str)
-        append_line(self.path / "telemetry.jsonl", line, durable=kind == "started")
+        append_line(self.path / "telemetry.jsonl", line, durable=durable or kind == "started")
 
     def telemetry(self, kind: str) -> list[dict[str, Any]]:
         """Return the telemetry lines of one kind; one that a crash tore is left out."""
@@ -234,6 +295,16 @@ class TrialFolder:
     def num_attempts(self) -> int:
         """Return how often the trial was started."""
         return len(self.telemetry("started"))
+
+    def has_trained(self, *, attempt: int) -> bool:
+        """Tell whether an attempt came so far that it trained, by its pulses."""
+        current = 0
+        for line in iterate_lines(self.path / "telemetry.jsonl"):
+            if (started := _telemetry(line, "started")) is not None:
+                current = started["attempt"]
+            elif current == attempt and (_telemetry(line, "pulse") or {}).get("phase") == "training":
+                return True
+        return False
 
     def history(self) -> History:
         """Return how far the attempts came that have ended, by their pulses, and what was lost before."""
@@ -245,7 +316,12 @@ class TrialFolder:
                 attempt = started["attempt"]
             elif attempt >= last_resumed and (pulse := _telemetry(line, "pulse")) is not None:
                 reached_s = max(reached_s, pulse["submission_time_s"])
-        return History(reached_s=reached_s, lost_s=sum(record.lost_s for record in resumes))
+        ended = [values["attempt"] for values in self.telemetry("trainer_ended")]
+        return History(
+            reached_s=reached_s,
+            lost_s=sum(record.lost_s for record in resumes),
+            ended_by_trainer=attempt - 1 in ended,
+        )
 
     def write_environment(self, environment: Environment) -> None:
         """Record what the latest attempt runs on; what an earlier one ran on is kept aside."""
@@ -260,15 +336,17 @@ class TrialFolder:
         Raises:
             ResultsError: If the record is damaged.
         """
-        path = self.path / "environment.json"
-        return Environment.from_json(path.read_bytes(), where=str(path), error=ResultsError)
+        return _read_fact(Environment, self.path / "environment.json")
 
     def tracking_id(self) -> str:
         """Return the name by which dashboards know this trial: made up once, and kept when the trial is requeued."""
         path = self.path / "tracking.json"
         if not path.exists():
             write_text_atomically(path, json.dumps({"schema_version": 1, "run_id": secrets.token_hex(6)}))
-        return str(json.loads(path.read_text())["run_id"])
+        try:
+            return str(json.loads(read_regular_file(path, max_bytes=MOST_FACT_BYTES))["run_id"])
+        except (ValueError, KeyError, TypeError):
+            raise ResultsError("this is no tracking record", where=str(path), hint="remove it") from None
 
     def write_failure(self, failure: Failure) -> None:
         """Record why a rank failed."""
@@ -277,8 +355,16 @@ class TrialFolder:
     def failures(self, *, attempt: int) -> list[Failure]:
         """Return the failures of an attempt, by rank."""
         paths = sorted(self.path.glob("failure_rank_*.json"))
-        found = [Failure.from_json(path.read_bytes(), where=str(path), error=ResultsError) for path in paths]
+        found = [_read_fact(Failure, path) for path in paths]
         return [failure for failure in found if failure.attempt == attempt]
+
+
+def _read_fact(kind: type[_FactT], path: Path) -> _FactT:
+    try:
+        text = read_regular_file(path, max_bytes=MOST_FACT_BYTES)
+    except OSError as problem:
+        raise ResultsError.of_file(problem, what="the record cannot be read", where=str(path)) from None
+    return kind.from_json(text, where=str(path), error=ResultsError)
 
 
 def _record(line: str) -> Measurement | Resumed | None:
@@ -294,49 +380,17 @@ def _telemetry(line: str, kind: str) -> dict[str, Any] | None:
         return None
     try:
         values: dict[str, Any] = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return values
-
-
-def valid_measurements(records: list[Measurement | Resumed]) -> list[Measurement]:
-    """Return the measurements that count, by step."""
-    valid: list[Measurement] = []
-    for record in records:
-        if isinstance(record, Resumed):
-            valid = [measurement for measurement in valid if measurement.step <= record.from_step]
-        else:
-            valid.append(record)
-    return valid
-
-
-def _refuse_other_configuration(existing: TrialSpec, asked: TrialSpec, run_file: Path) -> None:
-    if existing.identity() == asked.identity():
-        return
-    differing = _differences(existing.model_dump(mode="json"), asked.model_dump(mode="json"))
-    shown = "".join(f"\n  - {line}" for line in differing[:8])
-    raise ResultsError(
-        f"the folder holds a trial with another configuration (there -> asked):{shown}",
-        where=str(run_file),
-        hint="--fresh sets it aside and starts anew; or choose another study=, trial= or runs_root=",
-    )
-
-
-def _differences(there: Any, asked: Any, path: str = "") -> list[str]:  # noqa: ANN401 - plain data
-    """List dotted paths whose values differ, where data is left out."""
-    if isinstance(there, dict) and isinstance(asked, dict):
-        return [
-            line
-            for key in there.keys() | asked.keys()
-            if key not in ("data_root", "trace_steps")
-            for line in _differences(there.get(key), asked.get(key), f"{path}.{key}" if path else key)
-        ]
-    return [] if there == asked else [f"{path}: {json.dumps(there)} -> {json.dumps(asked)}"]
 
 
 def is_writable(folder: Path) -> bool:
     """Tell whether files can be created in ``folder`` or in its nearest existing parent."""
     existing = folder
-    while not existing.exists() and existing != existing.parent:
-        existing = existing.parent
-    return os.access(existing, os.W_OK | os.X_OK)
+    try:
+        while not existing.exists() and existing != existing.parent:
+            existing = existing.parent
+        return existing.is_dir() and os.access(existing, os.W_OK | os.X_OK)
+    except OSError:  # a folder on the way may not be entered
+        return False

@@ -14,9 +14,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from perfbench.errors import printable
 from perfbench.spec.code import CodeRecord
 from perfbench.spec.environment import Environment
-from perfbench.spec.result import Crashed, Measurement, Resumed, TrialResult
+from perfbench.spec.result import Measurement, Outcome, Resumed, TrialResult
 from perfbench.spec.run import TrialSpec
 from perfbench.spec.submission import HyperparameterPoint
 
@@ -52,7 +53,7 @@ class Complaint:
 
     def __str__(self) -> str:
         """Return the line that people see: the file first."""
-        return f"{self.path}: {self.what}"
+        return f"{printable(self.path)}: " + "\n".join(map(printable, self.what.split("\n")))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -69,8 +70,10 @@ class TrialLog:
     """False where the rules exclude the trial: evaluated by steps, explored, or continued with changed code."""
     is_finished: bool = True
     """False while the trial may still go on."""
-    has_crashed: bool = False
-    """True where it ended with an error: it counts as what it has measured."""
+    is_started: bool = True
+    """False where a trial was planned and nothing of it has run."""
+    outcome: Outcome | None = None
+    """How it ended by its own record; published logs have none."""
     hyperparameters: HyperparameterPoint | None = None
     """The trial's point; ``None`` under self-tuning and in published logs."""
 
@@ -116,7 +119,8 @@ class RecordedTrial:
             and (self.result is None or self.result.scorable)
             and not (self.code and self.code.changes),
             is_finished=self.result is not None,
-            has_crashed=self.result is not None and isinstance(self.result.outcome, Crashed),
+            is_started=bool(self.records) or self.result is not None or self.environment is not None,
+            outcome=None if self.result is None else self.result.outcome,
             hyperparameters=self.spec.hyperparameters,
         )
 
@@ -131,10 +135,9 @@ class Reading:
 
 def without_duplicates(trials: Iterable[RecordedTrial], complaints: list[Complaint]) -> list[RecordedTrial]:
     """Keep the first trial of each name and setting, sorted; complain about the others."""
-    kept: dict[tuple[str, str, str, str, TrialKey], RecordedTrial] = {}
+    kept: dict[tuple[str, str, str, TrialKey], RecordedTrial] = {}
     for trial in trials:
-        ruleset = trial.spec.ruleset
-        name = (trial.spec.scale.name, trial.spec.scale.target, ruleset.kind, ruleset.version, trial.key)
+        name = (trial.spec.scale.name, trial.spec.scale.target, trial.spec.ruleset.setting(), trial.key)
         if name in kept:
             complaints.append(Complaint(trial.path, f"left out: {trial.key} is also in {kept[name].path}"))
         else:

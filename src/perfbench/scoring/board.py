@@ -14,6 +14,7 @@ from perfbench.results.benchmark import Benchmark
 from perfbench.results.trials import Floats, TrialKey, TrialLog
 from perfbench.scoring.completeness import notes_of, warnings_of
 from perfbench.scoring.profile import Layout, qualify, ratios_to_fastest, scores
+from perfbench.scoring.states import TrialState, settle, state_of
 from perfbench.scoring.target import TrialEnd
 from perfbench.scoring.times import (
     BestTrial,
@@ -59,6 +60,11 @@ class Board:
     cells: dict[tuple[str, str], Cell]
     """By (submission, workload), held-out variants included."""
     ends: dict[TrialKey, TrialEnd]
+    """Of the trials that count."""
+    states: dict[TrialKey, TrialState]
+    """Of all trials that have run, those included that were left out."""
+    is_provisional: bool
+    """Whether trials that are not over count as what they have measured so far."""
     warnings: tuple[str, ...]
     """What makes the board partial."""
     notes: tuple[str, ...]
@@ -75,13 +81,22 @@ class Board:
         return {place: cell.time for place, cell in self.cells.items()}
 
 
-def leaderboard(logs: Sequence[TrialLog], benchmark: Benchmark, *, as_published: bool = False) -> Board:
-    """Score trials.
+def leaderboard(
+    logs: Sequence[TrialLog],
+    benchmark: Benchmark,
+    *,
+    as_published: bool = False,
+    provisional: bool = False,
+    common: bool = False,
+) -> Board:
+    """Score trials of finished studies.
 
     Args:
-        logs: Trials; those of other workloads or not scorable are left out, with a warning.
+        logs: Trials; those of other workloads, not scorable or of open studies are left out, with a warning.
         benchmark: Workloads, targets, budgets and rules.
         as_published: Follow the published board's departures from the rules.
+        provisional: Count trials that are not over as what they have measured so far.
+        common: Score by the workloads alone that all submissions have.
 
     Raises:
         ScoringError: If there is nothing to score.
@@ -94,8 +109,18 @@ def leaderboard(logs: Sequence[TrialLog], benchmark: Benchmark, *, as_published:
             where=benchmark.name,
             hint="a trial counts only if it evaluates by wall clock (evaluation=wall_clock)" if logs else "",
         )
-    unfinished = frozenset(log.key for log in logs if not log.is_finished)
-    times = workload_times(ends, unfinished=unfinished, best_trial=best_trial)
+    states = {log.key: state_of(log, ends[log.key]) for log in logs if log.key in ends and log.is_started}
+    settled = settle(logs, ends, benchmark, provisional=provisional, common=common)
+    if not settled.keys:
+        raise ScoringError(
+            "no study that can be compared is finished" + "".join(f"\n  - {one}" for one in settled.warnings[:10]),
+            where=benchmark.name,
+            hint="`perfbench status` says what runs; --provisional shows what was measured so far",
+        )
+    asked = benchmark
+    benchmark, ends = settled.benchmark, {key: end for key, end in ends.items() if key in settled.keys}
+    counted = [log for log in logs if log.key in ends or log.key not in states]
+    times = workload_times(ends, unfinished=settled.unfinished, best_trial=best_trial)
     submissions = tuple(sorted({submission for submission, _ in times}))
     array = time_array(times, submissions, benchmark)
     score = dict(zip(submissions, scores(array, Layout.of(benchmark), benchmark).tolist(), strict=True))
@@ -106,8 +131,13 @@ def leaderboard(logs: Sequence[TrialLog], benchmark: Benchmark, *, as_published:
         score=score,
         cells=cells,
         ends=ends,
-        warnings=tuple(warnings_of(logs, times, submissions, benchmark)),
-        notes=tuple(notes_of(logs, submissions, benchmark, as_published=as_published)),
+        states=states,
+        is_provisional=provisional and bool(settled.unfinished),
+        warnings=(*settled.warnings, *warnings_of(counted, times, submissions, benchmark)),
+        notes=(
+            *notes_of(logs, submissions, asked, as_published=as_published),
+            *([f"by the workloads that all have: {', '.join(benchmark.workloads)}"] if common else []),
+        ),
     )
 
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from perfbench.results.benchmark import Benchmark
 from perfbench.results.trials import TrialLog
 from perfbench.scoring.times import Times
+from perfbench.spec.result import Crashed
 
 
 def warnings_of(
@@ -17,7 +18,9 @@ def warnings_of(
     unscorable = Counter(log.key.submission for log in logs if not log.is_scorable)
     for submission, count in sorted(unscorable.items()):
         yield f"{submission}: {_count(count, 'trial')} left out: evaluated after fixed steps, not by wall clock"
-    crashed = Counter((log.key.submission, log.key.workload) for log in logs if log.is_scorable and log.has_crashed)
+    crashed = Counter(
+        (log.key.submission, log.key.workload) for log in logs if log.is_scorable and isinstance(log.outcome, Crashed)
+    )
     for submission in submissions:
         gaps: dict[str, list[str]] = defaultdict(list)
         for workload in benchmark.workloads:
@@ -34,7 +37,8 @@ def warnings_of(
             if num_crashed := crashed[submission, workload]:
                 gaps[f"{_count(num_crashed, 'trial')} crashed"].append(workload)
             if found.num_unfinished:
-                gaps[f"{_count(found.num_unfinished, 'trial')} not finished"].append(workload)
+                unfinished = _count(found.num_unfinished, "trial")
+                gaps[f"provisional, {unfinished} not finished and counted as measured so far"].append(workload)
         for gap, workloads in gaps.items():
             yield f"{submission}: {gap} on {_listed(workloads, len(benchmark.workloads))}"
 
@@ -46,6 +50,8 @@ def notes_of(
     foreign = Counter(log.key.workload for log in logs if log.key.workload not in benchmark.workloads)
     for workload, count in sorted(foreign.items()):
         yield f"{workload}: {_count(count, 'trial')} left out, the workload is not part of {benchmark.name}"
+    if benchmark.hardware:
+        yield f"timed on {benchmark.hardware}"
     if benchmark.is_smoke:
         yield "smoke targets: they show that a submission trains, not how good it is"
     if as_published and benchmark.as_published is not None:

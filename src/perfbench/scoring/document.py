@@ -9,9 +9,12 @@ from typing import Any
 
 from perfbench.scoring.board import Board
 from perfbench.scoring.compare import compare_all
+from perfbench.scoring.states import TrialState
+from perfbench.scoring.tables import state_counts
 from perfbench.scoring.uncertainty import Interval, Uncertainty
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+"""Version 2: probabilities may be ``null``; states of trials; whether the board is provisional."""
 
 
 def as_json(boards: Sequence[tuple[Board, Uncertainty | None]], complaints: Sequence[str]) -> str:
@@ -28,6 +31,15 @@ def board_document(board: Board, uncertainty: Uncertainty | None) -> dict[str, A
     """Return one board as plain data."""
     return {
         "name": board.benchmark.name,
+        "is_provisional": board.is_provisional,
+        "states": [
+            {
+                "submission": submission,
+                "workload": workload,
+                "trials": {state.value: found[state] for state in TrialState if found[state]},
+            }
+            for (submission, workload), found in sorted(state_counts(board).items())
+        ],
         "rules": board.benchmark.model_dump(mode="json", exclude={"as_published"}),
         "leaderboard": [
             {
@@ -59,30 +71,35 @@ def board_document(board: Board, uncertainty: Uncertainty | None) -> dict[str, A
             }
             for place, cell in sorted(board.cells.items())
         ],
-        "pairs": [
-            {
-                "submission": pair.submission,
-                "against": pair.other,
-                "wins": pair.wins,
-                "losses": pair.losses,
-                "ties": pair.ties,
-                "mean_speed_up": finite(pair.mean_speed_up),
-                "speed_ups": pair.speed_ups,
-                "probability_of_higher_score": (
-                    uncertainty.scores_higher[pair.submission, pair.other] if uncertainty else None
-                ),
-                "probability_of_being_faster": {
-                    workload: uncertainty.is_faster[pair.submission, pair.other, workload]
-                    for workload in board.benchmark.workloads
-                }
-                if uncertainty
-                else None,
-            }
-            for pair in compare_all(board)
-        ],
+        "pairs": _pairs(board, uncertainty),
         "warnings": list(board.warnings),
         "notes": list(board.notes),
     }
+
+
+def _pairs(board: Board, uncertainty: Uncertainty | None) -> list[dict[str, Any]]:
+    """Return every submission against every other."""
+    return [
+        {
+            "submission": pair.submission,
+            "against": pair.other,
+            "wins": pair.wins,
+            "losses": pair.losses,
+            "ties": pair.ties,
+            "mean_speed_up": finite(pair.mean_speed_up),
+            "speed_ups": pair.speed_ups,
+            "probability_of_higher_score": (
+                uncertainty.scores_higher[pair.submission, pair.other] if uncertainty else None
+            ),
+            "probability_of_being_faster": {
+                workload: uncertainty.is_faster[pair.submission, pair.other, workload]
+                for workload in board.benchmark.workloads
+            }
+            if uncertainty
+            else None,
+        }
+        for pair in compare_all(board)
+    ]
 
 
 def finite(value: float) -> float | None:

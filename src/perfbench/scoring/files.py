@@ -18,7 +18,10 @@ from perfbench.scoring.tables import (
     as_latex,
     as_markdown,
     comparison_table,
+    has_open_ends,
+    markdown_text,
     score_table,
+    state_table,
     time_table,
     trial_table,
 )
@@ -87,8 +90,10 @@ def _page(board: Board, uncertainty: Uncertainty | None, extra: Sequence[Table] 
     tables = [score_table(board, uncertainty), time_table(board, uncertainty)]
     if len(board.submissions) > 1:
         tables.append(comparison_table(board))
+    if has_open_ends(board):
+        tables.append(state_table(board))
     tables.extend(extra or ())
-    warnings = "".join(f"- **warning**: {warning}\n" for warning in board.warnings)
+    warnings = "".join(f"- **warning**: {markdown_text(warning)}\n" for warning in board.warnings)
     return "\n".join([*(as_markdown(table) for table in tables), warnings])
 
 

@@ -19,6 +19,7 @@ from perfbench.scoring.report_data import value_limits
 from perfbench.scoring.style import PHASE_COLOURS, line_style, profile_steps
 from perfbench.scoring.tables import cell_text
 
+mpl.rcParams["text.parse_math"] = False  # a dollar sign in a name begins no formula
 _DOTS_PER_INCH = 160
 _COLUMNS = 3
 

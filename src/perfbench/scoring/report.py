@@ -18,8 +18,10 @@ from perfbench.scoring.sensitivity import sensitivity, sensitivity_table
 from perfbench.scoring.tables import (
     Table,
     comparison_table,
+    has_open_ends,
     score_table,
     seconds_text,
+    state_table,
     time_table,
 )
 from perfbench.scoring.uncertainty import Interval, Uncertainty
@@ -61,8 +63,8 @@ def report_page(
     links = "".join(
         f'<a href="#board-{index}">{escape(one.board.benchmark.name)}</a>' for index, one in enumerate(boards)
     )
-    # "</" inside a string would end the script element; JSON may write the slash escaped.
-    embedded = json.dumps(data, separators=(",", ":"), allow_nan=False).replace("</", "<\\/")
+    # "</script>" in a string would end the element, and "<!--<script>" would keep it open; JSON may write "<" escaped.
+    embedded = json.dumps(data, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
     return f"""<!doctype html>
 <html lang="en">
 <head>
@@ -109,6 +111,8 @@ def _section(index: int, one: ReportedBoard, recorded: Sequence[RecordedTrial]) 
     tables = [time_table(board, one.uncertainty)]
     if len(board.submissions) > 1:
         tables += [comparison_table(board), sensitivity_table(board, sensitivity(board, one.logs))]
+    if has_open_ends(board):
+        tables.append(state_table(board))
     shares = eval_shares(board, recorded)
     if shares:
         tables.append(eval_share_table(shares))
@@ -117,7 +121,7 @@ def _section(index: int, one: ReportedBoard, recorded: Sequence[RecordedTrial]) 
         f'<div class="{name}" hidden></div>' for name, *_ in _FIGURES if f'class="{name} scroll"' not in figures
     )
     return f"""<section id="board-{index}">
-<h2>{escape(board.benchmark.name)}</h2>
+<h2>{escape(board.benchmark.name)}{" (provisional)" if board.is_provisional else ""}</h2>
 {_warnings(board)}
 {_leaderboard(board, one.uncertainty)}
 <div class="key-of-submissions"></div>
@@ -190,9 +194,10 @@ def _trials(index: int, board: Board, recorded: Sequence[RecordedTrial]) -> str:
     """Return every trial with its status and reason; folded, because there are thousands."""
     by_key = {trial.key: trial for trial in recorded}
     rows = []
-    for key, end in sorted(board.ends.items()):
+    for key in sorted(board.states):
+        end = board.ends.get(key)
         status, reason = status_of(key, board, by_key)
-        time_s = seconds_text(end.time_s) if math.isfinite(end.time_s) else ""
+        time_s = seconds_text(end.time_s) if end is not None and math.isfinite(end.time_s) else ""
         point = (by_key[key].spec.hyperparameters or {}) if key in by_key else {}
         shown = ", ".join(
             f"{name}={value:.4g}" if isinstance(value, float) else f"{name}={value}" for name, value in point.items()
@@ -200,9 +205,9 @@ def _trials(index: int, board: Board, recorded: Sequence[RecordedTrial]) -> str:
         cells = (key.submission, key.workload, str(key.study), str(key.trial), shown, time_s)
         row = "".join(f"<td>{escape(cell)}</td>" for cell in cells)
         rows.append(f'<tr>{row}<td class="status-{status}">{status}</td><td>{escape(reason)}</td></tr>')
-    statuses = Counter(status_of(key, board, by_key)[0] for key in board.ends)
+    statuses = Counter(state.value for state in board.states.values())
     counted = ", ".join(f"{count} {status}" for status, count in sorted(statuses.items()))
-    names = ("submission", "workload", "study", "trial", "hyperparameters", "time to target (s)", "status", "reason")
+    names = ("submission", "workload", "study", "trial", "hyperparameters", "time to target (s)", "state", "reason")
     head = "".join(f"<th>{name}</th>" for name in names)
     return (
         f"<details><summary>Trials: {counted}</summary>"

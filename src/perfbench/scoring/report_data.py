@@ -15,7 +15,7 @@ from perfbench.scoring.document import finite
 from perfbench.scoring.style import line_style, profile_steps
 from perfbench.scoring.tables import cell_text, seconds_text
 from perfbench.scoring.uncertainty import Uncertainty
-from perfbench.spec.result import BudgetSpent, Completed, Crashed, Diverged
+from perfbench.spec.result import BudgetSpent, Completed, Crashed, Diverged, Outcome, TargetReached
 from perfbench.spec.workload import Direction, Target
 
 _MOST_POINTS = 120
@@ -61,7 +61,7 @@ def _submission(board: Board, uncertainty: Uncertainty, index: int) -> dict[str,
         "colour": colour,
         "dashes": list(dashes),
         "profile": [[round(factor, 5), round(share, 5)] for factor, share in zip(factors, shares, strict=True)],
-        "higher": {other: uncertainty.scores_higher[name, other] for other in board.submissions if other != name},
+        "higher": {other: uncertainty.scores_higher.get((name, other)) for other in board.submissions if other != name},
     }
 
 
@@ -91,7 +91,7 @@ def curves(board: Board, logs: Sequence[TrialLog]) -> list[dict[str, Any]]:
     """
     chosen: dict[tuple[str, str, int], TrialLog] = {}
     for log in logs:
-        if not log.is_scorable or log.key.workload not in board.benchmark.workloads or not len(log):
+        if log.key not in board.ends or not len(log):
             continue
         place = (log.key.submission, log.key.workload, log.key.study)
         if place not in chosen or _closeness(board, log) < _closeness(board, chosen[place]):
@@ -152,24 +152,26 @@ def _rounded(values: Floats) -> list[float | None]:
 
 
 def status_of(key: TrialKey, board: Board, recorded: dict[TrialKey, RecordedTrial]) -> tuple[str, str]:
-    """Return a trial's status and reason, for people: from its result, or from its measurements without one."""
+    """Return a trial's state and the reason, for people."""
     trial = recorded.get(key)
-    outcome = board.ends[key].outcome
-    if trial is not None and trial.result is not None:
-        match trial.result.outcome:
-            case Crashed() as crash:
-                return "crashed", f"{crash.reason}: {crash.error_type}: {crash.message}"
-            case Completed():
-                return "completed", "the submission had nothing more to do"
-            case (Diverged() | BudgetSpent()) as ending:
-                outcome = outcome or ending  # where no evaluation shows it
-    if outcome is None:
-        is_open = trial is not None and trial.result is None
-        return ("unfinished", "no result yet") if is_open else ("missed", "the log ends before target and budget")
-    match outcome.kind:
-        case "reached":
-            return "reached", ""
-        case "diverged":
-            return "diverged", getattr(outcome, "message", "") or "the target's metric was not a finite number"
-        case "budget_spent":
-            return "missed", f"budget of {getattr(outcome, 'resource', '')} spent"
+    end = board.ends.get(key)
+    own = None if trial is None or trial.result is None else trial.result.outcome
+    reason = _reason(None if end is None else end.outcome, own)
+    left_out = "" if end is not None else "its study is not finished, and left out"
+    return board.states[key].value, "; ".join(part for part in (reason, left_out) if part)
+
+
+def _reason(judged: Outcome | None, own: Outcome | None) -> str:
+    match judged or own:
+        case TargetReached():
+            return ""
+        case Diverged() as diverged:
+            return diverged.what
+        case BudgetSpent() as spent:
+            return f"budget of {spent.resource} spent"
+        case Completed():
+            return "the submission had nothing more to do"
+        case Crashed() as crash:
+            return f"{crash.reason}: {crash.error_type}: {crash.message}"
+        case _:
+            return "the log ends before target and budget" if own is None else ""

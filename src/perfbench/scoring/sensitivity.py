@@ -113,7 +113,7 @@ def _harder(workload: BenchmarkWorkload, share: float) -> BenchmarkWorkload:
 
 
 def _scores_of_logs(board: Board, logs: Sequence[TrialLog], rules: Benchmark) -> dict[str, float]:
-    times = workload_times(trial_ends(logs, rules))
+    times = workload_times(trial_ends((log for log in logs if log.key in board.ends), rules))
     array = time_array(times, board.submissions, rules)
     return dict(zip(board.submissions, scores(array, Layout.of(rules), rules).tolist(), strict=True))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import math
+from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -13,6 +14,8 @@ import numpy as np
 from perfbench.results.trials import Floats, TrialLog
 from perfbench.scoring.board import Board, Cell, Verdict
 from perfbench.scoring.compare import Comparison, compare_all
+from perfbench.scoring.states import TrialState
+from perfbench.scoring.target import TrialEnd
 from perfbench.scoring.uncertainty import Interval, Uncertainty
 from perfbench.spec.workload import Direction
 
@@ -24,11 +27,13 @@ _MARKS = {
     Verdict.BASE_MISSED: "‡",
     Verdict.NOT_RUN: "not run",
 }
+PROVISIONAL_MARK = "…"
 LEGEND = (
     "Times are medians over studies of the fastest trial, in seconds of submission time. "
     "—: target not reached; †: reached, but too far behind the fastest to count; "
     "‡: reached, but its held-out variant (or, of a variant, its base workload) was not."
 )
+PROVISIONAL_LEGEND = f" {PROVISIONAL_MARK}: provisional, a trial of it is not over."
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,12 +66,14 @@ def score_table(board: Board, uncertainty: Uncertainty | None = None) -> Table:
         rows.append(tuple(row))
     level = f"{uncertainty.level:.0%} interval" if uncertainty else "interval"
     header = ("rank", "submission", "score", level, "workloads counted", "studies")
-    return Table(f"Leaderboard: {board.benchmark.name}", header, tuple(rows), "; ".join(board.notes))
+    provisional = " (provisional)" if board.is_provisional else ""
+    return Table(f"Leaderboard: {board.benchmark.name}{provisional}", header, tuple(rows), "; ".join(board.notes))
 
 
 def time_table(board: Board, uncertainty: Uncertainty | None = None) -> Table:
     """Return the median time to target of every submission on every workload, with the rules' verdict."""
     workloads = tuple(board.benchmark.workloads)
+    legend = LEGEND + (PROVISIONAL_LEGEND if board.is_provisional else "")
 
     def text(name: str, workload: str) -> str:
         interval = uncertainty.time_s.get((name, workload)) if uncertainty else None
@@ -74,9 +81,9 @@ def time_table(board: Board, uncertainty: Uncertainty | None = None) -> Table:
 
     if len(workloads) >= len(board.submissions):  # the shorter side goes across the page
         rows = tuple((workload, *(text(name, workload) for name in board.submissions)) for workload in workloads)
-        return Table("Time to target (s)", ("workload", *board.submissions), rows, LEGEND)
+        return Table("Time to target (s)", ("workload", *board.submissions), rows, legend)
     rows = tuple((name, *(text(name, workload) for workload in workloads)) for name in board.submissions)
-    return Table("Time to target (s)", ("submission", *workloads), rows, LEGEND)
+    return Table("Time to target (s)", ("submission", *workloads), rows, legend)
 
 
 def comparison_table(board: Board) -> Table:
@@ -87,26 +94,49 @@ def comparison_table(board: Board) -> Table:
 
 
 def trial_table(board: Board, logs: Sequence[TrialLog] = ()) -> Table:
-    """Return one row per judged trial, with a column for each hyperparameter of those whose log is given."""
+    """Return one row per trial that has run, also where its study was left out.
+
+    There is a column for each hyperparameter of the trials whose log is given.
+    """
     points = {log.key: log.hyperparameters or {} for log in logs}
-    names = list(dict.fromkeys(name for point in points.values() for name in point))
+    tuned = list(dict.fromkeys(name for point in points.values() for name in point))
     rows = []
-    for key, end in sorted(board.ends.items()):
-        outcome = "no end" if end.outcome is None else end.outcome.kind
-        rows.append(
-            (
-                key.submission,
-                key.workload,
-                str(key.study),
-                str(key.trial),
-                outcome,
-                f"{end.time_s:.6f}",
-                "" if end.evaluation_index is None else str(end.evaluation_index),
-                *(str(points.get(key, {}).get(name, "")) for name in names),
-            )
-        )
-    header = ("submission", "workload", "study", "trial", "outcome", "time_to_target_s", "evaluation_index")
-    return Table("Trials", (*header, *(f"hyperparameters/{name}" for name in names)), tuple(rows))
+    for key, state in sorted(board.states.items()):
+        end = board.ends.get(key)
+        numbers = ("inf", "") if end is None else (f"{end.time_s:.6f}", _index(end))
+        names = (key.submission, key.workload, str(key.study), str(key.trial))
+        values = (str(points.get(key, {}).get(name, "")) for name in tuned)
+        rows.append((*names, state.value, "no" if end is None else "yes", *numbers, *values))
+    header = ("submission", "workload", "study", "trial", "state", "counts", "time_to_target_s", "evaluation_index")
+    return Table("Trials", (*header, *(f"hyperparameters/{name}" for name in tuned)), tuple(rows))
+
+
+def _index(end: TrialEnd) -> str:
+    return "" if end.evaluation_index is None else str(end.evaluation_index)
+
+
+def state_counts(board: Board) -> dict[tuple[str, str], Counter[TrialState]]:
+    """Return the number of trials in each state, by submission and workload."""
+    counts: dict[tuple[str, str], Counter[TrialState]] = defaultdict(Counter)
+    for key, state in board.states.items():
+        counts[key.submission, key.workload][state] += 1
+    return counts
+
+
+def state_table(board: Board) -> Table:
+    """Return how many trials of each submission on each workload are in which state."""
+    counts = state_counts(board)
+    states = [state for state in TrialState if any(count[state] for count in counts.values())]
+    rows = tuple(
+        (submission, workload, *(str(found[state] or "") for state in states))
+        for (submission, workload), found in sorted(counts.items())
+    )
+    return Table("States of trials", ("submission", "workload", *(state.value for state in states)), rows)
+
+
+def has_open_ends(board: Board) -> bool:
+    """Tell whether a trial has an end that is no measurement of the algorithm, or none."""
+    return any(state in (TrialState.CRASHED, TrialState.UNFINISHED) for state in board.states.values())
 
 
 def closest_table(board: Board, logs: Sequence[TrialLog]) -> Table:
@@ -119,18 +149,17 @@ def closest_table(board: Board, logs: Sequence[TrialLog]) -> Table:
         finite = log.target_metric[np.isfinite(log.target_metric)]
         best = _best(finite, target.direction)
         end = board.ends[log.key]
-        unended = "ended early" if log.is_finished else "unfinished"
-        outcome = unended if end.outcome is None else end.outcome.kind.replace("_", " ")
+        outcome = board.states[log.key].value
         names = (log.key.submission, log.key.workload, str(log.key.study), str(log.key.trial))
         numbers = (seconds_text(end.time_s), f"{best:.5g}", f"{target.threshold:.5g}")
         rows.append((*names, outcome, *numbers))
-    header = ("submission", "workload", "study", "trial", "outcome", "time (s)", "best", "target")
+    header = ("submission", "workload", "study", "trial", "state", "time (s)", "best", "target")
     return Table("Trials", header, tuple(rows), "Best: the target's metric at the best evaluation.")
 
 
 def cell_text(cell: Cell, interval: Interval | None = None) -> str:
     """Return a cell for people: time, interval, and the mark of the rule that took it away."""
-    mark = _MARKS[cell.verdict]
+    mark = _MARKS[cell.verdict] + (PROVISIONAL_MARK if cell.time.num_unfinished else "")
     if not math.isfinite(cell.time.time_s):
         return mark
     shown = _interval(interval, seconds_text)
@@ -176,12 +205,17 @@ def _comparison_row(comparison: Comparison) -> tuple[str, ...]:
 
 def as_markdown(table: Table) -> str:
     """Return a table that is readable as text too."""
-    cells = [[cell.replace("|", "\\|") for cell in row] for row in (table.header, *table.rows)]
+    cells = [[markdown_text(cell) for cell in row] for row in (table.header, *table.rows)]
     widths = [max(3, *(len(row[column]) for row in cells)) for column in range(len(table.header))]
     lines = [_markdown_row(row, widths) for row in cells]
     lines.insert(1, _markdown_row(["-" * width for width in widths], widths))
-    caption = f"\n\n{table.caption}" if table.caption else ""
-    return f"## {table.title}\n\n" + "\n".join(lines) + caption + "\n"
+    caption = f"\n\n{markdown_text(table.caption)}" if table.caption else ""
+    return f"## {markdown_text(table.title)}\n\n" + "\n".join(lines) + caption + "\n"
+
+
+def markdown_text(text: str) -> str:
+    """Escape what begins an element, a link, code or another column; the rest stays readable as text."""
+    return text.translate(_MARKDOWN).replace("](", "]\\(")
 
 
 def _markdown_row(cells: Sequence[str], widths: Sequence[int]) -> str:
@@ -197,7 +231,11 @@ def as_csv(table: Table) -> str:
     return text.getvalue()
 
 
+_MARKDOWN = str.maketrans({
+    "\\": "\\\\", "|": "\\|", "`": "\\`", "*": "\\*", "<": "&lt;", ">": "&gt;", "&": "&amp;",
+})  # fmt: skip
 _LATEX = str.maketrans({
+    "\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
     "_": r"\_", "&": r"\&", "%": r"\%", "#": r"\#", "$": r"\$", "{": r"\{", "}": r"\}",
     "—": "---", "†": r"\textdagger{}", "‡": r"\textdaggerdbl{}", "∞": r"$\infty$",
 })  # fmt: skip

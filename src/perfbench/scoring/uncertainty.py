@@ -10,6 +10,7 @@ Source: Efron and Tibshirani (1993), chapter 13, percentile intervals.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -22,6 +23,8 @@ from perfbench.scoring.times import WorkloadTime
 
 _LEVEL = 0.95
 _NUM_SAMPLES = 2000
+MOST_COMPARED = 200
+"""Submissions, the best first, that are compared with one another: pairs grow with their square."""
 
 
 class Interval(NamedTuple):
@@ -41,10 +44,12 @@ class Uncertainty:
     """``None`` where nothing was repeated, so that nothing can be said."""
     time_s: dict[tuple[str, str], Interval | None]
     rank: dict[str, Interval]
-    scores_higher: dict[tuple[str, str], float]
-    """Share of samples in which the first submission scores higher; ties count half."""
-    is_faster: dict[tuple[str, str, str], float]
-    """Share of samples in which the first is faster than the second on the workload; ties count half."""
+    scores_higher: dict[tuple[str, str], float | None]
+    """Share of samples in which the first submission scores higher; ties count half. ``None`` where nothing can be
+    said: one of the two was not repeated on any workload that both ran, or there is none."""
+    is_faster: dict[tuple[str, str, str], float | None]
+    """Share of samples in which the first is faster than the second on the workload; ties count half. ``None`` where
+    one of the two was not repeated on it."""
 
 
 def bootstrap(board: Board, *, num_samples: int = _NUM_SAMPLES, level: float = _LEVEL, seed: int = 0) -> Uncertainty:
@@ -63,13 +68,12 @@ def bootstrap(board: Board, *, num_samples: int = _NUM_SAMPLES, level: float = _
         for column, workload in enumerate(workloads):
             times[:, row, column] = resampled_medians(board.cells[name, workload].time, num_samples, generator)
     sampled = scores(times, Layout.of(board.benchmark), board.benchmark)
-    ranks = 1.0 + (sampled[:, None, :] > sampled[:, :, None]).sum(axis=-1)
-    repeated = {
-        name: max(len(board.cells[name, workload].time.studies) for workload in workloads) > 1 for name in names
-    }
-    higher = _share_below(-sampled)
-    faster = [_share_below(times[:, :, column]) for column in range(len(workloads))]
-    pairs = [(i, j) for i in range(len(names)) for j in range(len(names)) if i != j]
+    is_repeated = np.array([[len(board.cells[name, one].time.studies) > 1 for one in workloads] for name in names])
+    repeated = {name: bool(row.any()) for name, row in zip(names, is_repeated, strict=True)}
+    num_compared = min(len(names), MOST_COMPARED)
+    higher = _share_below(-sampled[:, :num_compared])
+    faster = [_share_below(times[:, :num_compared, column]) for column in range(len(workloads))]
+    pairs = [(i, j) for i in range(num_compared) for j in range(num_compared) if i != j]
     return Uncertainty(
         level=level,
         num_samples=num_samples,
@@ -81,10 +85,15 @@ def bootstrap(board: Board, *, num_samples: int = _NUM_SAMPLES, level: float = _
             for i, name in enumerate(names)
             for j, workload in enumerate(workloads)
         },
-        rank={name: interval_of(ranks[:, i], level) for i, name in enumerate(names)},
-        scores_higher={(names[i], names[j]): float(higher[i, j]) for i, j in pairs},
+        rank={name: interval_of(ranks, level) for name, ranks in zip(names, _ranks(sampled), strict=True)},
+        scores_higher={
+            (names[i], names[j]): float(higher[i, j]) if (is_repeated[i] & is_repeated[j]).any() else None
+            for i, j in pairs
+        },
         is_faster={
             (names[i], names[j], workload): float(faster[column][i, j])
+            if is_repeated[i, column] and is_repeated[j, column]
+            else None
             for i, j in pairs
             for column, workload in enumerate(workloads)
         },
@@ -112,7 +121,14 @@ def interval_of(samples: Floats, level: float) -> Interval:
     return Interval(float(low), float(high))
 
 
+def _ranks(scores_of_samples: Floats) -> Iterator[Floats]:
+    """Yield each submission's ranks over the samples, ``[samples]``; equal scores share the better one."""
+    ordered = -np.sort(-scores_of_samples, axis=1)
+    for column in scores_of_samples.T:
+        yield 1.0 + (ordered > column[:, None]).sum(axis=1)
+
+
 def _share_below(samples: Floats) -> Floats:
     """Return, for every pair of columns, the share of rows in which the first is smaller; ties count half."""
-    smaller = np.count_nonzero(samples[:, :, None] < samples[:, None, :], axis=0)
+    smaller = np.stack([np.count_nonzero(column[:, None] < samples, axis=0) for column in samples.T])
     return np.asarray((smaller + len(samples) - smaller.T) / (2 * len(samples)))

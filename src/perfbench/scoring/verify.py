@@ -7,6 +7,7 @@ it never stops another one.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -14,6 +15,10 @@ from datetime import datetime
 from itertools import pairwise
 from pathlib import Path
 
+import numpy as np
+
+from perfbench.errors import printable
+from perfbench.inherited import spoiling
 from perfbench.results.benchmark import BenchmarkWorkload
 from perfbench.results.trials import RecordedTrial
 from perfbench.scoring.target import trial_end
@@ -25,6 +30,9 @@ _CLOCK_TOLERANCE_S = 2.0
 """Between the trial's clock and the wall clock in the records, which is written in whole seconds."""
 _ROUNDING_S = 1e-6
 _FILES_SHOWN = 3
+_PHASES = tuple(phase.value for phase in Phase)
+_MOST_LISTED = 20
+"""Numbers that one line, or lines that one group of trials is given."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +45,7 @@ class Finding:
 
     def __str__(self) -> str:
         """Return the line that people see."""
-        return f"{self.check}: {self.path}: {self.what}"
+        return f"{self.check}: {printable(self.path)}: {printable(self.what)}"
 
 
 def verify_trials(trials: Sequence[RecordedTrial]) -> list[Finding]:
@@ -46,6 +54,22 @@ def verify_trials(trials: Sequence[RecordedTrial]) -> list[Finding]:
     compared = [trial for trial in trials if trial.spec.explored is None]
     found += [finding for check in _GROUP_CHECKS for finding in check(compared)]
     return found
+
+
+def contradictions(trials: Sequence[RecordedTrial]) -> dict[Path, list[Finding]]:
+    """Return, by folder, why a trial cannot count: its records contradict one another, or it repeats another trial.
+
+    Of what :func:`verify_trials` finds these are the findings about single trials that no circumstance explains; other
+    machines, code that nobody committed and missing trials are for people to judge.
+    """
+    found: dict[Path, list[Finding]] = defaultdict(list)
+    for trial in trials:
+        for check in _CONTRADICTION_CHECKS:
+            for finding in check(trial):
+                found[finding.path].append(finding)
+    for finding in seeds_differ(trials):
+        found[finding.path].append(finding)
+    return dict(found)
 
 
 # --- one trial --------------------------------------------------------------------------------------------------
@@ -75,12 +99,28 @@ def clock_adds_up(trial: RecordedTrial) -> Iterator[Finding]:
         if measurement.submission_time_s < scored_s - _ROUNDING_S:
             what = f"{measurement.submission_time_s} s of submission time, but {scored_s} s were scored"
             yield Finding("clock", trial.path, f"step {measurement.step}: {what}")
-    for earlier, later in pairwise(trial.measurements):
-        yield from _phases_rise(trial, earlier.phases, later.phases, f"at step {later.step}")
-        if earlier.attempt == later.attempt:
-            yield from _wall_time(trial, earlier, later)
+    if not _phases_are_sound(trial.measurements):
+        for earlier, later in pairwise(trial.measurements):
+            yield from _phases_rise(trial, earlier.phases, later.phases, f"at step {later.step}")
+            if earlier.attempt == later.attempt:
+                yield from _wall_time(trial, earlier, later)
     if trial.result is not None and trial.measurements:
         yield from _phases_rise(trial, trial.measurements[-1].phases, trial.result.phases, "in result.json")
+
+
+def _phases_are_sound(measurements: Sequence[Measurement]) -> bool:
+    """Tell at once what the checks of each pair of measurements would say: thousands of trials have nothing wrong."""
+    try:
+        wall_s = np.array([datetime.fromisoformat(one.wall_time_utc).timestamp() for one in measurements])
+    except (ValueError, TypeError, OverflowError):
+        return False
+    phases = np.array([[getattr(one.phases, name) for name in _PHASES] for one in measurements]).reshape(
+        -1, len(_PHASES)
+    )
+    spent_s = np.diff(phases, axis=0)
+    same_attempt = np.diff([one.attempt for one in measurements]) == 0
+    off_s = np.abs(np.diff(wall_s) - spent_s.sum(axis=1))[same_attempt]
+    return bool((spent_s >= -_ROUNDING_S).all() and (off_s <= _CLOCK_TOLERANCE_S - _ROUNDING_S).all())
 
 
 def _phases_rise(trial: RecordedTrial, earlier: PhaseTimes, later: PhaseTimes, where: str) -> Iterator[Finding]:
@@ -130,12 +170,19 @@ def seed_is_derived(trial: RecordedTrial) -> Iterator[Finding]:
 
 
 def code_is_known(trial: RecordedTrial) -> Iterator[Finding]:
-    """There is an environment record, and the code was committed when it ran."""
+    """There is an environment record, the code was committed when it ran, and no switch made it another trial."""
     if trial.environment is None:
         if trial.measurements:
             yield Finding("environment", trial.path, "no environment.json: nobody knows what this ran on")
+        return
+    if trial.environment.commit is None:
+        what = "no commit is on record: the code was no git checkout, or git refused it (is git installed?)"
+        yield Finding("environment", trial.path, what)
     elif trial.environment.is_clean_checkout is False:
         yield Finding("environment", trial.path, "the checkout had changes that no commit holds")
+    for name in spoiling(trial.environment.switches):
+        what = f"{name}={trial.environment.switches[name]} was set: not the trial that the rules describe"
+        yield Finding("environment", trial.path, what)
 
 
 def environment_stays(trial: RecordedTrial) -> Iterator[Finding]:
@@ -183,7 +230,7 @@ def seeds_differ(trials: Sequence[RecordedTrial]) -> Iterator[Finding]:
 
 def _rules(trial: RecordedTrial) -> str:
     """Return which rules and kind of target a trial has: trials with others are repeated on their own."""
-    return f"{trial.spec.ruleset.kind} {trial.spec.ruleset.version} {trial.spec.scale.target}"
+    return f"{trial.spec.ruleset.setting()} {trial.spec.scale.target}"
 
 
 def environments_agree(trials: Sequence[RecordedTrial]) -> Iterator[Finding]:
@@ -210,6 +257,11 @@ def _packages(trial: RecordedTrial, *names: str) -> str:
     return ", ".join(f"{name} {packages.get(name, 'absent')}" for name in names)
 
 
+def _switches(trial: RecordedTrial) -> str:
+    found = trial.environment.switches if trial.environment else {}
+    return ", ".join(f"{name}={value}" for name, value in found.items()) or "none"
+
+
 def _gpus(trial: RecordedTrial) -> str:
     gpus = trial.environment.gpus if trial.environment else ()
     return ", ".join(f"{gpu.name} (driver {gpu.driver}, {gpu.power_limit_w} W)" for gpu in gpus) or "none"
@@ -228,6 +280,7 @@ _ENVIRONMENT: dict[str, Callable[[RecordedTrial], str]] = {
     "backend": _environment("backend"),
     "Python": _environment("python"),
     "packages": lambda trial: _packages(trial, "torch", "triton", "numpy"),
+    "switches": _switches,
     "workload code": _environment("workload_digest"),
     "submission code": _environment("submission_digest"),
 }
@@ -240,20 +293,30 @@ def trials_are_complete(trials: Sequence[RecordedTrial]) -> Iterator[Finding]:
         cells[trial.key.submission, trial.key.workload, trial.spec.scale.name, _rules(trial)].append(trial)
     for (submission, workload, scale, _), members in cells.items():
         ruleset = members[0].spec.ruleset
-        expected = {
-            (study, number) for study in range(ruleset.num_studies) for number in range(1, ruleset.num_trials + 1)
-        }
-        present = {(member.key.study, member.key.trial) for member in members}
         folder = members[0].path.parent.parent.parent
-        for study in sorted({study for study, _ in expected - present}):
-            missing = sorted(number for other, number in expected - present if other == study)
-            is_empty = len(missing) == ruleset.num_trials
-            listed = "has no trial" if is_empty else f"is without trial {', '.join(map(str, missing))}"
-            what = f"{submission} on {workload} at scale {scale}: study {study} {listed}"
+        studies: dict[int, set[int]] = defaultdict(set)
+        for member in members:
+            studies[member.key.study].add(member.key.trial)
+        name = f"{submission} on {workload} at scale {scale}"
+        empty = [study for study in range(ruleset.num_studies) if study not in studies]
+        for study in empty[:_MOST_LISTED]:
+            yield Finding("missing", folder, f"{name}: study {study} has no trial")
+        if len(empty) > _MOST_LISTED:
+            what = f"{name}: {len(empty) - _MOST_LISTED} more of {ruleset.num_studies} studies have no trial"
             yield Finding("missing", folder, what)
-        for study, number in sorted(present - expected):
-            what = f"{submission} on {workload}: study {study}, trial {number} is beyond the ruleset's numbers"
-            yield Finding("missing", folder, what)
+        for study, numbers in sorted(studies.items()):
+            inside = {number for number in numbers if 1 <= number <= ruleset.num_trials}
+            if study < ruleset.num_studies and (num_missing := ruleset.num_trials - len(inside)):
+                absent = itertools.islice(
+                    (n for n in range(1, ruleset.num_trials + 1) if n not in inside), _MOST_LISTED
+                )
+                listed = ", ".join(map(str, absent)) + (
+                    f" and {num_missing - _MOST_LISTED} more" if num_missing > _MOST_LISTED else ""
+                )
+                yield Finding("missing", folder, f"{name}: study {study} is without trial {listed}")
+            for number in sorted(numbers if study >= ruleset.num_studies else numbers - inside):
+                what = f"{submission} on {workload}: study {study}, trial {number} is beyond the ruleset's numbers"
+                yield Finding("missing", folder, what)
 
 
 _TRIAL_CHECKS = (
@@ -266,4 +329,5 @@ _TRIAL_CHECKS = (
     code_stays,
     attempts_are_counted,
 )
+_CONTRADICTION_CHECKS = (measurements_in_order, clock_adds_up, result_agrees, seed_is_derived, attempts_are_counted)
 _GROUP_CHECKS = (seeds_differ, environments_agree, trials_are_complete)

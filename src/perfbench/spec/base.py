@@ -19,6 +19,15 @@ from pydantic_core import ErrorDetails
 
 from perfbench.errors import ConfigError, PerfbenchError, nearest_name_hint
 
+NAME_PATTERN = r"^[a-z][a-z0-9_]{0,99}$"
+"""Of workloads, submissions and data sets: they become folders, and stand on every board."""
+VERSION_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._+-]{0,39}$"
+MOST_CHARACTERS = 2000
+"""Of a text for people."""
+_MOST_PROBLEMS = 30
+"""Of one input are described: a file of something else has millions."""
+_MOST_SHOWN = 200
+
 
 class Spec(BaseModel):
     """A frozen fact: no unknown field, no coerced type, no change after construction."""
@@ -75,13 +84,14 @@ class Spec(BaseModel):
 def describe_problems(model: type[BaseModel], problem: ValidationError, *, where: str) -> dict[str, str]:
     """Turn pydantic's findings into the ``what``, ``where`` and ``hint`` of one error."""
     findings = problem.errors(include_url=False)
-    lines = [_describe(model, finding, where) for finding in findings]
-    hints = [hint for finding in findings if (hint := _hint(model, finding))]
+    shown = findings[:_MOST_PROBLEMS]
+    lines = [_describe(model, finding, where) for finding in shown]
+    hints = list(dict.fromkeys(hint for finding in shown if (hint := _hint(model, finding))))
     if len(lines) == 1:
         path, _, what = lines[0].partition(": ")
         return {"what": what, "where": path, "hint": "; ".join(hints)}
-    listing = "".join(f"\n  - {line}" for line in lines)
-    return {"what": f"{len(lines)} problems:{listing}", "where": where, "hint": "; ".join(hints)}
+    listing = "".join(f"\n  - {line}" for line in lines) + ("\n  - ..." if len(findings) > len(shown) else "")
+    return {"what": f"{len(findings)} problems:{listing}", "where": where, "hint": "; ".join(hints)}
 
 
 def _dotted(location: Iterable[int | str]) -> str:
@@ -97,8 +107,17 @@ def _describe(model: type[BaseModel], finding: ErrorDetails, where: str) -> str:
         return f"{path}: required, but not given"
     message = finding["msg"].removeprefix("Value error, ")
     message = message[0].lower() + message[1:]
-    shown = json.dumps(finding["input"], default=str)
-    return f"{path}: {message}, got {textwrap.shorten(shown, 80, placeholder='...')}"
+    return f"{path}: {message}, got {textwrap.shorten(_shown(finding['input']), 80, placeholder='...')}"
+
+
+def _shown(value: Any) -> str:  # noqa: ANN401 - whatever stood there
+    """Return the beginning of a value, however large or deep it is."""
+    if isinstance(value, (str, bytes)):
+        value = value[:_MOST_SHOWN]
+    try:
+        return json.dumps(value, default=str)[:_MOST_SHOWN]
+    except (RecursionError, ValueError):
+        return "..."
 
 
 def _hint(model: type[BaseModel], finding: ErrorDetails) -> str:

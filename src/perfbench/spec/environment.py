@@ -2,7 +2,22 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
+
+from pydantic import Field
+
 from perfbench.spec.base import Spec
+
+
+class Isolation(StrEnum):
+    """How far the code that is measured is kept from what measures (docs/rules.md says what each level promises)."""
+
+    NONE = "none"
+    """One process: for debugging, never scored."""
+    PROCESS = "process"
+    """Referee and trainer are two processes of one user: self-attested."""
+    SANDBOX = "sandbox"
+    """The trainer is confined too: attested."""
 
 
 class GpuFacts(Spec):
@@ -15,6 +30,19 @@ class GpuFacts(Spec):
     driver: str
     sm_clock_mhz: int | None
     power_limit_w: float | None
+
+
+class PrecisionFacts(Spec):
+    """In what numbers a process computes on a GPU: what torch says, not what was asked for."""
+
+    matmul: str
+    """``highest``: float32; ``high``: TF32."""
+    cudnn_tf32: bool
+    """Of convolutions and recurrent layers."""
+    cudnn_benchmark: bool
+    """Whether convolutions are chosen by a race: faster at times, and not the same ones every time."""
+    autocast: str | None
+    """The dtype, or ``null`` where models compute in their own."""
 
 
 class Environment(Spec):
@@ -39,4 +67,10 @@ class Environment(Spec):
     workload_digest: str
     submission_digest: str
     """Digests of everything in the source folders: what ran, whatever the commit says (by file: ``code.json``)."""
+    precision: PrecisionFacts | None = None
+    """``None`` in records made before it was a rule."""
     started_utc: str
+    switches: dict[str, str] = Field(default_factory=dict)
+    """What was set in the ranks' environment and can change what is measured, by ``perfbench.inherited``."""
+    isolation: Isolation | None = None
+    """``null`` in records of before there were levels."""

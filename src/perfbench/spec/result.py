@@ -43,7 +43,7 @@ class PhaseTimes(Spec):
 
     def wall_s(self) -> float:
         """Return the sum of all phases in seconds."""
-        return math.fsum(getattr(self, phase.value) for phase in Phase)
+        return math.fsum((self.compile, self.scored, self.eval, self.checkpoint, self.logging, self.idle))
 
     def accounts(self) -> dict[str, float]:
         """Return seconds by account, the wait for data taken out of the scored phase; they add up to the wall time.
@@ -78,12 +78,16 @@ class Measurement(Spec):
     step: int = Field(ge=0)
     submission_time_s: float = Field(ge=0)
     """Seconds on the clock, the slowest rank's."""
+    charged_s: float = Field(default=0.0, ge=0)
+    """Of them, what was charged for work that was done where the submission should have rested."""
     metrics: dict[str, float]
     """``<split>/<name>``, and ``<split>/num_examples``."""
     phases: PhaseTimes
     """Accumulated over all attempts, rank 0's."""
     wall_time_utc: str
     """ISO 8601, for people: no rule reads it."""
+    chain: str | None = None
+    """Digest of the line before this one in the file."""
 
 
 class Resumed(Spec):
@@ -97,6 +101,8 @@ class Resumed(Spec):
     """Seconds on the clock after that step, which are done again and counted then; read from the last pulse, so
     up to half a second short."""
     wall_time_utc: str
+    chain: str | None = None
+    """Digest of the line before this one in the file."""
 
 
 MeasurementRecord = Annotated[Measurement | Resumed, Field(discriminator="kind")]
@@ -171,8 +177,8 @@ Outcome = Annotated[TargetReached | BudgetSpent | Diverged | Completed | Crashed
 class TrialResult(Spec):
     """The end of a trial. Stored as ``result.json``, written once, atomically."""
 
-    schema_version: Literal[1, 2] = 2
-    """Version 2 added ``phases.data_wait``."""
+    schema_version: Literal[1, 2, 3] = 3
+    """Version 2 added ``phases.data_wait``, version 3 ``charged_s`` and ``chain``."""
     trial_identity: str
     outcome: Outcome
     scorable: bool
@@ -182,6 +188,10 @@ class TrialResult(Spec):
     phases: PhaseTimes
     lost_s: float = Field(default=0.0, ge=0)
     """Seconds on the clock that interruptions cost: done again, counted once; the sum over all resumes."""
+    charged_s: float = Field(default=0.0, ge=0)
+    """Seconds on the clock for work where the submission should have rested, or that its own end threw away."""
+    chain: str | None = None
+    """Digest of the last line of the measurements."""
     num_recompiles_after_warmup: int
     best_metric: float | None
     best_test_metric: float | None = None

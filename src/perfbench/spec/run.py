@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, JsonValue
 
 from perfbench.spec.base import Spec
+from perfbench.spec.environment import Isolation
 from perfbench.spec.ruleset import Ruleset
 from perfbench.spec.submission import HyperparameterPoint, SubmissionSpec
 from perfbench.spec.workload import ScaleName, Target, TargetKind, WorkloadSpec
@@ -42,6 +43,10 @@ class ScaleSpec(Spec):
     """Whether ``run`` prepares missing data by itself (only where no source has to be given)."""
 
 
+VariablePattern = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*\*?$")]
+"""The name of a variable of the environment, or how names begin: ``KMP_*``."""
+
+
 class LocalCluster(Spec):
     """This machine, one process per rank."""
 
@@ -50,6 +55,8 @@ class LocalCluster(Spec):
     """Ranks; ``null`` for one per GPU, or one where there is none."""
     hang_timeout_s: float = Field(default=1800.0, gt=0)
     """Without a step or a change of phase for so long, ranks dump their stacks and the trial has failed."""
+    inherit: tuple[VariablePattern, ...] = ()
+    """Variables of the environment that ranks inherit besides those that ``perfbench.inherited`` names."""
 
 
 class DebugCluster(Spec):
@@ -90,6 +97,8 @@ class SlurmCluster(Spec):
     """Without a step or a change of phase for so long, ranks dump their stacks and the trial has failed."""
     max_attempts: int = Field(default=50, ge=1)
     """A trial that was started so often and has no result is given up."""
+    inherit: tuple[VariablePattern, ...] = ()
+    """Variables of the environment that jobs and ranks inherit besides those that ``perfbench.inherited`` names."""
     keep_checkpoints: bool = False
     """Whether checkpoints stay after a trial has its result."""
     site: str | None = Field(default=None, pattern=r"^[a-z][a-z0-9_]*$")
@@ -148,6 +157,8 @@ class RunSpec(Spec):
     evaluation: EvaluationSchedule
     cluster: Cluster
     tracking: TrackingSpec
+    isolation: Isolation
+    """How far the submission is kept from what measures it; ``cluster=debug`` isolates nothing, whatever this says."""
     seed: int = Field(ge=0, lt=2**63)
     study: int = Field(ge=0)
     trial: int = Field(ge=1)
@@ -186,6 +197,7 @@ class TrialSpec(Spec):
     explored: str | None = Field(default=None, min_length=1)
     """Of a trial that somebody tried by hand: what differs from the first trial of study 0, as its folder is named."""
     trace_steps: tuple[int, ...] = ()
+    isolation: Isolation = Isolation.PROCESS
     data_root: str
     """Where the data is; not part of the trial's identity."""
 
@@ -195,8 +207,9 @@ class TrialSpec(Spec):
         return self.digest(exclude={"data_root", "trace_steps"} | later_fields)
 
     def is_scorable(self) -> bool:
-        """Tell whether the rules allow scoring this trial: evaluated by the wall clock, and not explored."""
-        return isinstance(self.evaluation, WallClockSchedule) and self.explored is None
+        """Tell whether the rules allow scoring this trial: by wall clock, by another process, not explored."""
+        is_measured_right = isinstance(self.evaluation, WallClockSchedule) and self.isolation is not Isolation.NONE
+        return is_measured_right and self.explored is None
 
     def label(self) -> str:
         """Return the trial's name for people."""

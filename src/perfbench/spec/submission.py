@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, JsonValue, model_validator
 
-from perfbench.spec.base import Spec
+from perfbench.spec.base import MOST_CHARACTERS, NAME_PATTERN, Spec
 from perfbench.spec.workload import ScaleName, WorkloadSpec
 
 HyperparameterPoint = dict[str, JsonValue]
@@ -88,12 +88,23 @@ class UnshippedFile(Spec):
     """Where the file can be had."""
 
 
+class LossSetting(Spec):
+    """One way in which a submission calls the loss: each is compiled before the clock starts.
+
+    What is not given is the point's hyperparameter of that name, or the workload's own.
+    """
+
+    label_smoothing: float | None = Field(default=None, ge=0, lt=1)
+    dropout_rate: float | None = Field(default=None, ge=0, lt=1)
+    batch_norm: Literal["update", "freeze"] = "update"
+
+
 class SubmissionSpec(Spec):
     """A training algorithm as data."""
 
-    name: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
+    name: str = Field(pattern=NAME_PATTERN)
     version: int = Field(ge=1)
-    description: str
+    description: str = Field(max_length=MOST_CHARACTERS)
     rulesets: tuple[Literal["external", "self_tuning"], ...] = Field(min_length=1)
     """Which rulesets it may run under."""
     search_space: SearchSpace | None = None
@@ -105,6 +116,10 @@ class SubmissionSpec(Spec):
     measures it."""
     waits_per_step: float = Field(default=0.0, ge=0)
     """How often per step, on average, it waits for the device; the conformance suite counts."""
+    packages: tuple[Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_.]*$")], ...] = ()
+    """Installed modules that it imports: they are imported before the clock starts, its own code afterwards."""
+    loss_settings: tuple[LossSetting, ...] = (LossSetting(),)
+    """How it calls the loss; what it calls otherwise is compiled on the clock."""
     options: dict[str, JsonValue] = Field(default_factory=dict)
     """Fixed choices, the same in every trial (such as a behaviour as run or as intended). The submission's own
     ``Options`` type reads them."""
@@ -130,6 +145,14 @@ class SubmissionSpec(Spec):
             for name, file in self.files.items()
         }
         return self.model_copy(update={"files": files})
+
+    def loss_settings_at(self, point: HyperparameterPoint | None) -> tuple[LossSetting, ...]:
+        """Return how it calls the loss at a point: hyperparameters of a setting's name fill what is not given."""
+        names = ("label_smoothing", "dropout_rate")
+        given = {name: float(str(value)) for name, value in (point or {}).items() if name in names}
+        return tuple(
+            LossSetting(**{**given, **setting.model_dump(exclude_none=True)}) for setting in self.loss_settings
+        )
 
     def batch_size_for(self, workload: WorkloadSpec) -> int:
         """Return the global batch size: for the workload, else for its family, else the reference size."""

@@ -8,7 +8,7 @@ from enum import StrEnum
 
 from pydantic import Field, JsonValue, model_validator
 
-from perfbench.spec.base import Spec
+from perfbench.spec.base import MOST_CHARACTERS, NAME_PATTERN, Spec
 
 
 class Direction(StrEnum):
@@ -43,12 +43,12 @@ class Split(StrEnum):
 class Target(Spec):
     """The evaluation result that ends a trial. Inclusive: equality reaches it."""
 
-    metric: str = Field(pattern=r"^(eval_train|validation|test)/\w+$")
+    metric: str = Field(pattern=r"^(eval_train|validation|test)/[A-Za-z0-9_]{1,99}$")
     """``<split>/<name>``."""
     direction: Direction
     threshold: float = Field(allow_inf_nan=False)
     """In the metric's own unit."""
-    source: str
+    source: str = Field(max_length=MOST_CHARACTERS)
     """Where the number comes from: paper and table, or the seeds and versions of our own measurement."""
 
     def is_reached_by(self, metrics: Mapping[str, float]) -> bool:
@@ -64,16 +64,16 @@ class Target(Spec):
 class WorkloadSpec(Spec):
     """A workload at one scale, with everything that a comparison of training algorithms holds fixed."""
 
-    name: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
-    family: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
+    name: str = Field(pattern=NAME_PATTERN)
+    family: str = Field(pattern=NAME_PATTERN)
     """The folder that implements it: a variant differs from its family's base in parameters only."""
-    data_family: str | None = Field(default=None, pattern=r"^[a-z][a-z0-9_]*$")
+    data_family: str | None = Field(default=None, pattern=NAME_PATTERN)
     """Families that train on the same prepared data give it one name here; ``None``: the family's own."""
     version: int = Field(ge=1)
     """Raised whenever results stop being comparable."""
-    description: str
+    description: str = Field(max_length=MOST_CHARACTERS)
     scale: ScaleName
-    dataset: str
+    dataset: str = Field(pattern=NAME_PATTERN)
     """Which data set of this scale; it belongs to the target."""
     targets: dict[TargetKind, Target]
     test_target: Target | None = None

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
 import yaml
+
+from perfbench.errors import ConfigError
 
 _FIELD = re.compile(r"(?:^|(?<=\n  - ))(?:submission|workload)(?:\.[\w/]+)+")
 """At the beginning of an error, or of a line of one that lists several."""
@@ -61,3 +65,33 @@ def with_places(text: str, place: Callable[[str], str]) -> str:
     'submission.version (line of submission.version)'
     """
     return _FIELD.sub(lambda match: match[0] + place(match[0]), text)
+
+
+def with_lines(
+    problem: ConfigError, composed: Mapping[str, Any], *, given: Sequence[str], configs: Path, outside: str
+) -> ConfigError:
+    """Return an error whose fields are followed by file and line, where they stand in the YAML that was chosen.
+
+    Args:
+        problem: About the composed configuration.
+        composed: Plain data, not yet read.
+        given: Keys that the command line sets: those stand in no file.
+        configs: Folder with a folder for each group of choices.
+        outside: Name of the file that describes a submission outside of the repository, in its folder.
+    """
+    root = configs.parent
+
+    def place(field: str) -> str:
+        group, *path = field.split(".")
+        chosen = composed[group]
+        file = (
+            Path(chosen["folder"]) / outside if chosen.get("folder") else configs / group / f"{chosen.get('name')}.yaml"
+        )
+        if any("." in key and field.startswith(key) for key in given) or not file.is_file():
+            return ""
+        at_scale = ["scales", str(composed["scale"]["name"]), *path]
+        line = deepest_line(file.read_text(encoding="utf-8"), [at_scale, path] if group == "workload" else [path])
+        shown = file.relative_to(root) if file.is_relative_to(root) else file
+        return "" if line is None else f" ({shown}:{line})"
+
+    return ConfigError(with_places(problem.what, place), where=with_places(problem.where, place), hint=problem.hint)

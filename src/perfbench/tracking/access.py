@@ -14,6 +14,7 @@ import sys
 from collections.abc import Callable
 
 from perfbench.errors import LaunchError
+from perfbench.inherited import for_mirror
 from perfbench.spec.run import NoTracking, TrackingSpec, WandbTracking
 
 _PATIENCE_S = 15.0
@@ -42,7 +43,7 @@ def check_tracking(tracking: TrackingSpec, tell: Callable[[str], None]) -> None:
 
 def _check_service(tracking: WandbTracking, tell: Callable[[str], None]) -> None:
     command = [sys.executable, "-m", "perfbench.tracking.access", tracking.entity or ""]
-    environment = os.environ | {"WANDB_SILENT": "true", "WANDB_ERROR_REPORTING": "false"}
+    environment = for_mirror(os.environ) | {"WANDB_SILENT": "true", "WANDB_ERROR_REPORTING": "false"}
     try:
         asked = subprocess.run(
             command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, timeout=_PATIENCE_S, check=False

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 
 import psutil
 
+from perfbench.inherited import for_mirror
 from perfbench.registry import repository_root
 from perfbench.results.store import TrialFolder
 from perfbench.spec.run import NoTracking, TrackingSpec
@@ -46,7 +47,7 @@ class Mirror:
             self._process = subprocess.Popen(
                 command,
                 cwd=repository_root(),
-                env=os.environ | {"OMP_NUM_THREADS": "1"},
+                env=for_mirror(os.environ) | {"OMP_NUM_THREADS": "1"},
                 stdin=subprocess.PIPE,
                 stdout=output,
                 stderr=output,

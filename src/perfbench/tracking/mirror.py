@@ -7,7 +7,6 @@ lines and hands rows on. It ends when its standard input does: at the trial's en
 from __future__ import annotations
 
 import argparse
-import fcntl
 import os
 import signal
 import sys
@@ -19,7 +18,7 @@ from typing import Protocol
 
 from pydantic import TypeAdapter
 
-from perfbench.errors import LaunchError
+from perfbench.results.locks import held
 from perfbench.results.store import TrialFolder
 from perfbench.spec.result import TrialResult
 from perfbench.spec.run import NoTracking, TensorboardTracking, TrackingSpec, WandbTracking
@@ -110,11 +109,7 @@ def only_mirror(folder: TrialFolder) -> Iterator[None]:
     Raises:
         LaunchError: If another process mirrors this trial now.
     """
-    with (folder.path / ".mirror.lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise LaunchError("another process mirrors this trial now", where=str(folder.path)) from None
+    with held(folder.path / ".mirror.lock", busy="another process mirrors this trial now"):
         yield
 
 

@@ -32,5 +32,7 @@ def sync_trial(folder: TrialFolder, tracking: TrackingSpec) -> int:
         except PerfbenchError:
             raise
         except Exception as problem:  # noqa: BLE001 - W&B raises many classes
+            if isinstance(problem, OSError) and problem.filename is not None:
+                raise LaunchError.of_file(problem, what="not sent", where=str(folder.path)) from None
             hint = "the records are whole; sync again when it can be reached"
             raise LaunchError(f"not sent: {reason_of(problem)}", where=str(folder.path), hint=hint) from None

@@ -20,7 +20,7 @@ from perfbench.scoring.uncertainty import Uncertainty
 from perfbench.spec.base import Spec
 from perfbench.spec.run import WandbTracking
 from perfbench.tracking.rows import TIME_KEY
-from perfbench.tracking.wandb_run import quiet_settings
+from perfbench.tracking.wandb_run import forget_foreign_settings, quiet_settings
 
 _TAU = "profile/tau"
 _ACCOUNTS = ("scored", "data_wait", "eval", "compile", "checkpoint", "logging", "idle")
@@ -82,7 +82,8 @@ def publish(
     Raises:
         Exception: Of many classes, W&B's own, where the service cannot be reached or refuses.
     """
-    os.environ.setdefault("WANDB_SILENT", "true")
+    forget_foreign_settings()
+    os.environ["WANDB_SILENT"] = "true"
     api = wandb.Api(timeout=int(_PATIENCE_S))
     entity = str(tracking.entity or api.default_entity)
     profiles = Profiles.of(board)

@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from perfbench.inherited import foreign_to_mirror
 from perfbench.results.store import TrialFolder
 from perfbench.spec.result import Crashed, TrialResult
 from perfbench.spec.run import TrialSpec, WandbTracking
@@ -41,6 +42,7 @@ class WandbRun:
     """
 
     def __init__(self, folder: TrialFolder, tracking: WandbTracking, *, scratch: Path, patience_s: float) -> None:
+        forget_foreign_settings()
         os.environ.update(_QUIET)
         import wandb
 
@@ -114,6 +116,12 @@ class WandbRun:
             if (self._folder.path / name).exists():
                 artifact.add_file(str(self._folder.path / name))
         self._run.log_artifact(artifact)
+
+
+def forget_foreign_settings() -> None:
+    """Remove what W&B would read from the environment and nobody means for a trial: a sweep, a run, a project."""
+    for name in foreign_to_mirror(os.environ):
+        del os.environ[name]
 
 
 def _names(trial: TrialSpec) -> dict[str, Any]:

@@ -1,7 +1,8 @@
 """Problems of a few hundred parameters on which a submission shows within a second whether it keeps the contract.
 
 Together they have every kind of layer that submissions treat differently: linear, convolution, embedding, batch
-norm, layer norm, dropout, biases and a parameter of size one; padded examples; and three families of loss.
+norm, layer norm, dropout, biases, a table that is input and output, a parameter of size one and one without
+dimensions; padded examples; and three families of loss.
 Nothing here is a benchmark: no problem is meant to tell a good submission from a poor one.
 """
 
@@ -16,11 +17,14 @@ import torch.nn.functional as F  # noqa: N812 - torch's own convention
 from torch import Tensor, nn
 
 from perfbench.api.workload import Batch, LossSums, LossType, ParameterRole
+from perfbench.spec.workload import Split
 
 BATCH_SIZE = 16
 NUM_PADDED = 3
 """The last examples of every batch carry weight zero: dividing by the batch size would be wrong."""
 _INITIAL_SCALE = 0.1
+_FIRST_INVENTED = -1
+"""Invented batches have negative numbers."""
 
 
 class TinyProblem(ABC):
@@ -44,6 +48,15 @@ class TinyProblem(ABC):
     def batch(self, number: int) -> Batch:
         """Return batch ``number`` (from 0) with its ``weights``, shape ``[BATCH_SIZE]``; the caller may change it."""
         return {name: tensor.clone() for name, tensor in _drawn(self, number).items()}
+
+    def synthetic_batch(self, *, batch_size: int, seed: int, split: Split | None = None, num_ranks: int = 1) -> Batch:  # noqa: ARG002
+        """Return an invented batch, as a workload does: of the same form as the problem's own, and none of them."""
+        first = _FIRST_INVENTED - (1 + list(Split).index(split) if split else 0)
+        numbers = [
+            first - (1 + len(Split)) * (seed * batch_size + part) for part in range(-(-batch_size // BATCH_SIZE))
+        ]
+        drawn = [_drawn(self, number) for number in numbers]
+        return {name: torch.cat([batch[name] for batch in drawn])[:batch_size] for name in drawn[0]}
 
     def loss(self, model: nn.Module, batch: Batch, *, label_smoothing: float = 0.0) -> LossSums:
         """Return the loss sums of a batch."""
@@ -71,7 +84,7 @@ class TinyRegression(TinyProblem):
     def build_model(self, *, seed: int) -> nn.Module:
         """Return a perceptron from 12 inputs to 4 outputs."""
         with torch.random.fork_rng(devices=()):
-            torch.manual_seed(seed)
+            torch.default_generator.manual_seed(seed)
             return nn.Sequential(
                 nn.Linear(12, 40), nn.LayerNorm(40), nn.Tanh(), nn.Dropout(0.1), nn.Linear(40, 4), _Scale()
             )
@@ -96,7 +109,7 @@ class TinyClicks(TinyProblem):
     def build_model(self, *, seed: int) -> nn.Module:
         """Return a model from three ids below 50 to one logit."""
         with torch.random.fork_rng(devices=()):
-            torch.manual_seed(seed)
+            torch.default_generator.manual_seed(seed)
             return nn.Sequential(
                 nn.Embedding(50, 6), nn.Flatten(), nn.Linear(18, 10), nn.ReLU(), nn.Dropout(0.1), nn.Linear(10, 1)
             )
@@ -121,7 +134,7 @@ class TinyImages(TinyProblem):
     def build_model(self, *, seed: int) -> nn.Module:
         """Return a convolutional model from 8 x 8 pixels to 3 classes."""
         with torch.random.fork_rng(devices=()):
-            torch.manual_seed(seed)
+            torch.default_generator.manual_seed(seed)
             return nn.Sequential(
                 nn.Conv2d(1, 6, 3, bias=False),
                 nn.BatchNorm2d(6),
@@ -144,7 +157,29 @@ class TinyImages(TinyProblem):
         return F.cross_entropy(outputs, targets, reduction="none", label_smoothing=label_smoothing)
 
 
-TINY_PROBLEMS: tuple[TinyProblem, ...] = (TinyRegression(), TinyClicks(), TinyImages())
+class TinyText(TinyProblem):
+    """Softmax cross entropy: a table that is input and output, and a learned scale without dimensions."""
+
+    name = "text"
+    loss_type = LossType.SOFTMAX_CROSS_ENTROPY
+
+    def build_model(self, *, seed: int) -> nn.Module:
+        """Return a model from two ids below 12 to one id."""
+        with torch.random.fork_rng(devices=()):
+            torch.manual_seed(seed)
+            return _TiedTable(num_ids=12, width=8)
+
+    def examples(self, generator: torch.Generator) -> Batch:
+        """Return ids of shape ``[BATCH_SIZE, 2]`` and the one that follows the second."""
+        ids = torch.randint(12, (BATCH_SIZE, 2), generator=generator)
+        return {"inputs": ids, "targets": (ids[:, 1] + 1) % 12}
+
+    def per_example_loss(self, outputs: Tensor, targets: Tensor, *, label_smoothing: float) -> Tensor:
+        """Return the cross entropy against smoothed labels."""
+        return F.cross_entropy(outputs, targets, reduction="none", label_smoothing=label_smoothing)
+
+
+TINY_PROBLEMS: tuple[TinyProblem, ...] = (TinyRegression(), TinyClicks(), TinyImages(), TinyText())
 
 
 class _Scale(nn.Module):
@@ -154,6 +189,28 @@ class _Scale(nn.Module):
 
     def forward(self, inputs: Tensor) -> Tensor:
         return inputs * self.weight
+
+
+class _TiedTable(nn.Module):
+    def __init__(self, num_ids: int, width: int) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(num_ids, width)
+        nn.init.normal_(self.embedding.weight, std=0.3)
+        self.hidden = nn.Linear(2 * width, width, bias=False)
+        self.attention = _Temperature()
+
+    def forward(self, ids: Tensor) -> Tensor:
+        hidden = torch.tanh(self.hidden(self.embedding(ids).flatten(1)))
+        return F.linear(self.attention(hidden), self.embedding.weight)
+
+
+class _Temperature(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.tensor(_INITIAL_SCALE))
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return inputs * self.scale
 
 
 def parameter_roles(model: nn.Module) -> dict[str, ParameterRole]:

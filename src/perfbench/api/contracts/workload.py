@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import cast
 
@@ -38,6 +38,7 @@ def check_workload(workload: Workload) -> list[Finding]:
         ("evaluation covers each split exactly, for one and two shards and any batch size", _evaluation_is_exact),
         ("padded examples change neither loss nor count", _padding_is_weightless),
         ("batches of training and evaluation can be drawn", _batches_can_be_drawn),
+        ("invented batches have the form of real ones, on one and two ranks", _invented_batches_fit),
     ]
     return check_model(workload) + [_finding(name, check, workload) for name, check in data_checks]
 
@@ -55,7 +56,7 @@ def check_model(workload: Workload, *, backend: str = "inductor") -> list[Findin
         ("building a model leaves the global generator alone", _build_leaves_generator),
         ("every parameter has a role", _every_parameter_has_a_role),
         ("the target's metric is among the results", _target_metric_exists),
-        ("model and loss compile into one graph and do not recompile", partial(_compiles_whole, backend=backend)),
+        ("compiled whole on an invented batch, real ones recompile nothing", partial(_compiles_whole, backend=backend)),
         ("a dropout rate takes effect, and zero switches it off", _dropout_takes_effect),
     ]
     return [_finding(name, check, workload) for name, check in checks]
@@ -86,10 +87,19 @@ def _model_follows_seed(workload: Workload) -> str:
 
 
 def _build_leaves_generator(workload: Workload) -> str:
-    before = torch.get_rng_state()
+    before = _generators()
     workload.build_model(seed=_SEED)
-    _require(torch.equal(before, torch.get_rng_state()), "the global generator was moved")
-    return ""
+    moved = [name for name, state in _generators().items() if not torch.equal(state, before[name])]
+    _require(not moved, f"the global generator was moved: {', '.join(moved)}")
+    return ", ".join(before)
+
+
+def _generators() -> dict[str, Tensor]:
+    """Return the state of the global generator of every device that this process uses."""
+    states = {"cpu": torch.get_rng_state()}
+    if torch.cuda.is_available():
+        states |= {f"cuda:{number}": state for number, state in enumerate(torch.cuda.get_rng_state_all())}
+    return states
 
 
 def _every_parameter_has_a_role(workload: Workload) -> str:
@@ -103,10 +113,10 @@ def _every_parameter_has_a_role(workload: Workload) -> str:
 def _moved_model(workload: Workload) -> nn.Module:
     """Build a model for evaluation and move its parameters: at its start it may answer zero, whatever it is given."""
     model = workload.build_model(seed=_SEED).eval()
-    with torch.random.fork_rng(devices=[]), torch.no_grad():
-        torch.manual_seed(_SEED)
+    generator = torch.Generator().manual_seed(_SEED)
+    with torch.no_grad():
         for parameter in model.parameters():
-            parameter.add_(_MOVED_STD * torch.randn_like(parameter))
+            parameter.add_(_MOVED_STD * torch.randn(parameter.shape, generator=generator))
     return model
 
 
@@ -246,6 +256,50 @@ def _batches_can_be_drawn(workload: Workload) -> str:
     return captions[-1]
 
 
+def _invented_batches_fit(workload: Workload) -> str:
+    model = _moved_model(workload)
+    for num_ranks in (1, _NUM_SHARDS):
+        for split, real in _real_batches(workload, Shard(num_ranks=num_ranks)):
+            size = workload.spec.reference_batch_size if split is None else workload.spec.eval_batch_size
+            asked = partial(workload.synthetic_batch, batch_size=size // num_ranks, split=split, num_ranks=num_ranks)
+            where = f"{'training' if split is None else split.value} on {num_ranks} ranks"
+            before = torch.get_rng_state()
+            invented, again, other = asked(seed=_SEED), asked(seed=_SEED), asked(seed=_SEED + 1)
+            _require(torch.equal(before, torch.get_rng_state()), f"{where}: the global generator was moved")
+            _require(_form(invented) == _form(real), f"{where}: {_form(invented)} instead of {_form(real)}")
+            _require(_equal(invented, again), f"{where}: two batches with one seed differ")
+            _require(not _equal(invented, other), f"{where}: two seeds give the same batch")
+            _require_finite(workload, model, invented, split, where=where)
+    return f"{len(Split) + 1} kinds of batches"
+
+
+def _real_batches(workload: Workload, shard: Shard) -> Iterator[tuple[Split | None, Batch]]:
+    yield None, _first_batches(workload, seed=_SEED, shard=shard)[0]
+    size = workload.spec.eval_batch_size
+    for split in Split:
+        yield split, next(workload.eval_batches(split, global_batch_size=size, seed=_SEED, shard=shard))
+
+
+def _form(batch: Batch) -> list[tuple[object, ...]]:
+    """Return everything about a batch on which compiled code depends; the order of names is part of it."""
+    return [
+        (name, tuple(tensor.shape), tensor.stride(), tensor.dtype, tensor.device.type) for name, tensor in batch.items()
+    ]
+
+
+def _require_finite(workload: Workload, model: nn.Module, batch: Batch, split: Split | None, *, where: str) -> None:
+    with torch.no_grad():
+        sums = workload.loss(model, batch)._asdict() if split is None else workload.eval_sums(model, batch, split=split)
+    odd = [name for name, value in sums.items() if not bool(value.isfinite().all())]
+    _require(not odd, f"{where}: not finite on invented values: {odd}")
+    constant = [
+        name
+        for name, tensor in batch.items()
+        if tensor.dim() > 1 and len(tensor) > 1 and bool((tensor == tensor[:1]).all())
+    ]
+    _require(not constant, f"{where}: all examples have the same {constant}")
+
+
 def _poisoned(tensor: Tensor, weights: Tensor) -> Tensor:
     """Overwrite padded examples with the first example: valid values that must not count."""
     poisoned = tensor.clone()
@@ -266,9 +320,9 @@ def _compiles_whole(workload: Workload, *, backend: str) -> str:
 
     compiled = cast("Callable[[Batch], LossSums]", torch.compile(loss, fullgraph=True, dynamic=False, backend=backend))
     breaks_before = sum(counters["graph_break"].values())
-    compiled(batches[0]).summed.backward()
+    compiled(workload.synthetic_batch(batch_size=workload.spec.reference_batch_size, seed=_SEED)).summed.backward()
     with torch.compiler.set_stance("fail_on_recompile"):
-        for batch in batches[1:]:
+        for batch in batches:
             compiled(batch).summed.backward()
     _require(sum(counters["graph_break"].values()) == breaks_before, "graph breaks")
     return f"{_NUM_BATCHES} steps"

@@ -12,12 +12,34 @@ from perfbench.api.optim.averaging import (
     host_copy,
 )
 from perfbench.api.optim.group_optimizer import GroupOptimizer, with_gradients
-from perfbench.api.optim.nadamw import FirstMoment, MomentCorrection, NAdamW, nadamw_at
-from perfbench.api.optim.points import AdamPoint, CosineFractionPoint, WarmupPoint, submission_at
+from perfbench.api.optim.group_update import GroupUpdate, Number, subtract_quotients
+from perfbench.api.optim.matrix_optimizer import MatrixOptimizer, Momentum, alike_in_shape, norms_of
+from perfbench.api.optim.moments import AdamDirections, corrected_roots, renew_second_moments
+from perfbench.api.optim.muon import Muon, MuonSettings, NorMuon
+from perfbench.api.optim.nadamw import (
+    FirstMoment,
+    FixedNumbers,
+    MomentCorrection,
+    NAdamW,
+    direction_and_roots,
+    nadamw_at,
+)
+from perfbench.api.optim.orthogonal import (
+    NEWTON_SCHULZ,
+    POLAR_EXPRESS,
+    POLYNOMIALS,
+    TO_THE_POLAR_FACTOR,
+    Flattening,
+    OddPolynomials,
+    PolynomialName,
+    RateFactor,
+)
+from perfbench.api.optim.points import AdamPoint, CosineFractionPoint, RateAndDecay, WarmupPoint, submission_at
 from perfbench.api.optim.schedule_free import (
     EPSILON,
     SECOND_ENTRY,
     DecayPoint,
+    ExtrapolatingOptimizer,
     FirstEntryOptions,
     ScheduleFreeAdamW,
     ScheduleFreePoint,
@@ -28,11 +50,18 @@ from perfbench.api.optim.schedule_free import (
     second_entry_schedule_free,
     tuned_schedule_free,
 )
+from perfbench.api.optim.self_tuned_nadamw import SelfTunedOptions, self_tuned_nadamw
 from perfbench.api.optim.self_tuned_schedule_free import self_tuned_optimizer, self_tuned_schedule
+from perfbench.api.optim.split import SplitRecipe, initial_scales, optimizers_of_split, split_matrices
 
 __all__ = [
     "EPSILON",
+    "NEWTON_SCHULZ",
+    "POLAR_EXPRESS",
+    "POLYNOMIALS",
     "SECOND_ENTRY",
+    "TO_THE_POLAR_FACTOR",
+    "AdamDirections",
     "AdamPoint",
     "AveragedOptions",
     "AveragedPoint",
@@ -40,28 +69,54 @@ __all__ = [
     "CosineFractionPoint",
     "DecayPoint",
     "EvaluatesOtherWeights",
+    "ExtrapolatingOptimizer",
     "FirstEntryOptions",
     "FirstMoment",
+    "FixedNumbers",
+    "Flattening",
     "GroupOptimizer",
+    "GroupUpdate",
+    "MatrixOptimizer",
     "MomentCorrection",
+    "Momentum",
+    "Muon",
+    "MuonSettings",
     "NAdamW",
+    "NorMuon",
+    "Number",
+    "OddPolynomials",
+    "PolynomialName",
+    "RateAndDecay",
+    "RateFactor",
     "ScheduleFreeAdamW",
     "ScheduleFreePoint",
     "ScheduleFreeSubmission",
     "ScheduleFreeVariant",
     "SecondEntryOptions",
+    "SelfTunedOptions",
     "SnapshotTimes",
+    "SplitRecipe",
     "StatisticsPass",
     "WarmupPoint",
     "WeightAverage",
+    "alike_in_shape",
     "averaged_nadamw",
+    "corrected_roots",
+    "direction_and_roots",
     "finish_host_copies",
     "host_copy",
+    "initial_scales",
     "nadamw_at",
+    "norms_of",
+    "optimizers_of_split",
+    "renew_second_moments",
     "second_entry_schedule_free",
+    "self_tuned_nadamw",
     "self_tuned_optimizer",
     "self_tuned_schedule",
+    "split_matrices",
     "submission_at",
+    "subtract_quotients",
     "tuned_schedule_free",
     "with_gradients",
 ]

@@ -43,6 +43,16 @@ class GroupOptimizer(Optimizer):
             found.append(state[name])
         return found
 
+    def _starting_from(self, name: str, parameters: Iterable[Tensor]) -> list[Tensor]:
+        """Return the state of this name of each parameter: at first a copy of the parameter itself."""
+        found = []
+        for parameter in parameters:
+            state = self.state[parameter]
+            if name not in state:
+                state[name] = parameter.detach().clone(memory_format=torch.preserve_format)
+            found.append(state[name])
+        return found
+
 
 def with_gradients(group: dict[str, Any]) -> tuple[list[Tensor], list[Tensor]]:
     """Return the parameters of a group that have a gradient, and the gradients; both may be empty."""

@@ -8,13 +8,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Protocol
+from typing import Any, ClassVar, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
 from perfbench.api.optim.group_optimizer import GroupOptimizer, with_gradients
+from perfbench.api.optim.group_update import GroupUpdate, Number, subtract_quotients
+from perfbench.api.optim.matrix_optimizer import Momentum
+from perfbench.api.optim.moments import corrected_roots, renew_second_moments
 
 
 class MomentCorrection(StrEnum):
@@ -43,6 +46,54 @@ class FirstMoment:
         if self.correction is MomentCorrection.AS_INTENDED:
             return 1 - beta1 ** (num_updates + 1 if self.nesterov else num_updates)
         return 1 - beta1**num_updates if self.nesterov else 1.0
+
+
+class FixedNumbers(NamedTuple):
+    """What stays the same in all updates of a group."""
+
+    betas: tuple[float, float]
+    eps: float
+    power: float
+    nesterov: bool
+
+
+def direction_and_roots(
+    gradients: list[Tensor], first: list[Tensor], second: list[Tensor], *, correction: Number, fixed: FixedNumbers
+) -> tuple[list[Tensor], list[Tensor]]:
+    """Renew both moments; return the direction, its bias uncorrected, and what it is divided by.
+
+    Args:
+        gradients: Of the update.
+        first: Moments, changed in place.
+        second: Moments, changed in place.
+        correction: What the second moments are divided by.
+        fixed: Decays, power and form of the method.
+    """
+    (beta1, beta2), eps, power, nesterov = fixed
+    momentum = Momentum.NESTEROV if nesterov else Momentum.AVERAGE
+    direction = momentum.filtered(first, gradients, beta1)
+    renew_second_moments(second, gradients, decay=beta2)
+    if power == 2:  # noqa: PLR2004 - the square root is the fast and ordinary case
+        return direction, corrected_roots(second, correction=correction, eps=eps)
+    roots = list(torch._foreach_div(second, correction))
+    torch._foreach_pow_(roots, 1 / power)
+    torch._foreach_add_(roots, eps)
+    return direction, roots
+
+
+def _nadamw_update(
+    parameters: list[Tensor],
+    gradients: list[Tensor],
+    first: list[Tensor],
+    second: list[Tensor],
+    *,
+    numbers: tuple[Number, Number, Number],
+    fixed: FixedNumbers,
+) -> None:
+    kept, rate, correction = numbers
+    direction, roots = direction_and_roots(gradients, first, second, correction=correction, fixed=fixed)
+    torch._foreach_mul_(parameters, kept)
+    subtract_quotients(parameters, direction, roots, rate)
 
 
 class NAdamW(GroupOptimizer):
@@ -88,38 +139,34 @@ class NAdamW(GroupOptimizer):
         self._power = power
         self._first_moment = first_moment
 
+    _update: ClassVar[GroupUpdate[None]] = GroupUpdate(_nadamw_update)
+
     def _update_group(self, group: dict[str, Any]) -> None:
         parameters, gradients = with_gradients(group)
         if not parameters:
             return
-        direction, scale = self._filtered(group, parameters, gradients)
-        correction = self._first_moment.divisor(group["betas"][0], group["num_updates"])
-        torch._foreach_mul_(parameters, 1 - group["lr"] * group["weight_decay"])
-        torch._foreach_addcdiv_(parameters, direction, scale, -group["lr"] / correction)
+        first, second = self._moments(parameters)
+        group["num_updates"] += 1
+        beta1, beta2 = group["betas"]
+        divisor = self._first_moment.divisor(beta1, group["num_updates"])
+        numbers = (
+            1 - group["lr"] * group["weight_decay"],
+            group["lr"] / divisor,
+            1 - beta2 ** group["num_updates"],
+        )
+        self._update(parameters, gradients, first, second, numbers=numbers, fixed=self._fixed(group))
 
     def _filtered(
         self, group: dict[str, Any], parameters: list[Tensor], gradients: list[Tensor]
     ) -> tuple[list[Tensor], list[Tensor]]:
         """Renew both moments; return the direction, its bias uncorrected, and what it is divided by."""
         first, second = self._moments(parameters)
-        beta1, beta2 = group["betas"]
         group["num_updates"] += 1
-        torch._foreach_lerp_(first, gradients, 1 - beta1)
-        torch._foreach_mul_(second, beta2)
-        torch._foreach_addcmul_(second, gradients, gradients, 1 - beta2)
-        direction = list(torch._foreach_lerp(first, gradients, 1 - beta1)) if self._first_moment.nesterov else first
-        scale = self._root(second, 1 - beta2 ** group["num_updates"])
-        torch._foreach_add_(scale, group["eps"])
-        return direction, scale
+        correction = 1 - group["betas"][1] ** group["num_updates"]
+        return direction_and_roots(gradients, first, second, correction=correction, fixed=self._fixed(group))
 
-    def _root(self, second: list[Tensor], correction: float) -> list[Tensor]:
-        if self._power == 2:  # noqa: PLR2004 - the square root is the fast and ordinary case
-            scale = torch._foreach_sqrt(second)
-            torch._foreach_div_(scale, correction**0.5)
-        else:
-            scale = torch._foreach_div(second, correction)
-            torch._foreach_pow_(scale, 1 / self._power)
-        return list(scale)
+    def _fixed(self, group: dict[str, Any]) -> FixedNumbers:
+        return FixedNumbers(group["betas"], group["eps"], self._power, nesterov=self._first_moment.nesterov)
 
     def _moments(self, parameters: Sequence[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
         return self._buffers("first_moment", parameters), self._buffers("second_moment", parameters)
@@ -144,9 +191,16 @@ class AdamNumbers(Protocol):
         ...
 
 
-def nadamw_at(point: AdamNumbers, params: ParamsT, *, first_moment: FirstMoment, power: float = 2.0) -> NAdamW:
-    """Return NAdamW at a point; weight decay acts on every parameter."""
-    return NAdamW(
+def nadamw_at(
+    point: AdamNumbers,
+    params: ParamsT,
+    *,
+    first_moment: FirstMoment,
+    power: float = 2.0,
+    optimizer_type: type[NAdamW] = NAdamW,
+) -> NAdamW:
+    """Return NAdamW, or a relative of it, at a point; weight decay acts on every parameter."""
+    return optimizer_type(
         params,
         lr=point.learning_rate,
         betas=point.betas,

@@ -13,6 +13,13 @@ from perfbench.api.submission import TrainingContext
 from perfbench.spec.base import Spec
 
 
+class RateAndDecay(Spec):
+    """A point of a method whose other numbers are fixed."""
+
+    learning_rate: float = Field(gt=0)
+    weight_decay: float = Field(ge=0)
+
+
 class WarmupPoint(Spec):
     """A point of a method with momentum whose rate warms up; subclasses add their own."""
 

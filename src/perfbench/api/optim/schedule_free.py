@@ -6,10 +6,11 @@ paper and from one another in the choices of ``ScheduleFreeVariant``.
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from pydantic import Field
@@ -19,6 +20,7 @@ from torch.optim.optimizer import ParamsT
 from perfbench.api.behaviour import Behaviour
 from perfbench.api.gradient import GradientSubmission, Schedule
 from perfbench.api.optim.group_optimizer import GroupOptimizer, with_gradients
+from perfbench.api.optim.moments import renew_second_moments
 from perfbench.api.optim.points import AdamPoint
 from perfbench.api.schedules import WarmupConstant
 from perfbench.api.submission import StepReport, TrainingContext
@@ -59,7 +61,15 @@ SECOND_ENTRY = ScheduleFreeVariant(decay_is_corrected=True, uses_highest_rate=Fa
 """What ran in AlgoPerf v0.6, with either ruleset."""
 
 
-class ScheduleFreeAdamW(GroupOptimizer):
+class ExtrapolatingOptimizer(GroupOptimizer):
+    """An optimizer that wants its gradients elsewhere than where it leaves the parameters."""
+
+    @abstractmethod
+    def extrapolate(self) -> None:
+        """Move the parameters to where the gradient is taken, before the forward pass; ``step`` brings them back."""
+
+
+class ScheduleFreeAdamW(ExtrapolatingOptimizer):
     """Three sequences: ``z`` takes the steps, ``x`` averages it, ``y`` between them is where the gradient is taken.
 
     Between steps the parameters hold ``x``. ``extrapolate``, before the forward pass, moves all of them to ``y``;
@@ -156,10 +166,10 @@ class ScheduleFreeAdamW(GroupOptimizer):
         """Fold the gradients into ``v`` of each parameter and return it."""
         second = self._second_moments(parameters)
         if self.variant.second_moment_dtype is torch.float32:
-            torch._foreach_mul_(second, decay)
-        else:
-            for moment in second:
-                moment.mul_(decay)  # the same call over a list rounds the number to the moment's dtype first
+            renew_second_moments(second, gradients, decay=decay)
+            return second
+        for moment in second:
+            moment.mul_(decay)  # the same call over a list rounds the number to the moment's dtype first
         torch._foreach_addcmul_(second, gradients, gradients, 1 - decay)
         return second
 
@@ -174,10 +184,7 @@ class ScheduleFreeAdamW(GroupOptimizer):
 
     def _iterates(self, parameters: Sequence[Tensor]) -> list[Tensor]:
         """Return ``z`` of each parameter."""
-        for parameter in parameters:
-            if "iterate" not in self.state[parameter]:
-                self.state[parameter]["iterate"] = parameter.detach().clone(memory_format=torch.preserve_format)
-        return [self.state[parameter]["iterate"] for parameter in parameters]
+        return self._starting_from("iterate", parameters)
 
     def _second_moments(self, parameters: Sequence[Tensor]) -> list[Tensor]:
         for parameter in parameters:
@@ -227,7 +234,7 @@ class ScheduleFreeSubmission(GradientSubmission):
     def __init__(
         self,
         context: TrainingContext,
-        optimizer: ScheduleFreeAdamW,
+        optimizer: ExtrapolatingOptimizer,
         *,
         schedule: Schedule,
         label_smoothing: float = 0.0,
@@ -270,6 +277,9 @@ class FirstEntryOptions(Spec):
     plain rate."""
     second_moment: Behaviour
     """As run: bfloat16. As intended: float32."""
+    average: Literal["as_run", "authors"] = "as_run"
+    """As run, an iterate's weight in the average grows with its number to the power of 0.75. The authors' package has a
+    power of 0."""
     batch_norm: Behaviour
     """As run: statistics are collected at the gradient point. As intended: at the average that is evaluated, by a
     forward pass of its own in every step."""
@@ -285,7 +295,7 @@ class FirstEntryOptions(Spec):
         return ScheduleFreeVariant(
             decay_at=DecayPoint.AVERAGE if is_decay_as_run else DecayPoint.GRADIENT_POINT,
             decay_is_corrected=is_decay_as_run,
-            step_power=0.75,
+            step_power=0.75 if self.average == "as_run" else 0.0,
             second_moment_dtype=torch.bfloat16 if is_moment_as_run else torch.float32,
         )
 

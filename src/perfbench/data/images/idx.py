@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import gzip
 import struct
-import zlib
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from perfbench.data.source_files import is_there, reading, unpacked
 from perfbench.errors import DataError
 
 IMAGE_SIDE = 28
@@ -61,13 +61,10 @@ def read_idx(images: Path, labels: Path) -> Images:
 
 
 def _read(path: Path, magic: int, *, num_dimensions: int) -> Bytes:
-    if not path.exists():
+    if not is_there(path):
         raise DataError("the file is missing", where=str(path), hint="the folder needs all four public files")
-    try:
-        with gzip.open(path) as file:
-            content = file.read(_MOST_BYTES)
-    except (EOFError, gzip.BadGzipFile, zlib.error) as problem:
-        raise DataError(f"cannot be unpacked: {problem}", where=str(path), hint="fetch it again") from None
+    with unpacked(path) as file, reading(path):
+        content = file.read(_MOST_BYTES)
     header_bytes = 4 * (1 + num_dimensions)
     header = struct.unpack(f">{1 + num_dimensions}i", content[:header_bytes].ljust(header_bytes, b"\0"))
     if header[0] != magic:

@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +30,7 @@ from perfbench.data.images.randaugment import rand_augment
 from perfbench.data.images.transforms import SeededDraws, decoded, eval_view, train_view
 from perfbench.data.preparation import Manifest
 from perfbench.data.sampling import BatchOrder, RowRange, UnitOrder, padded_part
+from perfbench.data.splits import BySplit
 from perfbench.data.stream import RowStream
 from perfbench.errors import DataError, WorkloadError
 from perfbench.spec.workload import Split
@@ -85,6 +87,10 @@ class Views:
         return rand_augment(view, num_operations=self.augmentation.num_operations, draws=draws)
 
 
+def _reader(folder: Path, manifest: Manifest, split: str) -> PackReader:
+    return PackReader(folder, split, packs_of(manifest, split))
+
+
 class ImageLoader:
     """Opens training and evaluation batches over a prepared folder; all share one pool of processes.
 
@@ -98,7 +104,7 @@ class ImageLoader:
         self.counts = manifest.counts
         self._params = params
         self._augmentation = augmentation
-        readers = {split: PackReader(folder, split, packs_of(manifest, split)) for split in manifest.counts}
+        readers = BySplit(partial(_reader, folder, manifest))
         self._views = Views(readers, params, augmentation)
         self._processes: Executor | None = None
         self._num_processes = _num_processes(params.loader_processes)
@@ -172,7 +178,7 @@ class ImageLoader:
         ]
         for task in tasks:
             task.result()
-        return images.pin_memory() if torch.cuda.is_available() else images
+        return images
 
     def labels(self, split: str, numbers: NDArray[np.int64]) -> Tensor:
         """Return the classes of images."""

@@ -23,7 +23,9 @@ from perfbench.data.preparation import (
     entry_for,
     passing_folder,
     require_counts,
+    require_source_folder,
 )
+from perfbench.data.source_files import files_below, size_of
 from perfbench.errors import DataError
 from perfbench.results.files import append_line, read_lines
 from perfbench.spec.base import Spec
@@ -67,7 +69,8 @@ def required_bytes(request: PrepareRequest, params: ImageParams, small: dict[str
             chosen.package.find(request.source, dataset=request.workload.dataset)
         return _SMALL_IMAGE_BYTES * sum(params.expected_examples.values())
     assert request.source is not None, "otherwise the data set is small"
-    total = sum(path.stat().st_size for path in request.source.rglob("*") if path.is_file())
+    require_source_folder(request.source)
+    total = sum(size_of(path) for path in files_below(request.source))
     return total + total // 100
 
 

@@ -15,14 +15,26 @@ from __future__ import annotations
 
 import hashlib
 import io
+import re
 import tarfile
-import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO
 
 from perfbench.data.preparation import Progress, require_source_folder
+from perfbench.data.source_files import (
+    DAMAGED,
+    content_of,
+    folders_in,
+    is_clutter,
+    is_there,
+    opened,
+    opened_tar,
+    reading,
+    size_of,
+)
 from perfbench.errors import DataError
 
 TRAIN_TAR = "ILSVRC2012_img_train.tar"
@@ -40,6 +52,7 @@ _TEST_FOLDER = "imagenetv2-matched-frequency-format-val"
 _GROUND_TRUTH = "ILSVRC2012_validation_ground_truth.txt"
 _META = "meta.mat"
 _SUFFIXES = {".jpeg", ".jpg", ".png"}
+_NUMBER = re.compile(r"(\d{1,9})$")
 _GROUP_SIZE = 1000
 _BLOCK_BYTES = 1 << 24
 
@@ -103,10 +116,10 @@ def check_archives(source: Path, progress: Progress) -> None:
     """
     for name, expected in PUBLIC_MD5.items():
         path = source / name
-        if not path.exists():
+        if not is_there(path):
             continue  # class folders are used instead
-        digest, num_blocks = hashlib.md5(usedforsecurity=False), path.stat().st_size // _BLOCK_BYTES + 1
-        with path.open("rb") as file:
+        digest, num_blocks = hashlib.md5(usedforsecurity=False), size_of(path) // _BLOCK_BYTES + 1
+        with opened(path) as file, reading(path):
             for number in range(num_blocks):
                 progress(f"checking {name}", number, num_blocks)
                 digest.update(file.read(_BLOCK_BYTES))
@@ -118,35 +131,23 @@ def check_archives(source: Path, progress: Progress) -> None:
             )
 
 
-def opened_tar(path: Path, mode: str = "r:*") -> tarfile.TarFile:
-    """Open an archive.
-
-    Raises:
-        DataError: If it is none, or damaged at its start.
-    """
-    try:
-        return tarfile.open(path, mode)  # type: ignore[call-overload, no-any-return]  # the mode is one of tarfile's
-    except (tarfile.TarError, EOFError, OSError, zlib.error) as problem:
-        raise DataError(f"cannot be read: {problem}", where=str(path), hint="fetch it again") from None
-
-
 def _train(source: Path, num_classes: int) -> list[Group] | None:
     path = source / TRAIN_TAR
-    if not path.exists():
+    if not is_there(path):
         return _folders(source / "train", num_classes)
-    with opened_tar(path, "r:") as outer:
+    with opened_tar(path) as outer:
         members = [member for member in _members(outer, path) if member.name.endswith(".tar")]
     labels = labels_of(PurePosixPath(member.name).stem for member in members)
     _check_classes(labels, num_classes, path)
 
     def images(member: tarfile.TarInfo) -> Iterator[Image]:
         label = labels[PurePosixPath(member.name).stem]
-        with opened_tar(path, "r:") as outer, _part(outer, member) as part:
+        with opened_tar(path) as outer, _part(outer, member) as part:
             try:
                 with tarfile.open(fileobj=part, mode="r:") as inner:
                     for image in _members(inner, path):
                         yield image.name, label, _content(inner, image)
-            except tarfile.TarError as problem:
+            except DAMAGED as problem:
                 raise DataError(f"{member.name} cannot be read: {problem}", where=str(path)) from None
 
     return [
@@ -157,17 +158,17 @@ def _train(source: Path, num_classes: int) -> list[Group] | None:
 
 def _validation(source: Path, num_classes: int) -> list[Group] | None:
     path = source / VALIDATION_TAR
-    if not path.exists():
+    if not is_there(path):
         return _folders(source / "val", num_classes)
     labels = _devkit_labels(source / DEVKIT_TAR, num_classes)
-    with opened_tar(path, "r:") as archive:
-        members = sorted(_members(archive, path), key=lambda member: member.name)
+    with opened_tar(path) as archive:
+        members = _by_number(_members(archive, path), path)
     if len(members) != len(labels):
         raise DataError(f"{len(members)} images, {DEVKIT_TAR} has {len(labels)} labels", where=str(path))
     numbered = list(zip(members, labels, strict=True))
 
     def images(first: int) -> Iterator[Image]:
-        with opened_tar(path, "r:") as archive:
+        with opened_tar(path) as archive:
             for member, label in numbered[first : first + _GROUP_SIZE]:
                 yield member.name, label, _content(archive, member)
 
@@ -177,12 +178,12 @@ def _validation(source: Path, num_classes: int) -> list[Group] | None:
 
 def _test(source: Path, num_classes: int) -> list[Group] | None:
     path = source / TEST_TAR
-    if not path.exists():
+    if not is_there(path):
         folders = source / _TEST_FOLDER
         return _folders(folders if folders.is_dir() else source / "test", num_classes)
 
     def images() -> Iterator[Image]:
-        with opened_tar(path, "r:gz") as archive:
+        with opened_tar(path) as archive:
             members = [m for m in _members(archive, path) if PurePosixPath(m.name).suffix.lower() in _SUFFIXES]
             labels = labels_of(PurePosixPath(member.name).parent.name for member in members)
             _check_classes(labels, num_classes, path)
@@ -195,14 +196,16 @@ def _test(source: Path, num_classes: int) -> list[Group] | None:
 def _folders(folder: Path, num_classes: int) -> list[Group] | None:
     if not folder.is_dir():
         return None
-    names = [path.name for path in folder.iterdir() if path.is_dir()]
+    names = [path.name for path in folders_in(folder)]
     labels = labels_of(names)
     _check_classes(labels, num_classes, folder)
 
     def images(name: str) -> Iterator[Image]:
-        for path in sorted((folder / name).iterdir()):
-            if path.suffix.lower() in _SUFFIXES:
-                yield path.name, labels[name], path.read_bytes()
+        with reading(folder / name):
+            paths = sorted((folder / name).iterdir())
+        for path in paths:
+            if path.suffix.lower() in _SUFFIXES and not is_clutter(path.name):
+                yield path.name, labels[name], content_of(path)
 
     return [Group(name, lambda name=name: images(name)) for name in labels]  # type: ignore[misc]  # bound early
 
@@ -210,11 +213,21 @@ def _folders(folder: Path, num_classes: int) -> list[Group] | None:
 def _check_classes(labels: dict[str, int], num_classes: int, where: Path) -> None:
     missing = sorted(set(range(num_classes)) - set(labels.values()))
     if len(labels) != num_classes or missing:
+        what = f"{len(labels)} classes instead of {num_classes}" + (f", without label {missing[0]}" if missing else "")
+        odd = _unlike_the_others(labels)
         raise DataError(
-            f"{len(labels)} classes instead of {num_classes}" + (f", without label {missing[0]}" if missing else ""),
+            what + (f"; {', '.join(map(repr, odd[:3]))} is named unlike the others" if odd else ""),
             where=str(where),
             hint="a class folder (or archive) is missing or does not belong here",
         )
+
+
+def _unlike_the_others(names: Iterable[str]) -> list[str]:
+    """Return the names that are not made of digits and letters as most are."""
+    shapes = {name: re.sub(r"\d", "0", re.sub(r"[^\d]", "a", name)) for name in names}
+    forms = {name: "0" if set(shape) == {"0"} else shape for name, shape in shapes.items()}
+    usual = Counter(forms.values()).most_common(1)
+    return sorted(name for name, form in forms.items() if form != usual[0][0])
 
 
 def _devkit_labels(path: Path, num_classes: int) -> list[int]:
@@ -223,18 +236,54 @@ def _devkit_labels(path: Path, num_classes: int) -> list[int]:
     Raises:
         DataError: If the development kit is missing or damaged.
     """
-    if not path.exists():
+    if not is_there(path):
         raise DataError("the file is missing", where=str(path), hint=f"{VALIDATION_TAR} holds no labels")
     with opened_tar(path) as archive:
         files = {PurePosixPath(m.name).name: m for m in _members(archive, path)}
         absent = [name for name in (_GROUND_TRUTH, _META) if name not in files]
         if absent:
             raise DataError(f"holds no {absent[0]}", where=str(path), hint="fetch it again")
-        ids = [int(line) for line in _content(archive, files[_GROUND_TRUTH]).split()]
-        wnids = _wnids(_content(archive, files[_META]))
+        try:
+            ids = [int(line) for line in _content(archive, files[_GROUND_TRUTH]).split()]
+            wnids = _wnids(_content(archive, files[_META]))
+        except DataError:
+            raise
+        except Exception as problem:  # noqa: BLE001 - scipy raises whatever a damaged file leads it to
+            what = f"{_META} or {_GROUND_TRUTH} cannot be read: {str(problem) or type(problem).__name__}"
+            raise DataError(what, where=str(path), hint="fetch it again") from None
     labels = labels_of(wnids.values())
     _check_classes(labels, num_classes, path)
+    if unknown := [number for number in ids if number not in wnids]:
+        raise DataError(f"{_GROUND_TRUTH} names class {unknown[0]}, which {_META} has not", where=str(path))
     return [labels[wnids[number]] for number in ids]
+
+
+def _by_number(members: Sequence[tarfile.TarInfo], path: Path) -> list[tarfile.TarInfo]:
+    """Return the validation images in the order of the numbers in their names, which the labels are in.
+
+    Raises:
+        DataError: If a name has no number, or they are not 1, 2 and so on, each once.
+    """
+    numbered: dict[int, tarfile.TarInfo] = {}
+    for member in members:
+        name = PurePosixPath(member.name)
+        if is_clutter(name.name) or name.suffix.lower() not in _SUFFIXES:
+            continue
+        match = _NUMBER.search(name.stem)
+        if match is None:
+            raise DataError(f"{member.name!r} has no number: nobody knows its label", where=str(path))
+        if (number := int(match[1])) in numbered:
+            what = f"number {number} is there twice: {numbered[number].name!r}, {member.name!r}"
+            raise DataError(what, where=str(path), hint="fetch it again")
+        numbered[number] = member
+    missing = sorted(set(range(1, len(numbered) + 1)) - set(numbered))
+    if missing:
+        raise DataError(
+            f"{len(numbered)} images, but none has the number {missing[0]}: nobody knows the labels",
+            where=str(path),
+            hint="fetch it again; names end in their numbers, 1 to 50000",
+        )
+    return [numbered[number] for number in sorted(numbered)]
 
 
 def _wnids(meta: bytes) -> dict[int, str]:
@@ -246,10 +295,12 @@ def _wnids(meta: bytes) -> dict[int, str]:
 
 
 def _members(archive: tarfile.TarFile, path: Path) -> list[tarfile.TarInfo]:
-    try:
-        return [member for member in archive if member.isfile()]
-    except (tarfile.TarError, EOFError, OSError, zlib.error) as problem:
-        raise DataError(f"cannot be read: {problem}", where=str(path), hint="fetch it again") from None
+    with reading(path):
+        return [
+            member
+            for member in archive
+            if member.isreg() and not any(map(is_clutter, PurePosixPath(member.name).parts[-2:]))
+        ]
 
 
 def _part(archive: tarfile.TarFile, member: tarfile.TarInfo) -> IO[bytes]:
@@ -267,7 +318,7 @@ def _content(archive: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
     try:
         with _part(archive, member) as part:
             content = part.read()
-    except (tarfile.TarError, EOFError, OSError, zlib.error) as problem:
+    except DAMAGED as problem:
         raise DataError(f"{member.name} cannot be read: {problem}", where=str(archive.name)) from None
     if len(content) != member.size:
         raise DataError(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
+from functools import cached_property
 from pathlib import Path
 
 from torch import Tensor, nn
@@ -17,9 +18,11 @@ from perfbench.data.classification import (
     roles_by_module,
     softmax_loss,
 )
+from perfbench.data.images.invented import invented_images
 from perfbench.data.images.loading import Augmentation, ImageLoader
 from perfbench.data.images.mixup import mixed
 from perfbench.data.images.params import ImageParams
+from perfbench.data.inventing import Inventor
 from perfbench.data.modules import seeded, set_dropout_rate
 from perfbench.spec.workload import Split, WorkloadSpec
 
@@ -43,9 +46,15 @@ class ImageWorkload(ABC):
 
     def __init__(self, spec: WorkloadSpec, params: ImageParams, augmentation: Augmentation, data_folder: Path) -> None:
         self.spec = spec
-        command = f"perfbench data prepare {spec.family}"
-        self._loader = ImageLoader(data_folder, params, augmentation, prepare_command=command)
+        self._params = params
+        self._augmentation = augmentation
+        self._folder = data_folder
         self._num_classes = params.num_classes
+
+    @cached_property
+    def _loader(self) -> ImageLoader:
+        command = f"perfbench data prepare {self.spec.family}"
+        return ImageLoader(self._folder, self._params, self._augmentation, prepare_command=command)
 
     @abstractmethod
     def make_model(self) -> nn.Module:
@@ -72,6 +81,18 @@ class ImageWorkload(ABC):
     def eval_batches(self, split: Split, *, global_batch_size: int, seed: int, shard: Shard) -> Iterator[Batch]:
         """Yield this rank's part of a split, padded to equal shapes."""
         return self._loader.eval_batches(split, global_batch_size=global_batch_size, seed=seed, shard=shard)
+
+    def synthetic_batch(
+        self,
+        *,
+        batch_size: int,
+        seed: int,
+        split: Split | None = None,
+        num_ranks: int = 1,  # noqa: ARG002
+    ) -> Batch:
+        """Return an invented batch, with partners if training mixes images."""
+        mixup_alpha = self._augmentation.mixup_alpha if split is None else 0.0
+        return invented_images(Inventor(seed, split), self._params, batch_size=batch_size, mixup_alpha=mixup_alpha)
 
     def eval_sums(self, model: nn.Module, batch: Batch, *, split: Split) -> dict[str, Tensor]:  # noqa: ARG002
         """Return right predictions, summed loss and count."""

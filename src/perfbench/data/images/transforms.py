@@ -16,8 +16,11 @@ from torch import Tensor
 from torchcodec.decoders import decode_image  # type: ignore[attr-defined]  # exported without saying so
 from torchvision.transforms.v2 import functional
 
+from perfbench.data.images.orientation import JPEG_SIGNATURE, PNG_SIGNATURE, as_stored
 from perfbench.data.images.params import PIXEL_MEAN, PIXEL_STD
 
+_PNG_DEPTH = 24
+"""Where a PNG says how many bits a sample has."""
 ASPECT_RANGE = (3 / 4, 4 / 3)
 _NUM_TRIES = 10
 
@@ -53,14 +56,24 @@ class SeededDraws:
 
 
 def decoded(encoded: bytes) -> Tensor:
-    """Decode JPEG or PNG, grey, RGB or CMYK, to uint8 ``[3, height, width]``; an EXIF orientation is ignored.
+    """Decode JPEG or PNG, grey, RGB or CMYK, to uint8 ``[3, height, width]``, equal to what PIL gives.
+
+    Pixels are taken as they are stored: an EXIF orientation is ignored. Of 16-bit samples the upper byte counts.
 
     Raises:
         RuntimeError: If the image is damaged.
-        ValueError: If the bytes are no image.
+        ValueError: If the bytes are neither JPEG nor PNG.
     """
+    is_png = encoded.startswith(PNG_SIGNATURE)
+    if not is_png and not encoded.startswith(JPEG_SIGNATURE):
+        msg = "neither JPEG nor PNG"  # torchcodec would read more, some of it as several images
+        raise ValueError(msg)
     # A writable copy: given bytes, torchcodec would change the filters for warnings, which all threads share.
-    return decode_image(torch.frombuffer(bytearray(encoded), dtype=torch.uint8), mode="RGB")
+    content = torch.frombuffer(as_stored(encoded), dtype=torch.uint8)
+    if is_png and encoded[_PNG_DEPTH : _PNG_DEPTH + 1] == b"\x10":
+        deep = decode_image(content, mode="RGB", output_dtype=torch.uint16)
+        return (deep.to(torch.int32) >> 8).to(torch.uint8)  # torchcodec rounds, PIL does not
+    return decode_image(content, mode="RGB")
 
 
 def random_crop_box(height: int, width: int, area_range: tuple[float, float], draws: Draws) -> Box:

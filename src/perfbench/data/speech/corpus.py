@@ -5,12 +5,9 @@ A subset is a folder or the archive ``<subset>.tar.gz`` as distributed; an archi
 
 from __future__ import annotations
 
-import gzip
 import hashlib
 import io
 import re
-import tarfile
-import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +17,7 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
+from perfbench.data.source_files import content_of, files_below, files_in_tar, is_clutter, is_there, reading
 from perfbench.data.speech.params import SAMPLE_RATE_HZ
 from perfbench.errors import DataError
 
@@ -28,6 +26,7 @@ _AUDIO_FILE = re.compile(r"(\d+)-(\d+)-(\d{4,})\.flac")
 _TRANSCRIPT = re.compile(r"[A-Z']+(?: [A-Z']+)*")
 _SIGNATURE, _CHECKSUM = b"fLaC", slice(26, 42)
 """Of a FLAC file: how it starts, and where its first block has the MD5 of the samples."""
+_FETCH = "fetch the archive again"
 _ROOTS = ("", "LibriSpeech")
 """Where subsets are below the source folder: the archives unpack into a folder of this name."""
 
@@ -58,7 +57,7 @@ def locate(source: Path, subset: str) -> Path:
     """
     for root in _ROOTS:
         for path in (source / root / subset, source / root / f"{subset}.tar.gz"):
-            if path.exists():
+            if is_there(path):
                 return path
     raise DataError(
         f"neither a folder {subset} nor an archive {subset}.tar.gz",
@@ -134,18 +133,15 @@ def _files(path: Path) -> Iterator[tuple[str, bytes, str]]:
     """Yield name, content and place of every file of a subset."""
     if path.is_dir():
         # Of a chapter, the transcript first: then no audio waits for it.
-        for file in sorted(path.rglob("*"), key=lambda p: (p.parent, p.suffix != ".txt", p.name)):
-            if file.is_file():
-                yield file.name, file.read_bytes(), str(file)
+        for file in sorted(files_below(path), key=lambda p: (p.parent, p.suffix != ".txt", p.name)):
+            yield file.name, content_of(file), str(file)
         return
-    try:
-        with tarfile.open(path, "r|gz") as archive:
-            for member in archive:
-                content = archive.extractfile(member)
-                if content is not None and (name := Path(member.name)).parent.parent.parent.name == _subset(path):
-                    yield name.name, content.read(), f"{path}:{member.name}"
-    except (tarfile.TarError, EOFError, gzip.BadGzipFile, zlib.error) as problem:
-        raise DataError(f"cannot be unpacked: {problem}", where=str(path), hint="fetch the archive again") from None
+    for member, content in files_in_tar(path, hint=_FETCH):
+        name = Path(member.name)
+        if name.parent.parent.parent.name == _subset(path) and not is_clutter(name.name):
+            with reading(path, hint=_FETCH):
+                found = content.read()
+            yield name.name, found, f"{path}:{member.name}"
 
 
 def _subset(path: Path) -> str:

@@ -19,6 +19,7 @@ import sentencepiece
 from pydantic import JsonValue, TypeAdapter
 
 from perfbench.data.preparation import Manifest, PrepareRequest, entry_for, require_counts
+from perfbench.data.source_files import files_below, size_of
 from perfbench.data.speech import tokenizer
 from perfbench.data.speech.corpus import locate
 from perfbench.data.speech.decoding import PROGRESS_NAME, SHARD_SAMPLES, ShardRecord, Utterance, decode_subsets
@@ -44,7 +45,7 @@ def required_bytes(source: Path) -> int:
         DataError: If a subset is missing.
     """
     paths = [locate(source, subset) for subsets in SUBSETS.values() for subset in subsets]
-    packed = sum(file.stat().st_size for path in paths for file in (path.rglob("*") if path.is_dir() else [path]))
+    packed = sum(size_of(file) for path in paths for file in (files_below(path) if path.is_dir() else [path]))
     return int(packed * _UNPACKED_PER_PACKED)
 
 

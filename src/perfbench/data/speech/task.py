@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -12,11 +13,13 @@ from torch import Tensor, nn
 
 from perfbench.api.picture import Picture, spread_examples
 from perfbench.api.workload import Batch, BatchNormMode, LossSums, LossType, ParameterRole, Shard, TrainStream
+from perfbench.data.inventing import Inventor
 from perfbench.data.modules import seeded, set_dropout_rate
 from perfbench.data.preparation import Manifest
 from perfbench.data.sampling import BatchOrder, RowRange, UnitOrder, evaluation_ranges
 from perfbench.data.speech.ctc import ctc_losses
 from perfbench.data.speech.front_end import valid_frames
+from perfbench.data.speech.invented import invented_utterances
 from perfbench.data.speech.layers import MaskedBatchNorm
 from perfbench.data.speech.params import SUBSAMPLING, SpeechParams
 from perfbench.data.speech.picture import NUM_SHOWN, spectrograms
@@ -29,6 +32,7 @@ from perfbench.data.speech.word_errors import (
     without_blanks,
     word_errors,
 )
+from perfbench.data.splits import BySplit
 from perfbench.data.stream import RowStream
 from perfbench.errors import WorkloadError
 from perfbench.spec.workload import Split, WorkloadSpec
@@ -60,11 +64,21 @@ class SpeechWorkload(ABC):
     def __init__(self, spec: WorkloadSpec, params: SpeechParams, data_folder: Path) -> None:
         self.spec = spec
         self._params = params
-        manifest = Manifest.read(data_folder, prepare_command=f"perfbench data prepare {spec.family}")
-        self._counts = manifest.counts
-        self._words = words_of(manifest)
-        self._readers = {split: SplitReader(data_folder, split, shards_of(manifest)) for split in manifest.counts}
-        self.tokenizer = Tokenizer.read(data_folder)
+        self._folder = data_folder
+
+    @cached_property
+    def _manifest(self) -> Manifest:
+        return Manifest.read(self._folder, prepare_command=f"perfbench data prepare {self.spec.family}")
+
+    @cached_property
+    def _readers(self) -> dict[str, SplitReader]:
+        shards = shards_of(self._manifest)
+        return BySplit(lambda split: SplitReader(self._folder, split, shards))
+
+    @cached_property
+    def tokenizer(self) -> Tokenizer:
+        """Return the vocabulary of the prepared data."""
+        return Tokenizer.read(self._folder)
 
     @abstractmethod
     def make_model(self) -> nn.Module:
@@ -91,13 +105,8 @@ class SpeechWorkload(ABC):
         Raises:
             WorkloadError: If a rank's part is no multiple of the examples that share batch statistics.
         """
-        size, group = shard.size_of(global_batch_size), self._params.batch_norm_examples
-        if group is not None and size % group:
-            raise WorkloadError(
-                f"{size} examples on each rank are no multiple of the {group} that share batch statistics",
-                where="workload.params.batch_norm_examples",
-                hint="change the global batch size or the number of ranks, or set it to null (all of a rank's part)",
-            )
+        size = shard.size_of(global_batch_size)
+        self._require_whole_groups(size)
         order = BatchOrder(self._units(seed), global_batch_size=global_batch_size, shard=shard)
         return RowStream(order, lambda ranges: self._batch(_TRAIN, ranges, size))
 
@@ -108,6 +117,23 @@ class SpeechWorkload(ABC):
         num_examples = self._num_examples(split)
         for ranges in evaluation_ranges(num_examples, order, global_batch_size=global_batch_size, shard=shard):
             yield self._batch(stored, ranges, size)
+
+    def synthetic_batch(
+        self,
+        *,
+        batch_size: int,
+        seed: int,
+        split: Split | None = None,
+        num_ranks: int = 1,  # noqa: ARG002
+    ) -> Batch:
+        """Return an invented batch; every split's have one shape.
+
+        Raises:
+            WorkloadError: If a training batch is no multiple of the examples that share batch statistics.
+        """
+        if split is None:
+            self._require_whole_groups(batch_size)
+        return invented_utterances(Inventor(seed, split), self._params, batch_size)
 
     def eval_sums(self, model: nn.Module, batch: Batch, *, split: Split) -> dict[str, Tensor]:  # noqa: ARG002
         """Return loss, labels, words and errors in float64.
@@ -140,7 +166,7 @@ class SpeechWorkload(ABC):
         found = {name: float(value) for name, value in sums.items()}
         expected = {"num_examples": self._num_examples(split)}
         if split is not Split.EVAL_TRAIN:
-            expected["words"] = self._words[split.value]
+            expected["words"] = words_of(self._manifest)[split.value]
         for name, count in expected.items():
             if round(found[name]) != count:
                 raise WorkloadError(f"{name}: evaluated {found[name]:.0f} instead of {count}", where=split.value)
@@ -188,13 +214,22 @@ class SpeechWorkload(ABC):
         places = torch.arange(batch["labels"].shape[1], device=batch["labels"].device)
         return torch.where(places < batch["num_labels"][:, None], batch["labels"], 0)
 
+    def _require_whole_groups(self, size: int) -> None:
+        group = self._params.batch_norm_examples
+        if group is not None and size % group:
+            raise WorkloadError(
+                f"{size} examples on each rank are no multiple of the {group} that share batch statistics",
+                where="workload.params.batch_norm_examples",
+                hint="change the global batch size or the number of ranks, or set it to null (all of a rank's part)",
+            )
+
     def _units(self, seed: int) -> UnitOrder:
-        return UnitOrder.of_blocks([self._counts[_TRAIN]], block_rows=1, seed=seed)
+        return UnitOrder.of_blocks([self._manifest.counts[_TRAIN]], block_rows=1, seed=seed)
 
     def _num_examples(self, split: Split) -> int:
         if split is Split.EVAL_TRAIN:
-            return min(self._params.eval_train_examples, self._counts[_TRAIN])
-        return self._counts[split.value]
+            return min(self._params.eval_train_examples, self._manifest.counts[_TRAIN])
+        return self._manifest.counts[split.value]
 
     def _batch(self, stored_split: str, ranges: Sequence[RowRange], size: int) -> Batch:
         """Read utterances into a batch of ``size``; what the ranges do not fill is silent, without labels or weight."""

@@ -7,10 +7,15 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from perfbench.errors import ConfigError
 from perfbench.spec.run import SlurmCluster, TrialSpec
 
 _S_PER_MIN = 60.0
 _MIN_PER_H = 60.0
+_EARLY_S = 30
+"""Slurm looks at time limits so often, and announces them up to so much early."""
+_START_S = 30
+"""Nothing trains sooner."""
 
 DEFAULT_MAX_ARRAY_SIZE = 1001
 """Slurm's own default of ``MaxArraySize``: for plans made where there is no Slurm."""
@@ -64,7 +69,33 @@ def time_limit_min(trial: TrialSpec, cluster: SlurmCluster) -> int:
     return math.ceil(training_min * (1 + cluster.evaluation_allowance)) + cluster.start_allowance_min
 
 
-def gpu_hours_at_most(arrays: Sequence[ArrayPlan]) -> float:
+def check_time_limits(arrays: Sequence[ArrayPlan], cluster: SlurmCluster) -> None:
+    """Check that every attempt has time to train before it is told to save.
+
+    Raises:
+        ConfigError: If not: it would be requeued for ever.
+    """
+    least_min = math.ceil((cluster.signal_lead_s + _EARLY_S + _START_S) / _S_PER_MIN)
+    shortest_min = min((array.time_limit_min for array in arrays), default=least_min)
+    if shortest_min < least_min:
+        raise ConfigError(
+            f"{counted(shortest_min, 'minute')} leave no time to train: cluster.signal_lead_s keeps "
+            f"{cluster.signal_lead_s} s of them for saving, and Slurm announces the end up to {_EARLY_S} s early",
+            where="cluster.time_limit_min",
+            hint=f"at least {least_min}, and time to start and compile; or a smaller cluster.signal_lead_s",
+        )
+
+
+def counted(number: int, what: str) -> str:
+    """Return a number with what it counts.
+
+    >>> counted(1, "job"), counted(2000, "job")
+    ('1 job', '2,000 jobs')
+    """
+    return f"{number:,} {what}" if number == 1 else f"{number:,} {what}s"
+
+
+def rank_hours_at_most(arrays: Sequence[ArrayPlan]) -> float:
     """Return ranks x hours if every trial took its whole time limit once."""
     return sum(array.time_limit_min / _MIN_PER_H * trial.num_ranks for array in arrays for trial in array.trials)
 

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from perfbench.errors import LaunchError
+from perfbench.inherited import for_slurm
 from perfbench.launch.slurm.arrays import DEFAULT_MAX_ARRAY_SIZE
 
 _TIMEOUT_S = 120.0
@@ -29,6 +30,9 @@ _BUSY = (
 _REQUEUE_PATIENCE_S = 1800.0
 """For a controller that is away: it ends no job either, so that there is time to wait for it."""
 _QUEUE_FORMAT = "%A|%F|%K|%T|%r|%N|%j"
+_NO_NODE = ("node configuration", "node count", "required node not available", "nodes required for job are")
+_CLOSED = "down,drain,fail,maint,no_respond"
+_MAX_NAMES = 8
 _HELD = frozenset({"launch failed requeued held", "job requeued in held state", "JobHeldUser"})
 """Reasons that only a release ends. The first is Slurm's own doing, when a node was lost while it launched the job."""
 
@@ -82,7 +86,7 @@ def ask(command: Sequence[str]) -> str:
     """
     for attempt in range(1, _NUM_TRIES + 1):
         try:
-            done = subprocess.run(command, capture_output=True, text=True, timeout=_TIMEOUT_S, check=False)
+            done = _run(command)
         except FileNotFoundError:
             require_slurm()
             raise LaunchError(f"no {command[0]} on PATH", where="cluster") from None
@@ -96,7 +100,25 @@ def ask(command: Sequence[str]) -> str:
                 break
         if attempt < _NUM_TRIES:
             time.sleep(_PAUSE_S * attempt)
-    raise LaunchError(message or "failed without a word", where=command[0])
+    raise LaunchError(
+        f"{command[0]} failed: {' '.join(message.split()) or 'without a word'}",
+        where="Slurm",
+        hint="is this a login node of the cluster, and is its controller up? `sinfo` tells",
+    )
+
+
+def _run(command: Sequence[str], text: str = "") -> subprocess.CompletedProcess[str]:
+    """Run one of Slurm's commands on a text; it gets its options from us and from nowhere else."""
+    return subprocess.run(
+        command,
+        input=text,
+        capture_output=True,
+        encoding="utf-8",
+        errors="replace",
+        env=for_slurm(os.environ),
+        timeout=_TIMEOUT_S,
+        check=False,
+    )
 
 
 def queued_jobs() -> list[QueuedJob]:
@@ -105,8 +127,33 @@ def queued_jobs() -> list[QueuedJob]:
     Raises:
         LaunchError: If the controller does not answer.
     """
-    text = ask(["squeue", "--me", "--noheader", "--array", f"--format={_QUEUE_FORMAT}"])
+    return _jobs([])
+
+
+def remembered_jobs() -> list[QueuedJob]:
+    """Return every job of this user that Slurm still knows, ended ones too: it forgets them after minutes.
+
+    Raises:
+        LaunchError: If the controller does not answer.
+    """
+    return _jobs(["--states=all"])
+
+
+def _jobs(options: Sequence[str]) -> list[QueuedJob]:
+    text = ask(["squeue", "--me", "--noheader", "--array", f"--format={_QUEUE_FORMAT}", *options])
     return [_parsed_job(line) for line in text.splitlines() if line.count("|") >= _QUEUE_FORMAT.count("|")]
+
+
+def accounted_states(array_job_ids: Sequence[str]) -> dict[str, str]:
+    """Return how jobs have ended, by id (``123_4`` for an element), where the cluster keeps accounts; else nothing."""
+    if not array_job_ids or shutil.which("sacct") is None:
+        return {}
+    command = ["sacct", "--allocations", "--noheader", "--parsable2", "--format=JobID,State"]
+    try:
+        text = ask([*command, f"--jobs={','.join(array_job_ids)}"])
+    except LaunchError:
+        return {}
+    return {job_id: state.lower() for job_id, _, state in (line.partition("|") for line in text.splitlines())}
 
 
 def _parsed_job(line: str) -> QueuedJob:
@@ -192,9 +239,8 @@ def is_reachable() -> bool:
     """Tell whether there is a Slurm here that answers."""
     if shutil.which("sinfo") is None:
         return False
-    command = ["sinfo", "--noheader"]
     try:
-        return subprocess.run(command, capture_output=True, timeout=_TIMEOUT_S, check=False).returncode == 0
+        return _run(["sinfo", "--noheader"]).returncode == 0
     except subprocess.TimeoutExpired:
         return False
 
@@ -214,19 +260,38 @@ def partitions() -> list[str]:
     return sorted(set(ask(["sinfo", "--noheader", "--format=%R"]).split()))
 
 
-def check_acceptable(script_path: str) -> None:
+def check_acceptable(script: str) -> str:
     """Ask Slurm whether it would take a job script, without submitting it; no answer is no refusal.
+
+    Returns a doubt, empty if there is none: a test cannot tell what no node has from what nodes have that are drained
+    or down now. Slurm queues the second, so it is submitted, and refused then if it is the first.
 
     Raises:
         LaunchError: If not, with the option that is at fault.
     """
-    command = ["sbatch", "--test-only", script_path]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=_TIMEOUT_S, check=False)
+        done = _run(["sbatch", "--test-only"], script)
     except subprocess.TimeoutExpired:
-        return
-    if done.returncode != 0 and not is_busy(done.stderr):
-        raise refusal(done.stderr)
+        return ""
+    if done.returncode == 0 or is_busy(done.stderr):
+        return ""
+    problem = refusal(done.stderr)
+    if not any(sign in done.stderr.lower() for sign in _NO_NODE):
+        raise problem
+    closed = _closed_nodes()
+    if not closed:
+        raise problem
+    shown = ", ".join(closed[:_MAX_NAMES]) + (f" and {len(closed) - _MAX_NAMES} more" if closed[_MAX_NAMES:] else "")
+    return f"no node that is in service has so much now; these are not: {shown}"
+
+
+def _closed_nodes() -> list[str]:
+    """Return the nodes that are down, drained or reserved for maintenance."""
+    try:
+        text = ask(["sinfo", "--noheader", "--Node", f"--states={_CLOSED}", "--format=%N"])
+    except LaunchError:
+        return []
+    return sorted(set(text.split()))
 
 
 def refusal(message: str) -> LaunchError:
@@ -237,7 +302,7 @@ def refusal(message: str) -> LaunchError:
     text = message.lower()
     if "invalid partition" in text:
         return LaunchError(what, where="cluster.partition", hint=f"there are {', '.join(partitions())}")
-    if "node configuration" in text or "node count" in text:
+    if any(sign in text for sign in _NO_NODE):
         return LaunchError(
             what,
             where="cluster.nodes, cluster.gpus_per_node, cluster.cpus_per_rank",

@@ -32,7 +32,7 @@ def disk_bytes_at_most(arrays: Sequence[ArrayPlan], cluster: SlurmCluster, runs_
 def largest_checkpoint_bytes(array: ArrayPlan, runs_root: Path) -> int:
     """Return the size of the largest checkpoint of this submission on this workload; 0 if there is none."""
     submission, workload = array.trials[0].submission.name, array.trials[0].workload.name
-    found = (runs_root / submission).glob(f"study_*/{workload}/trial_*/checkpoints/step_*[0-9]")
+    found = (runs_root / submission).glob(f"study_*/{workload}/trial_*/states/step_*")
     return max((_size_bytes(folder) for folder in found), default=0)
 
 

@@ -6,14 +6,13 @@ its name into ``lease``; whoever finds another name there ends at once.
 
 from __future__ import annotations
 
-import fcntl
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from perfbench.errors import LaunchError
-from perfbench.results.files import write_text_atomically
+from perfbench.results.files import MOST_FACT_BYTES, read_regular_file, write_text_atomically
+from perfbench.results.locks import held
+from perfbench.results.store import LOCK_NAME
 
 _WAIT_S = 120.0
 
@@ -28,7 +27,6 @@ class Lease:
 
     def __init__(self, folder: Path, holder: str) -> None:
         self._path = folder / "lease"
-        self._lock = folder / ".lock"
         self.holder = holder
 
     @contextmanager
@@ -39,25 +37,14 @@ class Lease:
             LaunchError: If it does not end.
         """
         write_text_atomically(self._path, self.holder)
-        deadline_s = time.monotonic() + _WAIT_S
-        with self._lock.open("w") as file:
-            while True:
-                try:
-                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    break
-                except BlockingIOError:
-                    if time.monotonic() > deadline_s:
-                        raise LaunchError(
-                            f"an earlier attempt has not ended within {_WAIT_S:.0f} s",
-                            where=str(self._path.parent),
-                            hint="`perfbench resume RUNS_ROOT` submits the trial again",
-                        ) from None
-                    time.sleep(0.5)
+        busy = f"an earlier attempt has not ended within {_WAIT_S:.0f} s"
+        hint = "`perfbench resume RUNS_ROOT` submits the trial again"
+        with held(self._path.parent / LOCK_NAME, busy=busy, hint=hint, patience_s=_WAIT_S):
             yield
 
     def is_lost(self) -> bool:
         """Tell whether a later attempt has taken over."""
         try:
-            return self._path.read_text() != self.holder
+            return read_regular_file(self._path, max_bytes=MOST_FACT_BYTES).decode() != self.holder
         except OSError:
             return False  # the disk is away for a moment: whoever cannot read it cannot write to it either

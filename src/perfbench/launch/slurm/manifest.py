@@ -9,15 +9,19 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
-from perfbench.errors import ResultsError
-from perfbench.results.files import write_text_atomically
+from perfbench.errors import LaunchError, ResultsError
+from perfbench.results.files import MOST_FACT_BYTES, read_regular_file, write_text_atomically
+from perfbench.results.locks import held
 from perfbench.spec.base import Spec
 from perfbench.spec.run import NoTracking, SlurmCluster, TrackingSpec
 
 _FILE_NAME = "manifest.json"
+_CANCELLED_NAME = "cancelled"
+_PATIENCE_S = 300.0
 
 
 class ArrayManifest(Spec):
@@ -36,6 +40,8 @@ class ArrayManifest(Spec):
     trial_folders: tuple[str, ...]
     """By element, relative to ``runs_root``."""
     time_limit_min: int
+    num_put_back: int = 0
+    """How often the scoring job has put these trials back, which Slurm had lost."""
 
     @property
     def job_name(self) -> str:
@@ -61,14 +67,26 @@ class ArrayManifest(Spec):
         self.folder.mkdir(parents=True, exist_ok=True)
         write_text_atomically(self.path, self.to_json())
 
+    def note_cancelled(self) -> None:
+        """Note that a person has cancelled the array, so that nothing puts its trials back."""
+        (self.folder / _CANCELLED_NAME).touch()
+
+    def was_cancelled(self) -> bool:
+        """Tell whether a person has cancelled the array by ``perfbench cancel``."""
+        return (self.folder / _CANCELLED_NAME).exists()
+
     @classmethod
     def read(cls, path: Path) -> ArrayManifest:
         """Read a manifest.
 
         Raises:
-            ResultsError: If it is damaged.
+            ResultsError: If it is damaged, or cannot be read.
         """
-        return cls.from_json(path.read_bytes(), where=str(path), error=ResultsError)
+        try:
+            text = read_regular_file(path, max_bytes=MOST_FACT_BYTES)
+        except OSError as problem:
+            raise ResultsError.of_file(problem, what="the record cannot be read", where=str(path)) from None
+        return cls.from_json(text, where=str(path), error=ResultsError)
 
 
 def books_folder(runs_root: Path) -> Path:
@@ -79,6 +97,30 @@ def books_folder(runs_root: Path) -> Path:
 def array_folder(runs_root: Path, array_id: str) -> Path:
     """Return an array's folder."""
     return books_folder(runs_root) / "arrays" / array_id
+
+
+@contextmanager
+def submitting(runs_root: Path) -> Iterator[None]:
+    """Be the only process that submits from a run folder while the block runs: from looking at the queue to the end.
+
+    Two that looked at the same queue would both submit what it does not hold.
+
+    Raises:
+        LaunchError: If another process submits for too long, or the run folder cannot be written.
+    """
+    books = books_folder(runs_root)
+    try:
+        books.mkdir(parents=True, exist_ok=True)
+    except OSError as problem:
+        raise LaunchError.of_file(
+            problem,
+            what="the run folder cannot be written",
+            where=str(books),
+            hint="the run folder must be on a disk that all nodes share; choose another with runs_root=...",
+        ) from None
+    busy = f"another process has been submitting from this run folder for {_PATIENCE_S:.0f} s"
+    with held(books / "submitting.lock", busy=busy, hint="wait for it", patience_s=_PATIENCE_S):
+        yield
 
 
 def new_array_id() -> str:

@@ -7,11 +7,12 @@ import os
 import sys
 from pathlib import Path
 
+from perfbench.engine.wire.messages import Place
 from perfbench.errors import ExitCode
-from perfbench.launch.ending import STOPPED
+from perfbench.launch.ending import STOPPED, stopped_as_told
 from perfbench.launch.slurm.lease import Lease
 from perfbench.launch.watch import Watch
-from perfbench.launch.worker import Place, StopRequest, run_rank
+from perfbench.launch.worker import StopRequest, run_rank
 from perfbench.results.store import TrialFolder
 
 
@@ -41,13 +42,16 @@ def main() -> int:
     )
     code = run_rank(
         folder,
-        attempt=arguments.attempt,
+        watch,
         stop_requested=stop_requested,
-        watched=watch.over,
         submission_folder=arguments.submission_folder,
         hang_timeout_s=arguments.hang_timeout_s,
     )
-    return int(ExitCode.DONE) if code == STOPPED else code  # saved as asked: no reason for srun to kill the others
+    if code != STOPPED:
+        return code
+    if rank == 0:
+        stopped_as_told(folder, arguments.attempt)
+    return int(ExitCode.DONE)  # saved as asked: no reason for srun to kill the others
 
 
 if __name__ == "__main__":

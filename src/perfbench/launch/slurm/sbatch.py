@@ -7,24 +7,39 @@ it takes every job of up to ten minutes for one that timed out, and requeues fro
 
 from __future__ import annotations
 
+import os
 import shlex
 import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from submitit.slurm.slurm import SlurmExecutor, _make_sbatch_string
 
+from perfbench.inherited import for_slurm
 from perfbench.launch.slurm.manifest import ArrayManifest
 from perfbench.spec.run import SlurmCluster
 
 _AGGREGATION_MIN = 60
 
 
+def escaped(path: str) -> str:
+    """Return a path as Slurm's options for output take it: there ``%`` begins a pattern.
+
+    >>> escaped("/runs/100%done")
+    '/runs/100%%done'
+    """
+    return path.replace("%", "%%")
+
+
 def element_parameters(manifest: ArrayManifest) -> dict[str, Any]:
     """Return submitit's parameters for an array of trials."""
     cluster = manifest.cluster
+    job = "%A_%a" if len(manifest.trial_folders) > 1 else "%j"
     options = {
         "requeue": True,
+        "output": f"{escaped(str(manifest.folder))}/{job}_0_log.out",
         "signal": f"B:USR2@{signal_lead_s(manifest)}",
         **cluster.sbatch_options,
     }
@@ -50,7 +65,7 @@ def signal_lead_s(manifest: ArrayManifest) -> int:
 
 
 def aggregation_parameters(
-    name: str, cluster: SlurmCluster, snapshot: str, *, after_jobs: tuple[str, ...]
+    name: str, cluster: SlurmCluster, snapshot: str, *, folder: Path, after_jobs: tuple[str, ...]
 ) -> dict[str, Any]:
     """Return submitit's parameters for the job that scores when the arrays have ended, however they ended."""
     parameters = _shared_parameters(cluster, snapshot) | {
@@ -60,6 +75,7 @@ def aggregation_parameters(
         "ntasks_per_node": 1,
         "partition": cluster.aggregation_partition or cluster.partition,
         "dependency": f"afterany:{':'.join(after_jobs)}",
+        "additional_parameters": {"requeue": True, "output": f"{escaped(str(folder))}/%j_0_log.out"},
     }
     return {name: value for name, value in parameters.items() if value is not None or name == "wckey"}
 
@@ -108,3 +124,20 @@ def executor_for(folder: Path, parameters: dict[str, Any]) -> SlurmExecutor:
     executor = SlurmExecutor(folder, python=python_command())
     executor.update_parameters(**parameters)
     return executor
+
+
+@contextmanager
+def environment_of_jobs(named: Sequence[str]) -> Iterator[None]:
+    """Let this process have, while the block runs, the environment that jobs get: submitit hands on its own.
+
+    Args:
+        named: Variables beyond those that every job gets (``cluster.inherit``).
+    """
+    before = dict(os.environ)
+    os.environ.clear()
+    os.environ.update(for_slurm(before, named))
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)

@@ -8,10 +8,10 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
+from perfbench.engine.referee.checkout import commit_of
 from perfbench.errors import LaunchError
 from perfbench.launch.slurm.manifest import books_folder
 from perfbench.registry import repository_root
@@ -88,14 +88,5 @@ def _files(folder: Path) -> Iterator[Path]:
 
 def _commit_text(root: Path) -> str:
     """Return the commit of the checkout and whether files differ from it; empty outside of a checkout."""
-    try:
-        commit = _git(root, "rev-parse", "HEAD")
-        state = "changed" if _git(root, "status", "--porcelain", "--untracked-files=no") else "clean"
-    except (OSError, subprocess.SubprocessError):
-        return ""
-    return f"{commit} {state}\n"
-
-
-def _git(root: Path, *arguments: str) -> str:
-    command = ["git", "-C", str(root), *arguments]
-    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=20).stdout.strip()
+    commit, is_clean = commit_of(root)
+    return "" if commit is None else f"{commit} {'clean' if is_clean else 'changed'}\n"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import re
 import shutil
 import time
 from collections.abc import Callable, Sequence
@@ -22,6 +23,7 @@ from perfbench.launch.slurm.sbatch import (
     aggregation_parameters,
     array_text,
     element_parameters,
+    environment_of_jobs,
     executor_for,
     site_file,
 )
@@ -32,6 +34,8 @@ from perfbench.spec.run import NoTracking, SlurmCluster, TrackingSpec, TrialSpec
 
 _NUM_TRIES = 3
 _PAUSE_S = 5.0
+_PATTERN = re.compile(r"%[jtAa]|[\x00-\x1f\\]")
+"""What submitit replaces in paths (``%`` otherwise is escaped), and what no job script can hold."""
 
 
 @dataclass(slots=True)
@@ -40,8 +44,10 @@ class Submitted:
 
     job_ids: list[str] = field(default_factory=list)
     aggregation_job_id: str = ""
-    claimed: list[Path] = field(default_factory=list)
+    claimed: list[TrialFolder] = field(default_factory=list)
     """Trial folders that did not exist before."""
+    doubts: list[str] = field(default_factory=list)
+    """What Slurm takes, and may not run soon."""
 
 
 def manifests_for(
@@ -74,10 +80,22 @@ def manifests_for(
 
 def texts(arrays: Sequence[ArrayPlan], cluster: SlurmCluster, runs_root: Path) -> list[str]:
     """Return what ``sbatch`` would get for each array, for a dry run."""
+    return [array_text(manifest) for manifest in _imagined(arrays, cluster, runs_root)]
+
+
+def doubts_of_plan(arrays: Sequence[ArrayPlan], cluster: SlurmCluster, runs_root: Path) -> list[str]:
+    """Ask Slurm about a plan without writing anything; return what it may not run soon.
+
+    Raises:
+        LaunchError: If it would refuse an array.
+    """
+    return doubts_about(_imagined(arrays, cluster, runs_root))
+
+
+def _imagined(arrays: Sequence[ArrayPlan], cluster: SlurmCluster, runs_root: Path) -> list[ArrayManifest]:
     outside = _outside_folder(arrays)
     snapshot = snapshot_folder(runs_root, submission_folder=outside)
-    manifests = manifests_for(arrays, cluster, runs_root, snapshot=snapshot, outside=outside, tracking=NoTracking())
-    return [array_text(manifest) for manifest in manifests]
+    return manifests_for(arrays, cluster, runs_root, snapshot=snapshot, outside=outside, tracking=NoTracking())
 
 
 def submit(
@@ -87,7 +105,7 @@ def submit(
     *,
     after: Sequence[str],
     tracking: TrackingSpec,
-    claim: Callable[[TrialSpec, TrialFolder], None] = lambda trial, folder: folder.claim(trial),
+    claim: Callable[[TrialSpec, TrialFolder], bool] = lambda trial, folder: folder.claim(trial),
 ) -> Submitted:
     """Hand arrays and the scoring job to Slurm, and return at once.
 
@@ -104,19 +122,20 @@ def submit(
     """
     controller.require_slurm()
     check_site(cluster)
+    check_paths(runs_root)
     outside = _outside_folder(arrays)
     done = Submitted()
     manifests: list[ArrayManifest] = []
     try:
         snapshot = take_snapshot(runs_root, submission_folder=outside)
         manifests = manifests_for(arrays, cluster, runs_root, snapshot=snapshot, outside=outside, tracking=tracking)
-        _check_acceptable(manifests)
+        done.doubts += doubts_about(manifests)
         for array, manifest in zip(arrays, manifests, strict=True):
             _claim(array, runs_root, done, claim)
             manifest.write()
         for manifest in manifests:
-            done.job_ids.append(_submit_array(manifest))
-        done.aggregation_job_id = _submit_aggregation(cluster, runs_root, snapshot, after_jobs=(*after, *done.job_ids))
+            done.job_ids.append(submit_array(manifest))
+        done.aggregation_job_id = submit_aggregation(cluster, runs_root, snapshot, after_jobs=(*after, *done.job_ids))
     except BaseException:
         _undo(done, manifests)
         raise
@@ -150,26 +169,45 @@ def _outside_folder(arrays: Sequence[ArrayPlan]) -> str | None:
     return next(iter(folders), None)
 
 
-def _claim(array: ArrayPlan, runs_root: Path, done: Submitted, claim: Callable[[TrialSpec, TrialFolder], None]) -> None:
+def _claim(array: ArrayPlan, runs_root: Path, done: Submitted, claim: Callable[[TrialSpec, TrialFolder], bool]) -> None:
     for trial in array.trials:
         folder = TrialFolder.of(runs_root, trial)
-        if not folder.path.exists():
-            done.claimed.append(folder.path)
-        claim(trial, folder)
+        if claim(trial, folder):
+            done.claimed.append(folder)
 
 
-def _check_acceptable(manifests: Sequence[ArrayManifest]) -> None:
-    """Ask Slurm about one array of each kind: they differ in their time limit only."""
-    for manifest in {manifest.time_limit_min: manifest for manifest in manifests}.values():
-        script = books_folder(Path(manifest.runs_root)) / f"check.{manifest.array_id}.sh"
-        try:
-            script.write_text(array_text(manifest))
-            controller.check_acceptable(str(script))
-        finally:
-            script.unlink(missing_ok=True)
+def doubts_about(manifests: Sequence[ArrayManifest]) -> list[str]:
+    """Ask Slurm about one array of each kind (they differ in their time limit only); return what it may not run soon.
+
+    Raises:
+        LaunchError: If it would take one never.
+    """
+    kinds = {manifest.time_limit_min: manifest for manifest in manifests}.values()
+    found = (controller.check_acceptable(array_text(manifest)) for manifest in kinds)
+    return list(dict.fromkeys(doubt for doubt in found if doubt))
 
 
-def _submit_array(manifest: ArrayManifest) -> str:
+def check_paths(runs_root: Path) -> None:
+    """Check that Slurm and submitit can write to the run folder's path.
+
+    Raises:
+        LaunchError: If what they take for a pattern is in it.
+    """
+    if found := _PATTERN.search(str(runs_root)):
+        raise LaunchError(
+            f"{found[0]!r} in the path of the run folder means something else to Slurm",
+            where="runs_root",
+            hint="choose another name for the folder",
+        )
+
+
+def submit_array(manifest: ArrayManifest) -> str:
+    """Hand a written manifest's array to Slurm; return its job.
+
+    Raises:
+        LaunchError: If it is refused.
+    """
+
     def submit_once() -> str:
         executor = executor_for(manifest.folder, element_parameters(manifest))
         with executor.batch():
@@ -178,22 +216,31 @@ def _submit_array(manifest: ArrayManifest) -> str:
             ]
         return str(jobs[0].job_id).partition("_")[0]
 
-    return _persistently(submit_once, manifest.job_name)
+    return _persistently(submit_once, manifest.job_name, manifest.cluster)
 
 
-def _submit_aggregation(cluster: SlurmCluster, runs_root: Path, snapshot: Path, *, after_jobs: tuple[str, ...]) -> str:
+def submit_aggregation(cluster: SlurmCluster, runs_root: Path, snapshot: Path, *, after_jobs: tuple[str, ...]) -> str:
+    """Hand the job to Slurm that looks after trials and scores when these jobs have ended; return it.
+
+    Raises:
+        LaunchError: If it is refused.
+    """
     name = f"scores.{new_array_id()}"
     folder = books_folder(runs_root) / "aggregation"
-    parameters = aggregation_parameters(name, cluster, str(snapshot), after_jobs=after_jobs)
-    return _persistently(lambda: str(executor_for(folder, parameters).submit(aggregate, str(runs_root)).job_id), name)
+    parameters = aggregation_parameters(name, cluster, str(snapshot), folder=folder, after_jobs=after_jobs)
+
+    def submit_once() -> str:
+        return str(executor_for(folder, parameters).submit(aggregate, str(runs_root)).job_id)
+
+    return _persistently(submit_once, name, cluster)
 
 
-def _persistently(submit_once: Callable[[], str], job_name: str) -> str:
+def _persistently(submit_once: Callable[[], str], job_name: str, cluster: SlurmCluster) -> str:
     """Submit; when the controller did not answer in time, find out whether it had heard, and try again."""
     for attempt in range(1, _NUM_TRIES + 1):
         try:
-            with contextlib.redirect_stderr(io.StringIO()):  # submitit prints what it also raises
-                return submit_once()
+            with contextlib.redirect_stderr(io.StringIO()), environment_of_jobs(cluster.inherit):
+                return submit_once()  # submitit prints what it also raises
         except (FailedJobError, FailedSubmissionError) as problem:
             message = str(problem)
             if not controller.is_busy(message) or attempt == _NUM_TRIES:
@@ -206,9 +253,11 @@ def _persistently(submit_once: Callable[[], str], job_name: str) -> str:
 def _undo(done: Submitted, manifests: Sequence[ArrayManifest]) -> None:
     with contextlib.suppress(LaunchError):  # the first error is what a person needs to see
         controller.cancel(done.job_ids)
-    for folder in (*(manifest.folder for manifest in manifests), *done.claimed):
-        shutil.rmtree(folder, ignore_errors=True)
+    for manifest in manifests:
+        shutil.rmtree(manifest.folder, ignore_errors=True)
     for folder in done.claimed:
-        for parent in list(folder.parents)[:3]:  # workload, study, submission: if nothing else is in them
+        with contextlib.suppress(LaunchError, OSError):  # another process runs it meanwhile: it keeps it
+            folder.give_up()
+        for parent in list(folder.path.parents)[:3]:  # workload, study, submission: if nothing else is in them
             with contextlib.suppress(OSError):
                 parent.rmdir()

@@ -219,6 +219,10 @@ function pairsOf(board) {
   return gridOf({ rows: names, columns: names, cell, cellHeight: 25 }, (row, column) => {
     if (row === column) return { fill: "#fff", text: "", colour: "#111" };
     const share = styles.get(row).higher[column];
+    if (share === null || share === undefined) {
+      const tip = `${row} and ${column}: nothing can be said,\nfor one of them was not repeated on a workload that both ran`;
+      return { fill: "#f6f7f8", text: "", colour: "#111", tip };
+    }
     const { fill, isDark } = shade(1 - share);
     const tip = `${row} scores higher than ${column}\nin ${(100 * share).toFixed(1)} % of bootstrap samples`;
     return { fill, text: share.toFixed(2), colour: isDark ? "#fff" : "#111", tip };

@@ -9,6 +9,9 @@ from pydantic import Field, model_validator
 
 from perfbench.spec.base import Spec
 
+HELD_OUT_FILES = ("day_23_*",)
+"""Patterns of prepared files that hold evaluation examples: a confined trainer cannot read them."""
+
 NUM_INTEGERS = 13
 NUM_CATEGORICALS = 26
 

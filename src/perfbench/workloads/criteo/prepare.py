@@ -7,13 +7,9 @@ the first ``floor(shards / 2) + 1`` shards test and the rest validate (AlgoPerf 
 
 from __future__ import annotations
 
-import gzip
 import re
-import zlib
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
 
 from pydantic import JsonValue
 
@@ -28,11 +24,11 @@ from perfbench.data.preparation import (
     require_source_folder,
     small_data,
 )
+from perfbench.data.source_files import reading, size_of, unpacked
 from perfbench.errors import DataError
 from perfbench.results.files import append_line, read_lines
 from perfbench.spec.base import Spec
 from perfbench.spec.workload import WorkloadSpec
-from perfbench.workloads.criteo import flights, planted
 from perfbench.workloads.criteo.params import BUCKET_COUNTS, Params
 from perfbench.workloads.criteo.shards import BYTES_PER_ROW, FORMAT_VERSION, write_shard
 from perfbench.workloads.criteo.tsv import Rows, parse
@@ -43,7 +39,6 @@ _BLOCK_BYTES = 1 << 25
 _BYTES_PER_PUBLIC_LINE = 190
 """At least this long on average, compressed about a third: for the disk budget."""
 _SOURCE_NAME = re.compile(r"day_(\d+)(?:_(\d+))?(\.gz)?")
-_GENERATORS: dict[str, Generator] = {flights.NAME: flights, planted.NAME: planted}
 _PROGRESS = "shards.jsonl"
 
 
@@ -63,7 +58,7 @@ def required_bytes(request: PrepareRequest) -> int:
         return _generator(request.workload).REQUIRED_BYTES
     total = 0
     for path, _day in _sources(request.source):
-        text_bytes = path.stat().st_size * (3 if path.suffix == ".gz" else 1)
+        text_bytes = size_of(path) * (3 if path.suffix == ".gz" else 1)
         total += text_bytes * BYTES_PER_ROW // _BYTES_PER_PUBLIC_LINE
     return total
 
@@ -114,8 +109,12 @@ def split_of_shards(records: Iterable[ShardRecord]) -> dict[str, list[ShardRecor
 
 
 def _generator(workload: WorkloadSpec) -> Generator:
+    # They import polars, 50 MB that no trial needs: every trial verifies its data by this module.
+    from perfbench.workloads.criteo import flights, planted
+
+    known: dict[str, Generator] = {flights.NAME: flights, planted.NAME: planted}
     return small_data(
-        _GENERATORS,
+        known,
         workload,
         hint="accept the licence at Criteo AI Lab, fetch day_0.gz to day_23.gz, and give --source DIR",
     )
@@ -130,13 +129,13 @@ def _convert(
     _check_days(source, sources)
     records = _finished(destination)
     rows_per_shard = int(str(request.options.get("rows_per_shard", ROWS_PER_SHARD)))
-    total_bytes = sum(path.stat().st_size for path, _ in sources)
+    total_bytes = sum(size_of(path) for path, _ in sources)
     done_bytes = 0
     for path, day in sources:
         for record in _convert_file(path, day, destination, rows_per_shard, records):
             records[record.name] = record
             append_line(destination / _PROGRESS, record.to_json(indent=None))
-        done_bytes += path.stat().st_size
+        done_bytes += size_of(path)
         request.progress("converting", done_bytes, total_bytes)
     splits = split_of_shards(records.values())
     manifest = Manifest(
@@ -156,7 +155,8 @@ def _convert(
 def _sources(folder: Path) -> list[tuple[Path, int]]:
     """Return the source files with their days, in order."""
     require_source_folder(folder)
-    found = [(path, match) for path in folder.iterdir() if (match := _SOURCE_NAME.fullmatch(path.name))]
+    with reading(folder):
+        found = [(path, match) for path in folder.iterdir() if (match := _SOURCE_NAME.fullmatch(path.name))]
     ordered = sorted(found, key=lambda item: (int(item[1][1]), int(item[1][2] or 0)))
     return [(path, int(match[1])) for path, match in ordered]
 
@@ -171,7 +171,7 @@ def _check_days(folder: Path, sources: list[tuple[Path, int]]) -> None:
         )
     for day in range(NUM_DAYS):
         _check_pieces([path for path, of_day in sources if of_day == day], day)
-    empty = [path for path, _ in sources if path.stat().st_size == 0]
+    empty = [path for path, _ in sources if size_of(path) == 0]
     if empty:
         raise DataError("the file is empty", where=str(empty[0]), hint="fetch it again")
 
@@ -262,12 +262,10 @@ def _blocks(path: Path) -> Iterator[bytes]:
         DataError: If the file cannot be unpacked, or its last line has no end.
     """
     rest, is_empty = b"", True
-    with _opened(path) as file:
+    with unpacked(path) as file:
         while True:
-            try:
+            with reading(path):
                 block = file.read(_BLOCK_BYTES)
-            except (EOFError, gzip.BadGzipFile, zlib.error) as problem:
-                raise DataError(f"cannot be unpacked: {problem}", where=str(path), hint="fetch it again") from None
             if not block:
                 break
             is_empty = False
@@ -279,13 +277,3 @@ def _blocks(path: Path) -> Iterator[bytes]:
         raise DataError("nothing is packed in it", where=str(path), hint="fetch it again")
     if rest:
         raise DataError("the last line has no end", where=str(path), hint="the file is truncated: fetch it again")
-
-
-@contextmanager
-def _opened(path: Path) -> Iterator[IO[bytes]]:
-    if path.suffix == ".gz":
-        with gzip.open(path, "rb") as packed:
-            yield packed  # type: ignore[misc]  # GzipFile reads like a binary file
-    else:
-        with path.open("rb") as plain:
-            yield plain

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -13,12 +14,14 @@ from torch.nn import functional
 
 from perfbench.api.picture import Picture
 from perfbench.api.workload import Batch, BatchNormMode, LossSums, LossType, ParameterRole, Shard, TrainStream
+from perfbench.data.inventing import Inventor
 from perfbench.data.modules import roles_of, seeded
 from perfbench.data.preparation import Manifest
 from perfbench.data.sampling import BatchOrder, RowRange, UnitOrder, evaluation_ranges
 from perfbench.data.stream import RowStream
 from perfbench.errors import WorkloadError
 from perfbench.spec.workload import Split, WorkloadSpec
+from perfbench.workloads.criteo.invented import invented_clicks
 from perfbench.workloads.criteo.model import ClickModel
 from perfbench.workloads.criteo.params import NUM_CATEGORICALS, NUM_INTEGERS, Params
 from perfbench.workloads.criteo.picture import click_table
@@ -45,10 +48,15 @@ class CriteoWorkload:
     def __init__(self, spec: WorkloadSpec, data_folder: Path) -> None:
         self.spec = spec
         self.params = Params.from_mapping(spec.params, where="workload.params")
-        manifest = Manifest.read(data_folder, prepare_command=f"perfbench data prepare {spec.family}")
-        self._counts = manifest.counts
-        self._readers = {split: _reader(manifest, data_folder, split) for split in manifest.counts}
-        self._file_sizes = _shards(manifest, _TRAIN)
+        self._folder = data_folder
+
+    @cached_property
+    def _manifest(self) -> Manifest:
+        return Manifest.read(self._folder, prepare_command=f"perfbench data prepare {self.spec.family}")
+
+    @cached_property
+    def _readers(self) -> dict[str, ShardReader]:
+        return {split: _reader(self._manifest, self._folder, split) for split in self._manifest.counts}
 
     def build_model(self, *, seed: int) -> ClickModel:
         """Build the initialised model; the global generator is left as it was."""
@@ -78,6 +86,17 @@ class CriteoWorkload:
         num_examples = self._num_examples(split)
         for ranges in evaluation_ranges(num_examples, order, global_batch_size=global_batch_size, shard=shard):
             yield self._batch(stored, ranges, size)
+
+    def synthetic_batch(
+        self,
+        *,
+        batch_size: int,
+        seed: int,
+        split: Split | None = None,
+        num_ranks: int = 1,  # noqa: ARG002
+    ) -> Batch:
+        """Return an invented batch; every split's have one shape."""
+        return invented_clicks(Inventor(seed, split), batch_size)
 
     def eval_sums(self, model: nn.Module, batch: Batch, *, split: Split) -> dict[str, Tensor]:  # noqa: ARG002
         """Return the summed cross-entropy and the number of examples, in float64."""
@@ -116,14 +135,15 @@ class CriteoWorkload:
         return module is [m for m in model.modules() if isinstance(m, nn.Dropout)][-1]
 
     def _units(self, seed: int) -> UnitOrder:
+        file_sizes = [size for _, size in _named_shards(self._manifest, _TRAIN)]
         if self.params.order == "files":
-            return UnitOrder.of_files(self._file_sizes, seed=seed)
-        return UnitOrder.of_blocks(self._file_sizes, block_rows=self.params.block_rows, seed=seed)
+            return UnitOrder.of_files(file_sizes, seed=seed)
+        return UnitOrder.of_blocks(file_sizes, block_rows=self.params.block_rows, seed=seed)
 
     def _num_examples(self, split: Split) -> int:
         if split is Split.EVAL_TRAIN:
-            return min(self.params.eval_train_examples, self._counts[_TRAIN])
-        return self._counts[split.value]
+            return min(self.params.eval_train_examples, self._manifest.counts[_TRAIN])
+        return self._manifest.counts[split.value]
 
     def _batch(self, stored_split: str, ranges: Sequence[RowRange], size: int) -> Batch:
         """Read rows into a batch of ``size``; what the ranges do not fill has weight zero."""
@@ -161,10 +181,6 @@ def _role(module: nn.Module, name: str) -> ParameterRole:
             return ParameterRole.WEIGHT
         case _:
             return ParameterRole.BIAS
-
-
-def _shards(manifest: Manifest, split: str) -> list[int]:
-    return [size for _, size in _named_shards(manifest, split)]
 
 
 def _named_shards(manifest: Manifest, split: str) -> list[tuple[str, int]]:

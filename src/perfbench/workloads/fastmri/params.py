@@ -8,6 +8,9 @@ from pydantic import Field, model_validator
 
 from perfbench.spec.base import Spec
 
+HELD_OUT_FILES = ("val/*",)
+"""Patterns of prepared files that hold evaluation examples: a confined trainer cannot read them."""
+
 DATA_SPLITS = ("train", "validation", "test")
 
 

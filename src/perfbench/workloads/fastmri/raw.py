@@ -46,7 +46,8 @@ def read_volume(file: Path | io.BytesIO, params: Params, *, where: str) -> RawVo
             _check_shapes(opened, params, where)
             volume = RawVolume(opened[_KSPACE][()], opened[_TARGET][()], _maximum(opened, where))
     except _UNREADABLE as problem:
-        text = str(problem.args[0]).splitlines()[0] if problem.args else type(problem).__name__
+        text = getattr(problem, "strerror", None) or str(problem) or type(problem).__name__
+        text = text.splitlines()[0]
         raise DataError(f"cannot be read as HDF5: {text}", where=where, hint=_DAMAGED) from None
     for name, values in ((_KSPACE, volume.kspace), (_TARGET, volume.targets)):
         wrong = np.flatnonzero(~np.isfinite(values).all(axis=(1, 2)))
@@ -111,7 +112,14 @@ def _check_shapes(opened: Any, params: Params, where: str) -> None:  # noqa: ANN
 def _maximum(opened: Any, where: str) -> float:  # noqa: ANN401 - h5py has no types
     if "max" not in opened.attrs:
         raise DataError("has no attribute 'max': the metric needs it", where=where, hint=_DAMAGED)
-    maximum = float(opened.attrs["max"])
+    stored = np.asarray(opened.attrs["max"])
+    if stored.size != 1 or stored.dtype.kind not in "iuf":
+        raise DataError(
+            f"attribute 'max' has shape {stored.shape} and type {stored.dtype}; one number needed",
+            where=where,
+            hint=_DAMAGED,
+        )
+    maximum = float(stored.item())
     if not 0 < maximum < float("inf"):
         raise DataError(f"attribute 'max' is {maximum}; a positive number needed", where=where, hint=_DAMAGED)
     return maximum

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import io
-import lzma
-import tarfile
-import zlib
 from collections.abc import Container, Iterator
 from pathlib import Path
 from typing import Literal, NamedTuple
 
 from perfbench.data.preparation import require_source_folder
+from perfbench.data.source_files import files_in_tar, is_clutter, is_there, reading, size_of
 from perfbench.errors import DataError
 
 Part = Literal["train", "val"]
@@ -43,8 +41,8 @@ class Source(NamedTuple):
     def size_bytes(self) -> int:
         """Return what the part occupies now."""
         if self.path.is_dir():
-            return sum(file.stat().st_size for file in _files(self.path))
-        return self.path.stat().st_size
+            return sum(size_of(file) for file in _files(self.path))
+        return size_of(self.path)
 
     def volumes(self, *, without: Container[str]) -> Iterator[RawFile]:
         """Yield the part's files, in storage order, but for the names in ``without``.
@@ -56,10 +54,7 @@ class Source(NamedTuple):
             files = [file for file in _files(self.path) if file.stem not in without]
             yield from (RawFile(file.stem, file, str(file)) for file in files)
             return
-        try:
-            yield from _members(self.path, without)
-        except (tarfile.TarError, lzma.LZMAError, EOFError, zlib.error, OSError) as problem:
-            raise DataError(f"cannot be unpacked: {problem}", where=str(self.path), hint="fetch it again") from None
+        yield from _members(self.path, without)
 
 
 def find_sources(folder: Path) -> list[Source]:
@@ -80,8 +75,8 @@ def _find(folder: Path, part: Part) -> Source:
             if not files:
                 raise DataError("the folder has no *.h5 file", where=str(path), hint="unpack the archive again")
             return Source(part, path, len(files))
-        if path.is_file():
-            if path.stat().st_size == 0:
+        if is_there(path):
+            if size_of(path) == 0:
                 raise DataError("the file is empty", where=str(path), hint="fetch it again")
             return Source(part, path, None)
     raise DataError(
@@ -92,15 +87,24 @@ def _find(folder: Path, part: Part) -> Source:
 
 
 def _files(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.iterdir() if path.suffix == _SUFFIX and not path.name.startswith("."))
+    with reading(folder):
+        return sorted(path for path in folder.iterdir() if path.suffix == _SUFFIX and not is_clutter(path.name))
 
 
 def _members(archive: Path, without: Container[str]) -> Iterator[RawFile]:
-    with tarfile.open(archive, "r|*") as opened:
-        for member in opened:
-            path = Path(member.name)
-            if not member.isfile() or path.suffix != _SUFFIX or path.name.startswith(".") or path.stem in without:
-                continue
-            packed = opened.extractfile(member)
-            assert packed is not None, "a regular file has content"
-            yield RawFile(path.stem, io.BytesIO(packed.read()), f"{archive}, {member.name}")
+    seen: dict[str, str] = {}
+    for member, packed in files_in_tar(archive):
+        path = Path(member.name)
+        if path.suffix != _SUFFIX or any(map(is_clutter, path.parts[-2:])):
+            continue
+        if path.name in seen:
+            raise DataError(
+                f"holds {path.name} twice: as {seen[path.name]} and as {member.name}",
+                where=str(archive),
+                hint="unpack it, keep the right one, and give the folder",
+            )
+        seen[path.name] = member.name
+        if path.stem not in without:
+            with reading(archive):
+                content = packed.read()
+            yield RawFile(path.stem, io.BytesIO(content), f"{archive}, {member.name}")

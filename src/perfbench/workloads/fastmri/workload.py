@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 
 import torch
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 
 from perfbench.api.picture import Picture
 from perfbench.api.workload import Batch, BatchNormMode, LossSums, LossType, ParameterRole, Shard, TrainStream
+from perfbench.data.inventing import Inventor
 from perfbench.data.modules import roles_of, seeded, set_dropout_rate
 from perfbench.data.preparation import Manifest
 from perfbench.data.sampling import BatchOrder, RowRange, UnitOrder, padded_part
@@ -18,6 +20,7 @@ from perfbench.data.stream import RowStream
 from perfbench.errors import WorkloadError
 from perfbench.spec.workload import Split, WorkloadSpec
 from perfbench.workloads.fastmri.examples import ExampleLoader
+from perfbench.workloads.fastmri.invented import invented_slices
 from perfbench.workloads.fastmri.masks import EVALUATION_KEY
 from perfbench.workloads.fastmri.model import UNet
 from perfbench.workloads.fastmri.params import Params
@@ -47,11 +50,15 @@ class FastMriWorkload:
     def __init__(self, spec: WorkloadSpec, data_folder: Path) -> None:
         self.spec = spec
         self.params = Params.from_mapping(spec.params, where="workload.params")
-        manifest = Manifest.read(data_folder, prepare_command=f"perfbench data prepare {spec.family}")
+        self._folder = data_folder
+
+    @cached_property
+    def _loaders(self) -> dict[str, ExampleLoader]:
+        manifest = Manifest.read(self._folder, prepare_command=f"perfbench data prepare {self.spec.family}")
         volumes = _VOLUMES.validate_python(manifest.facts["volumes"])
         num_threads = min(_MOST_THREADS, torch.get_num_threads())
-        self._loaders = {
-            split: ExampleLoader(SliceReader(data_folder, members, self.params.image_size), self.params, num_threads)
+        return {
+            split: ExampleLoader(SliceReader(self._folder, members, self.params.image_size), self.params, num_threads)
             for split, members in volumes.items()
         }
 
@@ -85,6 +92,17 @@ class FastMriWorkload:
             else:
                 numbers = range(first, first + count)
                 yield self._loaders[split.value].batch(numbers, size, key_of=lambda _: EVALUATION_KEY)
+
+    def synthetic_batch(
+        self,
+        *,
+        batch_size: int,
+        seed: int,
+        split: Split | None = None,
+        num_ranks: int = 1,  # noqa: ARG002
+    ) -> Batch:
+        """Return an invented batch; every split's have one shape."""
+        return invented_slices(Inventor(seed, split), batch_size, self.params.image_size)
 
     def eval_sums(self, model: nn.Module, batch: Batch, *, split: Split) -> dict[str, Tensor]:  # noqa: ARG002
         """Return summed similarity, summed loss and the number of examples, in float64.

@@ -4,7 +4,8 @@ Shape suffixes: b images, n tokens, d width, h heads, c channels of a head, m ML
 
 Written here because torchvision's has a class token, learned positions, another GELU and one matrix for queries, keys
 and values; its encoder block is the tests' oracle. Source: AlgoPerf imagenet_vit (PyTorch), measured figures of its
-specification, sections 2 and 7. The order of parameters is the reference's.
+specification, sections 2 and 7. Parameters are in the order of the forward pass, in which section 7 lists them; the
+reference's modules register them in another one.
 """
 
 from __future__ import annotations

@@ -8,6 +8,9 @@ from pydantic import Field, model_validator
 
 from perfbench.data.images.params import ImageParams
 
+HELD_OUT_FILES = ("validation.*", "test.*")
+"""Patterns of prepared files that hold evaluation examples: a confined trainer cannot read them."""
+
 
 class Params(ImageParams):
     """Model, augmentation and data of one variant at one scale."""

@@ -8,6 +8,9 @@ from pydantic import Field, model_validator
 
 from perfbench.data.speech.params import SpeechParams
 
+HELD_OUT_FILES = ("dev-*", "test-*", "validation.*", "test.*")
+"""Patterns of prepared files that hold evaluation examples: a confined trainer cannot read them."""
+
 
 class Params(SpeechParams):
     """Data and model of one variant at one scale."""

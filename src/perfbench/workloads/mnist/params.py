@@ -8,6 +8,9 @@ from pydantic import Field
 
 from perfbench.spec.base import Spec
 
+HELD_OUT_FILES = ("validation.*", "test.*")
+"""Patterns of prepared files that hold evaluation examples: a confined trainer cannot read them."""
+
 PIXEL_MEAN = 0.1307
 PIXEL_STD = 0.3081
 """Of pixels in [0, 1]. Source: AlgoPerf mnist, which applies them to bytes 0 to 255; here they are divided first."""

@@ -18,6 +18,7 @@ from perfbench.data.preparation import (
     require_source_folder,
     small_data,
 )
+from perfbench.data.source_files import content_of, is_there
 from perfbench.errors import DataError
 from perfbench.spec.workload import WorkloadSpec
 from perfbench.workloads.mnist import packaged
@@ -96,9 +97,9 @@ def _folder_of_files(source: Path) -> Path:
 def _check_md5(folder: Path) -> None:
     for name, expected in PUBLIC_MD5.items():
         path = folder / name
-        if not path.exists():
+        if not is_there(path):
             raise DataError("the file is missing", where=str(path), hint="the folder needs all four public files")
-        actual = hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()
+        actual = hashlib.md5(content_of(path), usedforsecurity=False).hexdigest()
         if actual != expected:
             raise DataError(f"md5 {actual}, the public file has {expected}", where=str(path), hint="fetch it again")
 

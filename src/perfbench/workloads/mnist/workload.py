@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -19,10 +20,12 @@ from perfbench.data.classification import (
     roles_by_module,
     softmax_loss,
 )
-from perfbench.data.images.idx import IMAGE_SIDE
+from perfbench.data.images.idx import IMAGE_SIDE, NUM_CLASSES
+from perfbench.data.inventing import Inventor
 from perfbench.data.modules import seeded
 from perfbench.data.preparation import Manifest
 from perfbench.data.sampling import BatchOrder, RowRange, UnitOrder, evaluation_ranges
+from perfbench.data.splits import BySplit
 from perfbench.data.stream import RowStream
 from perfbench.spec.workload import Split, WorkloadSpec
 from perfbench.workloads.mnist.arrays import stored_split
@@ -49,8 +52,12 @@ class MnistWorkload:
     def __init__(self, spec: WorkloadSpec, data_folder: Path) -> None:
         self.spec = spec
         self.params = Params.from_mapping(spec.params, where="workload.params")
-        self._counts = Manifest.read(data_folder, prepare_command=f"perfbench data prepare {spec.family}").counts
-        self._stored = {split: stored_split(data_folder, split) for split in self._counts}
+        self._folder = data_folder
+        self._stored = BySplit(lambda split: stored_split(data_folder, split))
+
+    @cached_property
+    def _counts(self) -> dict[str, int]:
+        return Manifest.read(self._folder, prepare_command=f"perfbench data prepare {self.spec.family}").counts
 
     def build_model(self, *, seed: int) -> DigitModel:
         """Build the initialised model; the global generator is left as it was."""
@@ -79,6 +86,22 @@ class MnistWorkload:
         num_examples = self._num_examples(split)
         for ranges in evaluation_ranges(num_examples, order, global_batch_size=global_batch_size, shard=shard):
             yield self._batch(stored, _rows(ranges), size)
+
+    def synthetic_batch(
+        self,
+        *,
+        batch_size: int,
+        seed: int,
+        split: Split | None = None,
+        num_ranks: int = 1,  # noqa: ARG002
+    ) -> Batch:
+        """Return an invented batch; every split's have one shape."""
+        drawn = Inventor(seed, split)
+        return {
+            "inputs": drawn.images(batch_size, 1, IMAGE_SIDE),
+            "targets": drawn.integers(0, NUM_CLASSES, batch_size, dtype=torch.int64),
+            "weights": torch.ones(batch_size),
+        }
 
     def eval_sums(self, model: nn.Module, batch: Batch, *, split: Split) -> dict[str, Tensor]:  # noqa: ARG002
         """Return right predictions, summed loss and count."""

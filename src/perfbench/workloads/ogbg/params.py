@@ -9,6 +9,10 @@ from pydantic import Field
 
 from perfbench.spec.base import Spec
 
+HELD_OUT_FILES: tuple[str, ...] = ()
+"""Patterns of prepared files that hold evaluation examples. Molecules of all splits share files: a confined trainer can
+read all of them (docs/rules.md says so)."""
+
 ATOM_CATEGORIES = (119, 5, 12, 12, 10, 6, 6, 2, 2)
 """Size of each atom column: atomic number, chirality, degree, charge, hydrogens, radical electrons, hybridisation,
 aromatic, in a ring. Source: Open Graph Benchmark, ``features.py``."""

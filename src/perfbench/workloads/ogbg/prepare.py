@@ -24,6 +24,7 @@ from perfbench.data.preparation import (
     require_source_folder,
     small_data,
 )
+from perfbench.data.source_files import is_there, size_of
 from perfbench.errors import DataError
 from perfbench.spec.workload import WorkloadSpec
 from perfbench.workloads.ogbg import molecules, planted, raw
@@ -46,9 +47,7 @@ def required_bytes(request: PrepareRequest) -> int:
     if request.source is None:
         return _generator(request.workload).REQUIRED_BYTES
     source = _archive_folder(request.source)
-    return _BYTES_PER_PACKED_BYTE * sum(
-        (source / name).stat().st_size for name in raw.FILES if (source / name).exists()
-    )
+    return _BYTES_PER_PACKED_BYTE * sum(size_of(source / name) for name in raw.FILES if is_there(source / name))
 
 
 def prepare(request: PrepareRequest) -> Manifest:

@@ -11,15 +11,18 @@ from __future__ import annotations
 
 import gzip
 import re
-import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import polars as pl
 from numpy.typing import NDArray
 
+from perfbench.data.source_files import is_there, reading, unpacked
 from perfbench.errors import DataError
+
+if TYPE_CHECKING:
+    import polars as pl
 
 IntArray = NDArray[np.int64]
 
@@ -56,6 +59,8 @@ def integers(path: Path, *, limits: Sequence[int]) -> Iterator[IntArray]:
     Raises:
         DataError: Naming file and line of the first row that is not so.
     """
+    import polars as pl  # here and below: every trial verifies its data by way of this module, and none reads text
+
     pattern = re.compile(rb",".join([rb"[0-9]{1,18}"] * len(limits)))
     schema = {f"column_{number}": pl.Int64 for number in range(len(limits))}
     for first_line, block in _blocks(path):
@@ -83,6 +88,8 @@ def labels(path: Path, *, num_tasks: int) -> Iterator[NDArray[np.int8]]:
     Raises:
         DataError: Naming file and line of the first row with another number of fields, or another label.
     """
+    import polars as pl
+
     pattern = re.compile(rb",".join([rb"[^,]*"] * num_tasks))
     schema = {f"column_{number}": pl.String for number in range(num_tasks)}
     for first_line, block in _blocks(path):
@@ -94,6 +101,8 @@ def labels(path: Path, *, num_tasks: int) -> Iterator[NDArray[np.int8]]:
 
 
 def _coded(table: pl.DataFrame, path: Path, first_line: int) -> NDArray[np.int8]:
+    import polars as pl
+
     coded = table.select(pl.all().fill_null("").replace_strict(_LABEL, default=None, return_dtype=pl.Int8))
     if any(coded.null_count().row(0)):
         is_wrong = coded.select(pl.all().is_null()).to_numpy()
@@ -123,15 +132,13 @@ def _blocks(path: Path) -> Iterator[tuple[int, bytes]]:
     Raises:
         DataError: If the file is missing, empty or cannot be unpacked, or its last line has no end.
     """
-    if not path.is_file():
+    if not is_there(path):
         raise DataError("missing file", where=str(path), hint="give --source DIR: the unpacked archive `pcba.zip`")
     rest, line = b"", 1
-    with gzip.open(path, "rb") as packed:
+    with unpacked(path) as file:
         while True:
-            try:
-                block = packed.read(_BLOCK_BYTES)
-            except (EOFError, gzip.BadGzipFile, zlib.error) as problem:
-                raise DataError(f"cannot be unpacked: {problem}", where=str(path), hint="fetch it again") from None
+            with reading(path):
+                block = file.read(_BLOCK_BYTES)
             if not block:
                 break
             complete, newline, rest = (rest + block).rpartition(b"\n")

@@ -43,19 +43,24 @@ def array_path(folder: Path, name: str) -> Path:
 
 
 class MoleculeStore:
-    """The graphs of a prepared folder.
+    """Graphs by number.
 
     Args:
-        folder: Has one ``.npy`` file for each field of :class:`Molecules`.
+        molecules: Their arrays, in memory or mapped.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self._mapped = Molecules(**{name: np.load(array_path(folder, name), mmap_mode="r") for name in ARRAY_NAMES})
+    def __init__(self, molecules: Molecules) -> None:
+        self._mapped = molecules
         # The small arrays are wanted whole, by every batch.
         self.atom_starts: NDArray[np.int64] = np.asarray(self._mapped.atom_starts)
         self.bond_starts: NDArray[np.int64] = np.asarray(self._mapped.bond_starts)
         self.atom_counts: NDArray[np.int64] = np.diff(self.atom_starts)
         self.bond_counts: NDArray[np.int64] = np.diff(self.bond_starts)
+
+    @classmethod
+    def read(cls, folder: Path) -> MoleculeStore:
+        """Map a prepared folder, which has one ``.npy`` file for each field of :class:`Molecules`."""
+        return cls(Molecules(**{name: np.load(array_path(folder, name), mmap_mode="r") for name in ARRAY_NAMES}))
 
     @property
     def atoms(self) -> NDArray[np.uint8]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
+from functools import cached_property
 from pathlib import Path
 
 import torch
@@ -12,11 +13,13 @@ from torch.nn import functional
 
 from perfbench.api.picture import Picture
 from perfbench.api.workload import Batch, BatchNormMode, LossSums, LossType, ParameterRole, Shard, TrainStream
+from perfbench.data.inventing import Inventor
 from perfbench.data.modules import roles_of, seeded, set_dropout_rate
 from perfbench.data.stream import RowStream
 from perfbench.errors import WorkloadError
 from perfbench.spec.workload import Split, WorkloadSpec
 from perfbench.workloads.ogbg.average_precision import mean_average_precision
+from perfbench.workloads.ogbg.invented import invented_packs
 from perfbench.workloads.ogbg.model import Encoder, GraphNetwork
 from perfbench.workloads.ogbg.order import PackedIds, Packer, TrainOrder, eval_train_ids
 from perfbench.workloads.ogbg.packing import Budget, IntArray, Packs, fill
@@ -47,10 +50,19 @@ class OgbgWorkload:
     def __init__(self, spec: WorkloadSpec, data_folder: Path) -> None:
         self.spec = spec
         self.params = Params.from_mapping(spec.params, where="workload.params")
-        self._store = MoleculeStore(data_folder)
-        self._train_ids = self._store.split("train")
-        self._num_eval_train = min(self.params.eval_train_examples, len(self._train_ids))
-        self._held_out = {split: self._scored_ids(split) for split in (Split.VALIDATION, Split.TEST)}
+        self._folder = data_folder
+
+    @cached_property
+    def _store(self) -> MoleculeStore:
+        return MoleculeStore.read(self._folder)
+
+    @cached_property
+    def _train_ids(self) -> IntArray:
+        return self._store.split("train")
+
+    @cached_property
+    def _held_out(self) -> dict[Split, IntArray]:
+        return {split: self._scored_ids(split) for split in (Split.VALIDATION, Split.TEST)}
 
     def build_model(self, *, seed: int) -> GraphNetwork:
         """Build the initialised model; the global generator is left as it was."""
@@ -90,17 +102,30 @@ class OgbgWorkload:
         """Yield this rank's part of a split, in stored order; ``eval_train`` is drawn once by the seed."""
         packer = self._packer(global_batch_size, shard)
         if split is Split.EVAL_TRAIN:
-            ids = eval_train_ids(self._train_ids, count=self._num_eval_train, seed=seed)
+            ids = eval_train_ids(self._train_ids, count=self._num_rows(split), seed=seed)
         else:
             ids = self._held_out[split]
         sequence = packer.packed(ids)
         for index in range(sequence.num_batches):
             packed = sequence.part(index, shard)
-            packs = self._filled(packed, packer.budget)
-            batch = _batch(packs)
-            rows = torch.zeros(len(packs.weights), dtype=torch.int64)
-            rows[torch.from_numpy(packs.slots)] = torch.arange(packed.position, packed.position + len(packed.ids))
-            yield batch | {"rows": rows}
+            places = torch.arange(packed.position, packed.position + len(packed.ids))
+            yield _with_rows(self._filled(packed, packer.budget), places)
+
+    def synthetic_batch(self, *, batch_size: int, seed: int, split: Split | None = None, num_ranks: int = 1) -> Batch:
+        """Return invented graphs in packs with the room that real ones would have.
+
+        Raises:
+            WorkloadError: If the ranks cannot share the packs equally.
+            DataError: If the batch cannot be cut into packs.
+        """
+        shard = Shard(num_ranks=num_ranks)
+        self._require_equal_shares(shard)
+        budget = Budget.of_batch(self.params, batch_size * num_ranks)
+        num_packs = shard.size_of(self.params.num_packs)
+        packs = invented_packs(Inventor(seed, split), budget, num_packs, num_tasks=self.params.num_tasks)
+        if split is None:
+            return _batch(packs)
+        return _with_rows(packs, torch.arange(len(packs.slots)) % self._num_rows(split))
 
     def eval_sums(self, model: nn.Module, batch: Batch, *, split: Split) -> dict[str, Tensor]:
         """Return logits and labels scattered to the rows of their graphs: adding them gathers the whole split."""
@@ -108,7 +133,7 @@ class OgbgWorkload:
         is_graph = batch["weights"] > 0
         rows = torch.where(is_graph, batch["rows"], 0)
         codes = torch.where(is_graph.unsqueeze(1), batch["targets"] + _CODE_OF_ZERO, 0)
-        num_rows = self._num_eval_train if split is Split.EVAL_TRAIN else len(self._held_out[split])
+        num_rows = self._num_rows(split)
         shape = (num_rows, logits.shape[1])
         return {
             "logits": logits.new_zeros(shape).index_add(0, rows, torch.where(is_graph.unsqueeze(1), logits, 0.0)),
@@ -155,12 +180,7 @@ class OgbgWorkload:
         return molecules(_logits(model, batch), batch)
 
     def _packer(self, global_batch_size: int, shard: Shard) -> Packer:
-        if self.params.num_packs % shard.num_ranks:
-            raise WorkloadError(
-                f"{shard.num_ranks} ranks cannot share {self.params.num_packs} packs equally",
-                where="workload.params.num_packs",
-                hint="a batch is cut into so many packs: choose a number of ranks that divides it",
-            )
+        self._require_equal_shares(shard)
         budget = Budget.of_batch(self.params, global_batch_size)
         budget.require_room(
             atoms=int(self._store.atom_counts.max()),
@@ -168,6 +188,23 @@ class OgbgWorkload:
             where=f"a batch of {global_batch_size} graphs",
         )
         return Packer(self._store, budget, self.params.num_packs)
+
+    def _require_equal_shares(self, shard: Shard) -> None:
+        if self.params.num_packs % shard.num_ranks:
+            raise WorkloadError(
+                f"{shard.num_ranks} ranks cannot share {self.params.num_packs} packs equally",
+                where="workload.params.num_packs",
+                hint="a batch is cut into so many packs: choose a number of ranks that divides it",
+            )
+
+    def _num_rows(self, split: Split) -> int:
+        """Return how many graphs of a split are scored; the counts were asserted when the data was prepared."""
+        counts = {str(name): count for name, count in self.params.expected_counts.items()}
+        if split is Split.EVAL_TRAIN:
+            return min(self.params.eval_train_examples, counts["train"])
+        if self.params.scoring is Scoring.EXACT:
+            return counts[split.value]
+        return len(self._held_out[split])
 
     def _scored_ids(self, split: Split) -> IntArray:
         """Return the graphs of a held-out split that are scored, in stored order."""
@@ -200,6 +237,13 @@ def _logits(model: nn.Module, batch: Batch) -> Tensor:
 def _batch(packs: Packs) -> Batch:
     names = ("atoms", "bonds", "bond_features", "graph_of_atom", "targets", "weights")
     return {name: torch.from_numpy(getattr(packs, name)) for name in names}
+
+
+def _with_rows(packs: Packs, places: Tensor) -> Batch:
+    """Return a batch of evaluation; ``places`` int64 has those of its graphs in the split, in order."""
+    rows = torch.zeros(len(packs.weights), dtype=torch.int64)
+    rows[torch.from_numpy(packs.slots)] = places
+    return _batch(packs) | {"rows": rows}
 
 
 def _role(module: nn.Module, name: str) -> ParameterRole:

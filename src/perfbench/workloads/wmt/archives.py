@@ -6,18 +6,18 @@ time would cost more than the disk.
 
 from __future__ import annotations
 
-import gzip
-import shutil
-import tarfile
-import zlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import IO
 
 from perfbench.data.preparation import Progress
+from perfbench.data.source_files import files_in_tar, is_there, reading, size_of
 from perfbench.errors import DataError
 from perfbench.results.files import atomic_file
 from perfbench.workloads.wmt.corpora import CORPORA, Corpus
 
+_BLOCK_BYTES = 1 << 22
+_DAMAGED = "fetch the archive again"
 _UNPACKED_PER_PACKED = 4
 """Bytes of text per byte of an archive, at most: 2.5 to 3.5 is usual for such text."""
 
@@ -29,8 +29,8 @@ def required_bytes(source: Path) -> int:
         DataError: Naming every file that is neither in ``source`` nor in an archive there.
     """
     packed, plain = _needed(source)
-    plain_bytes = sum((source / name).stat().st_size for name in plain)
-    packed_bytes = sum((source / archive).stat().st_size for archive in packed)
+    plain_bytes = sum(size_of(source / name) for name in plain)
+    packed_bytes = sum(size_of(source / archive) for archive in packed)
     return plain_bytes + 2 * _UNPACKED_PER_PACKED * packed_bytes
 
 
@@ -60,12 +60,12 @@ def _needed(source: Path) -> tuple[Mapping[str, list[str]], set[str]]:
     missing: list[str] = []
     for corpus in CORPORA:
         names = _names(corpus)
-        if all((source / name).is_file() for name in names):
+        if all(is_there(source / name) for name in names):
             plain |= set(names)
-        elif (source / corpus.archive).is_file():
+        elif is_there(source / corpus.archive):
             packed.setdefault(corpus.archive, []).extend(names)
         else:
-            missing += [name for name in names if not (source / name).is_file()]
+            missing += [name for name in names if not is_there(source / name)]
     if missing:
         raise DataError(
             f"{len(missing)} of {2 * len(CORPORA)} files are missing: {', '.join(missing)}",
@@ -82,22 +82,24 @@ def _names(corpus: Corpus) -> tuple[str, str]:
 def _unpack(archive: Path, names: Iterable[str], folder: Path) -> None:
     """Write the named members below ``folder``, each whole or not at all; the archive is read once."""
     waiting = set(names)
-    try:
-        with tarfile.open(archive, "r|gz") as file:
-            for member in file:
-                name = member.name.removeprefix("./")
-                content = file.extractfile(member) if name in waiting else None
-                if content is not None:
-                    (folder / name).parent.mkdir(parents=True, exist_ok=True)
-                    with atomic_file(folder / name) as target:
-                        shutil.copyfileobj(content, target)
-                    waiting.discard(name)
-                if not waiting:
-                    return
-    except (tarfile.TarError, EOFError, gzip.BadGzipFile, zlib.error) as problem:
-        raise DataError(f"cannot be unpacked: {problem}", where=str(archive), hint="fetch the archive again") from None
+    for member, content in files_in_tar(archive, hint=_DAMAGED):
+        name = member.name.removeprefix("./")
+        if name in waiting:
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            with atomic_file(folder / name) as target:
+                while block := _block(content, archive):
+                    target.write(block)
+            waiting.discard(name)
+        if not waiting:
+            return
     raise DataError(
         f"does not hold {', '.join(sorted(waiting))}",
         where=str(archive),
         hint="it is another archive, or fetch it again: the workload's README lists what each one has",
     )
+
+
+def _block(content: IO[bytes], archive: Path) -> bytes:
+    """Read on; what fails while writing is the disk's fault, not the archive's."""
+    with reading(archive, hint=_DAMAGED):
+        return content.read(_BLOCK_BYTES)

@@ -1,11 +1,13 @@
 """Corpus BLEU as counts that add over batches and ranks, by sacreBLEU.
 
 Signature ``nrefs:1|case:mixed|eff:no|tok:13a|smooth:exp``: equal to the published metric (AlgoPerf wmt
-specification, section 6.2).
+specification, section 6.2), which follows sacreBLEU 1.3: text without a single matching n-gram, for which later
+versions give 0, is smoothed like any other.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -36,6 +38,15 @@ def score(counted: NDArray[np.int64]) -> float:
     """
     matching, totals = counted[2 : 2 + _ORDER].tolist(), counted[2 + _ORDER :].tolist()
     if not any(matching):
-        return 0.0
+        return _score_without_a_match(totals, int(counted[0]), int(counted[1]))
     found = BLEU.compute_bleu(matching, totals, int(counted[0]), int(counted[1]), smooth_method="exp")
     return float(found.score)
+
+
+def _score_without_a_match(totals: Sequence[int], num_words: int, num_reference_words: int) -> float:
+    """Return BLEU where no n-gram matches: each order's precision is half as smooth as the one before."""
+    if not all(totals):
+        return 0.0
+    logarithms = [math.log(100.0 / (2**order * total)) for order, total in enumerate(totals, start=1)]
+    brevity = min(0.0, 1.0 - num_reference_words / num_words)
+    return math.exp(brevity + math.fsum(logarithms) / _ORDER)

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from perfbench.data.source_files import opened
 from perfbench.errors import DataError
 
 Pair = tuple[str, str]
@@ -103,14 +104,14 @@ def pairs(folder: Path, corpus: Corpus) -> Iterator[Pair]:
 
 def _lines(path: Path) -> Iterator[tuple[str, str]]:
     """Yield ``("", line)``."""
-    with path.open("rb") as file:
+    with opened(path) as file:
         for number, line in enumerate(file, start=1):
             yield "", _text(line, path, number).removesuffix("\n")
 
 
 def _segments(path: Path) -> Iterator[tuple[str, str]]:
     """Yield the id and text of every segment."""
-    with path.open("rb") as file:
+    with opened(path) as file:
         num_found = 0
         for number, line in enumerate(file, start=1):
             text = _text(line, path, number)

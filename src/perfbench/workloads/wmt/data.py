@@ -63,7 +63,7 @@ class TrainingRows:
         members = [self.pairs[self.starts[row] : self.starts[row + 1]].tolist() for row in rows]
         sources = [[self._store.sources[pair] for pair in pairs] for pairs in members]
         targets = [[self._store.targets[pair] for pair in pairs] for pairs in members]
-        return _batch(sources, targets, row_length=self._row_length)
+        return batch_of_rows(sources, targets, row_length=self._row_length)
 
 
 class EvaluationPairs:
@@ -93,7 +93,7 @@ class EvaluationPairs:
                 [[self._cut(self._store.targets[pair])] for pair in pairs],
             )
             padding = [[_NOTHING]] * (size - count)
-            batch = _batch(rows[0] + padding, rows[1] + padding, row_length=self._row_length)
+            batch = batch_of_rows(rows[0] + padding, rows[1] + padding, row_length=self._row_length)
             batch["weights"] = (torch.arange(size) < count).to(torch.float32)
             batch["pairs"] = torch.tensor(pairs + [0] * (size - count), dtype=torch.int64)
             yield batch
@@ -142,7 +142,10 @@ def stored_split(split: Split) -> str:
     return "train" if split is Split.EVAL_TRAIN else split.value
 
 
-def _batch(sources: Sequence[Sequence[Tokens]], targets: Sequence[Sequence[Tokens]], *, row_length: int) -> Batch:
+def batch_of_rows(
+    sources: Sequence[Sequence[Tokens]], targets: Sequence[Sequence[Tokens]], *, row_length: int
+) -> Batch:
+    """Return the tensors of both sides of rows, given the sentences of each row."""
     return {
         f"{side}_{name}": torch.from_numpy(array)
         for side, rows in (("source", sources), ("target", targets))

@@ -270,7 +270,9 @@ class Transformer(nn.Module):
         return shifted if self.params.as_published else shifted.masked_fill(targets.positions == 0, START_ID)
 
     def _embedded(self, ids: Tensor, positions: Tensor) -> Tensor:
-        embedded: Tensor = self.embedding_dropout(self.embedding(ids) + self.waves[positions])
+        # Not waves[positions]: one position in a tensor without dimensions would be read on the host.
+        waves = functional.embedding(positions, self.waves)
+        embedded: Tensor = self.embedding_dropout(self.embedding(ids) + waves)
         return embedded
 
     def _logits(self, x: Tensor) -> Tensor:

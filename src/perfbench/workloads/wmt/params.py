@@ -8,6 +8,9 @@ from pydantic import Field, model_validator
 
 from perfbench.spec.base import Spec
 
+HELD_OUT_FILES = ("newstest*",)
+"""Patterns of prepared files that hold evaluation examples: a confined trainer cannot read them."""
+
 UNKNOWN_ID = 0
 EOS_ID = 2
 START_ID = 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import cast
 
@@ -15,8 +15,10 @@ from torch.nn import functional
 
 from perfbench.api.picture import Picture
 from perfbench.api.workload import Batch, BatchNormMode, LossSums, LossType, ParameterRole, Shard, TrainStream
+from perfbench.data.inventing import Inventor
 from perfbench.data.modules import seeded, set_dropout_rate
 from perfbench.data.preparation import Manifest
+from perfbench.data.splits import BySplit
 from perfbench.errors import WorkloadError
 from perfbench.spec.workload import Split, WorkloadSpec
 from perfbench.workloads.wmt import bleu
@@ -29,6 +31,7 @@ from perfbench.workloads.wmt.data import (
     fitting_pairs,
     stored_split,
 )
+from perfbench.workloads.wmt.invented_rows import invented_pairs, invented_rows
 from perfbench.workloads.wmt.model import KeysValues, Pairs, Side, Step, Transformer
 from perfbench.workloads.wmt.params import EOS_ID, Params
 from perfbench.workloads.wmt.picture import sentence_table
@@ -65,20 +68,35 @@ class WmtWorkload:
     def __init__(self, spec: WorkloadSpec, data_folder: Path) -> None:
         self.spec = spec
         self.params = Params.from_mapping(spec.params, where="workload.params")
-        self._counts = Manifest.read(data_folder, prepare_command=f"perfbench data prepare {spec.family}").counts
-        self.tokenizer = Tokenizer(data_folder / FILE_NAME)
-        self._stores = {split: PairStore(data_folder, corpora_of(split)) for split in self._counts}
-        self._references = {
-            split: References(data_folder, split, store, self.tokenizer) for split, store in self._stores.items()
-        }
+        self._folder = data_folder
         self._rows = lru_cache(maxsize=1)(self._deal_rows)
-        num_fitting = len(fitting_pairs(self._stores["train"], row_length=self.params.row_length))
-        self._num_eval_train = min(self.params.eval_train_examples, num_fitting)
         self._search = BeamSearch(
             num_beams=self.params.beam_size,
             max_length=self.params.row_length,
             length_penalty=self.params.length_penalty,
         )
+
+    @cached_property
+    def _counts(self) -> dict[str, int]:
+        return Manifest.read(self._folder, prepare_command=f"perfbench data prepare {self.spec.family}").counts
+
+    @cached_property
+    def tokenizer(self) -> Tokenizer:
+        """Return the vocabulary of the prepared data."""
+        return Tokenizer(self._folder / FILE_NAME)
+
+    @cached_property
+    def _stores(self) -> dict[str, PairStore]:
+        return BySplit(lambda split: PairStore(self._folder, corpora_of(split)))
+
+    @cached_property
+    def _references(self) -> dict[str, References]:
+        return BySplit(lambda split: References(self._folder, split, self._stores[split], self.tokenizer))
+
+    @cached_property
+    def _num_eval_train(self) -> int:
+        num_fitting = len(fitting_pairs(self._stores["train"], row_length=self.params.row_length))
+        return min(self.params.eval_train_examples, num_fitting)
 
     def build_model(self, *, seed: int) -> Transformer:
         """Build the initialised model; the global generator is left as it was."""
@@ -114,6 +132,21 @@ class WmtWorkload:
             chosen = np.arange(len(store.sources))
         pairs = EvaluationPairs(store, chosen, row_length=self.params.row_length)
         yield from pairs.batches(global_batch_size=global_batch_size, shard=shard)
+
+    def synthetic_batch(
+        self,
+        *,
+        batch_size: int,
+        seed: int,
+        split: Split | None = None,
+        num_ranks: int = 1,  # noqa: ARG002
+    ) -> Batch:
+        """Return invented rows: in training packed as real ones are, in evaluation of one sentence each."""
+        drawn = Inventor(seed, split)
+        if split is None:
+            return invented_rows(drawn, self.params, batch_size)
+        pairs = torch.arange(batch_size) % min(self.params.expected_examples.values())  # numbers that every split has
+        return invented_pairs(drawn, self.params, batch_size) | {"weights": torch.ones(batch_size), "pairs": pairs}
 
     def eval_sums(self, model: nn.Module, batch: Batch, *, split: Split) -> dict[str, Tensor]:
         """Return summed loss, right tokens, counts of tokens and sentences, and BLEU's counts if sentences are decoded.

@@ -1,0 +1,83 @@
+"""What the referee tells about a trial. Records go to the trial folder; the loop knows no console and no dashboard."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Mapping
+from typing import Protocol
+
+from perfbench.results.store import History, TrialFolder
+from perfbench.spec.result import Measurement, Resumed, TrialResult
+
+
+class Recorder(Protocol):
+    """Receives records outside scored phases."""
+
+    @property
+    def history(self) -> History:
+        """What attempts before this one left."""
+        ...
+
+    def resumed(self, record: Resumed) -> None:
+        """Note that this attempt goes on from a checkpoint (or from the start, at step 0)."""
+        ...
+
+    def measured(self, measurement: Measurement) -> None:
+        """Record an evaluation: durable when this returns."""
+        ...
+
+    def telemetry(self, name: str, values: Mapping[str, object]) -> None:
+        """Record something that no score depends on."""
+        ...
+
+    def finished(self, result: TrialResult) -> TrialResult:
+        """Record the end; return it as it was recorded."""
+        ...
+
+
+class SilentRecorder:
+    """Ranks other than 0 record nothing."""
+
+    history = History()
+
+    def resumed(self, record: Resumed) -> None:
+        """Do nothing."""
+
+    def measured(self, measurement: Measurement) -> None:
+        """Do nothing."""
+
+    def telemetry(self, name: str, values: Mapping[str, object]) -> None:
+        """Do nothing."""
+
+    def finished(self, result: TrialResult) -> TrialResult:
+        """Return the result."""
+        return result
+
+
+class FolderRecorder:
+    """Writes a trial's records to its folder; used by rank 0."""
+
+    def __init__(self, folder: TrialFolder) -> None:
+        self._folder = folder
+        self.history = folder.history()
+
+    def resumed(self, record: Resumed) -> None:
+        """Append durably."""
+        self._folder.append(record)
+
+    def measured(self, measurement: Measurement) -> None:
+        """Append durably."""
+        self._folder.append(measurement)
+
+    def telemetry(self, name: str, values: Mapping[str, object]) -> None:
+        """Append."""
+        self._folder.append_telemetry(name, values)
+
+    def finished(self, result: TrialResult) -> TrialResult:
+        """Write the result, once."""
+        return self._folder.write_result(result)
+
+
+def now_utc() -> str:
+    """Return the date and time in whole seconds."""
+    return datetime.datetime.now(tz=datetime.UTC).isoformat(timespec="seconds")

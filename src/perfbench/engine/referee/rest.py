@@ -1,0 +1,151 @@
+"""Rest: between segments a trainer and everything it started do nothing. What they do all the same is measured.
+
+The whole tree of processes is stopped by signal while the referee evaluates, so that nothing can run; before that,
+while the trainer reads its losses and writes its weights, its processor time is counted, and what exceeds an allowance
+is charged to the clock. A child that leaves its parents becomes the referee's own (a "subreaper" is what the kernel
+calls that), so it stays known.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from perfbench.engine.referee.device_time import DeviceTime
+
+_PR_SET_CHILD_SUBREAPER = 36
+ALLOWANCE_S = 0.05
+"""Processor time for reading losses, collecting garbage and refilling what loads ahead, in every rest."""
+ALLOWED_BYTES_PER_S = 250e6
+"""Processor time for writing weights and states, by their size."""
+_LOOK_S = 0.002
+_SETTLE_S = 0.5
+_TICKS_PER_S = os.sysconf("SC_CLK_TCK")
+
+
+def adopt_orphans() -> None:
+    """Become the parent of every descendant whose own parent ends (Linux)."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+class TrainerTree:
+    """The trainer's process and all its descendants, wherever they hide: what is in another session than the referee.
+
+    Args:
+        device_time: Measures what they use of the device.
+    """
+
+    def __init__(self, device_time: DeviceTime) -> None:
+        self._own_pid = os.getpid()
+        self._session = os.getsid(0)
+        self._device_time = device_time
+        self._before_s = self._processor_s()
+        self._charged_s = 0.0
+
+    def begin_rest(self) -> None:
+        """Note what has been used so far: from here on everything is rest."""
+        self._before_s = self._processor_s()
+        self._charged_s = 0.0
+        self._device_time.begin()
+
+    def charge(self, num_bytes: int) -> float:
+        """Return what has to be charged for this rest and was not yet.
+
+        Args:
+            num_bytes: How much the trainer had to move: the allowance grows with it.
+        """
+        used_s = self._processor_s() - self._before_s
+        used_s += self._device_time.used_s(set(self._members()))
+        beyond_s = max(0.0, used_s - ALLOWANCE_S - num_bytes / ALLOWED_BYTES_PER_S)
+        charged_s, self._charged_s = self._charged_s, max(self._charged_s, beyond_s)
+        return self._charged_s - charged_s
+
+    def suspend(self) -> None:
+        """Stop every process of the tree; new ones that appear meanwhile too."""
+        deadline_s = time.monotonic() + _SETTLE_S
+        stopped: set[int] = set()
+        while True:
+            running = [pid for pid in self._members() if pid not in stopped]
+            for pid in running:
+                _signal(pid, signal.SIGSTOP)
+            stopped.update(running)
+            if not running or time.monotonic() > deadline_s:
+                return
+            time.sleep(_LOOK_S)
+
+    def resume(self) -> None:
+        """Let every process of the tree go on."""
+        for pid in self._members():
+            _signal(pid, signal.SIGCONT)
+
+    def kill(self) -> None:
+        """End every process of the tree."""
+        for pid in list(self._members()):
+            _signal(pid, signal.SIGKILL)
+
+    def _members(self) -> Iterator[int]:
+        waiting = _children(self._own_pid)
+        while waiting:
+            pid = waiting.pop()
+            with contextlib.suppress(ProcessLookupError):
+                if os.getsid(pid) != self._session:
+                    yield pid
+                waiting += _children(pid)
+
+    def _processor_s(self) -> float:
+        """Return the processor seconds of the tree, of processes that have ended and were waited for too."""
+        return sum(_processor_ticks(pid) for pid in self._members()) / _TICKS_PER_S
+
+
+class NoTree:
+    """Nobody to watch: referee and trainer are one process, which is for debugging and never scored."""
+
+    def begin_rest(self) -> None:
+        """Do nothing."""
+
+    def charge(self, num_bytes: int) -> float:
+        """Return nothing."""
+        return 0.0 * num_bytes
+
+    def suspend(self) -> None:
+        """Do nothing."""
+
+    def resume(self) -> None:
+        """Do nothing."""
+
+    def kill(self) -> None:
+        """Do nothing."""
+
+
+Tree = TrainerTree | NoTree
+
+
+def _children(pid: int) -> list[int]:
+    """Return the children of a process, whichever of its threads started them; none if it has ended."""
+    found: list[int] = []
+    with contextlib.suppress(OSError):
+        for thread in os.scandir(f"/proc/{pid}/task"):
+            with contextlib.suppress(OSError):
+                found += map(int, Path(thread.path, "children").read_text().split())
+    return found
+
+
+def _processor_ticks(pid: int) -> int:
+    """Return what a process and the children that it has waited for have used, in ticks; 0 if it has ended."""
+    try:
+        text = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return 0
+    return sum(map(int, text.rpartition(")")[2].split()[11:15]))  # utime, stime, cutime, cstime
+
+
+def _signal(pid: int, number: signal.Signals) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, number)

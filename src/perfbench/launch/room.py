@@ -1,0 +1,154 @@
+"""The room that a trainer works in: its environment and folders, and in a sandbox all that it can reach at all.
+
+A confined trainer is given code and training data to read, its states and a scratch folder to write. Everything else is
+out of its reach: evaluation and test data, records, other trials, home, temporary folders, the network where a rank is
+alone, and other processes.
+"""
+
+from __future__ import annotations
+
+import getpass
+import os
+import shutil
+import sys
+import sysconfig
+import tempfile
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from perfbench.data.packages import MODULES_WITH_DATA
+from perfbench.data.preparation import data_folder
+from perfbench.engine.wire.messages import Place, Sandbox
+from perfbench.inherited import for_ranks
+from perfbench.launch.leftovers import remove_shared_memory
+from perfbench.registry import held_out_patterns, repository_root, submission_folder
+from perfbench.results.store import TrialFolder
+from perfbench.spec.environment import Isolation
+from perfbench.spec.run import TrialSpec
+
+_SYSTEM: tuple[str, ...] = ("/lib", "/lib32", "/lib64", "/bin", "/sbin", "/etc", "/opt", "/proc", "/sys", "/usr/bin")
+_SYSTEM += ("/usr/include", "/usr/lib", "/usr/lib32", "/usr/lib64", "/usr/libexec", "/usr/sbin", "/usr/share/zoneinfo")
+_SYSTEM += ("/usr/local/bin", "/usr/local/cuda", "/usr/local/include", "/usr/local/lib", "/usr/local/nvidia")
+"""Not the rest of /usr/share: packages with data sets put them there."""
+_DEVICES = "/dev"
+_SHARED_MEMORY = "/dev/shm"
+_PERSONAL = ("HOME", "USER", "LOGNAME", "SHELL", "HOSTNAME", "TORCH_HOME", "PYTHONPATH")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Room:
+    """Where one rank's trainer works."""
+
+    environment: dict[str, str]
+    folder: Path
+    sandbox: Sandbox | None
+    entered_s: float
+    """By the system's clock: what came later may be what the trainer left."""
+
+    @classmethod
+    def of(cls, trial: TrialSpec, folder: TrialFolder, place: Place) -> Room:
+        """Make the room that a trial asks for, empty."""
+        entered_s = time.time_ns() / 1e9
+        folder.states.mkdir(exist_ok=True)
+        if trial.isolation is not Isolation.SANDBOX:
+            return cls(environment=_environment(), folder=repository_root(), sandbox=None, entered_s=entered_s)
+        scratch = folder.path / "scratch" / f"rank_{place.rank}"
+        shutil.rmtree(scratch, ignore_errors=True)
+        scratch.mkdir(parents=True)
+        return cls(
+            environment=_confined_environment(trial, folder, scratch),
+            folder=scratch,
+            sandbox=_sandbox(trial, folder, scratch, place),
+            entered_s=entered_s,
+        )
+
+    def clear(self) -> None:
+        """Leave nothing for a later trial to find."""
+        if self.sandbox is not None:
+            shutil.rmtree(self.folder, ignore_errors=True)
+            remove_shared_memory(since_s=self.entered_s)
+
+
+def _environment() -> dict[str, str]:
+    """Return what a trainer inherits: what its rank does, less what concerns the scheduler.
+
+    What it compiles goes into a cache of its own: the referee loads compiled code too, and none that a trainer wrote.
+    """
+    cache = Path(tempfile.gettempdir()) / f"torchinductor_{getpass.getuser()}_trainer"
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("SLURM", "SBATCH"))}
+    # The watchdog of nccl would take a trainer that rests, stopped by its referee, for one that hangs.
+    return inherited | {"TORCHINDUCTOR_CACHE_DIR": str(cache), "TORCH_NCCL_ENABLE_MONITORING": "0"}
+
+
+def _confined_environment(trial: TrialSpec, folder: TrialFolder, scratch: Path) -> dict[str, str]:
+    """Return the few variables of a confined trainer, with the scratch folder for a home."""
+    named = ("HOME", "TMPDIR", "XDG_CACHE_HOME", "TORCHINDUCTOR_CACHE_DIR", "TRITON_CACHE_DIR", "CUDA_CACHE_PATH")
+    inherited = {name: value for name, value in for_ranks(_environment()).items() if name not in _PERSONAL}
+    path = os.pathsep.join(map(str, _search_path(trial, folder)))
+    own = {"PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1", "USER": "trainer", "LOGNAME": "trainer"}
+    ranks = {name: value for name, value in os.environ.items() if name in ("OMP_NUM_THREADS", "GLOO_SOCKET_IFNAME")}
+    return inherited | ranks | own | dict.fromkeys(named, str(scratch)) | {"TORCH_NCCL_ENABLE_MONITORING": "0"}
+
+
+def _sandbox(trial: TrialSpec, folder: TrialFolder, scratch: Path, place: Place) -> Sandbox:
+    root, data = repository_root(), data_folder(Path(trial.data_root), trial.workload)
+    code = [*map(Path, (sys.prefix, sys.base_prefix, sysconfig.get_path("stdlib"))), *_search_path(trial, folder)]
+    read, listed = _without_data(code)
+    files = [file.path for file in trial.submission.files.values() if file.path is not None]
+    own = submission_folder(trial.submission)
+    return Sandbox(
+        readable=(*_SYSTEM, *read, *_package_of(own), *files, *_training_files(trial, data)),
+        listable=(*listed, str(root), str(own.parent), *_folders(data)),
+        writable=(str(folder.states), str(scratch), _SHARED_MEMORY),
+        devices=(_DEVICES,),
+        has_network=place.num_ranks > 1,
+    )
+
+
+def _package_of(submission: Path) -> tuple[str, ...]:
+    """Return a submission's folder, and what makes its parent a package."""
+    return str(submission), str(submission.parent / "__init__.py")
+
+
+def _without_data(folders: Iterable[Path]) -> tuple[list[str], list[str]]:
+    """Return paths that together are these folders less the modules that hold data sets; and folders to list only."""
+    with_data = {Path(site, name).resolve() for site in map(str, sys.path) for name in MODULES_WITH_DATA}
+    with_data = {path for path in with_data if path.is_dir()}
+    read: list[str] = []
+    listed: list[str] = []
+    waiting = [folder.resolve() for folder in folders]
+    seen: set[Path] = set()
+    while waiting:
+        path = waiting.pop().resolve()  # a link would allow what it leads to
+        if path in with_data or path in seen:
+            continue
+        seen.add(path)
+        if path.is_dir() and any(held.is_relative_to(path) for held in with_data):
+            listed.append(str(path))
+            waiting += path.iterdir()
+        else:
+            read.append(str(path))
+    return read, listed
+
+
+def _search_path(trial: TrialSpec, folder: TrialFolder) -> Iterator[Path]:
+    """Yield where code is imported from, but for folders that hold data, records or submissions as well."""
+    kept_out = (Path(trial.data_root), folder.path, repository_root() / "submissions")
+    yield repository_root() / "src"
+    for path in map(Path, sys.path):
+        if path.is_dir() and not any(out.resolve().is_relative_to(path.resolve()) for out in kept_out):
+            yield path.resolve()
+
+
+def _training_files(trial: TrialSpec, data: Path) -> Iterator[str]:
+    patterns = held_out_patterns(trial.workload.family)
+    for path in sorted(data.rglob("*")):
+        if path.is_file() and not any(path.relative_to(data).match(pattern) for pattern in patterns):
+            yield str(path)
+
+
+def _folders(data: Path) -> Iterator[str]:
+    yield str(data)
+    yield from (str(path) for path in data.rglob("*") if path.is_dir())

@@ -1,0 +1,1 @@
+"""Generalised primal averaging over AdamW."""

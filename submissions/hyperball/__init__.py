@@ -1,0 +1,1 @@
+"""Hyperball: matrices that stay on a sphere."""

@@ -1,0 +1,1 @@
+"""KL-Shampoo and KL-SOAP."""

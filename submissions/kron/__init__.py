@@ -1,0 +1,1 @@
+"""PSGD with Kronecker-factored preconditioners."""

@@ -1,0 +1,1 @@
+"""MARS: variance-reduced gradients."""
