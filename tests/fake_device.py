@@ -26,12 +26,12 @@ from unittest import mock
 
 import torch
 from torch import Tensor, nn
-from torch._subclasses.fake_tensor import FakeTensorMode
+from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.utils.backend_registration import _DummyBackendModule, _setup_privateuseone_for_python_backend
 
-from perfbench.api.contracts.rehearsal import Rehearsal
+from perfbench.api.contracts.rehearsal import BuildSubmission, Rehearsal
 from perfbench.api.contracts.tiny_problems import TINY_PROBLEMS, TinyProblem
-from perfbench.api.submission import TrainingContext
+from perfbench.api.submission import Submission, TrainingContext
 from perfbench.api.workload import Batch, LossSums, Workload
 from perfbench.compose import compose_submission, compose_workload
 from perfbench.data.speech.task import SpeechWorkload
@@ -52,6 +52,7 @@ DECODED_LENGTH = 6
 
 def main(kind: str, names: list[str]) -> None:
     """Look at each name and print what was found."""
+    torch.compiler.set_stance("force_eager")  # no compiler knows the stand-in
     if kind != "forward":
         _setup_privateuseone_for_python_backend(STAND_IN, backend_module=StandInModule())
     looks: dict[str, Callable[[str], None]] = {
@@ -160,6 +161,19 @@ def _only_decoded(workload: Workload, model: nn.Module, batch: Batch, _split: Sp
     return {"tokens": workload._decoded(model, _side(batch, "source"))}  # type: ignore[attr-defined]
 
 
+def constructed_on_ones(build: BuildSubmission) -> BuildSubmission:
+    """Let a construction, which happens once, look at tensors: it reads ones. A step may not look."""
+
+    def ones(shape: tuple[int, ...]) -> object:
+        return [ones(shape[1:]) for _ in range(shape[0])] if shape else 1.0
+
+    def construct(context: TrainingContext) -> Submission:
+        with mock.patch.object(FakeTensor, "tolist", lambda tensor: ones(tuple(tensor.shape))):
+            return build(context)
+
+    return construct
+
+
 class HostGenerator(torch.Generator):
     """A generator that is always the host's: the stand-in has none."""
 
@@ -210,7 +224,7 @@ def look_at_submission(name: str) -> None:
                 point = points[0]
             case RangeSpace() as space:
                 point = map_point(space, halton.points(len(space.dimensions), num_points=1)[0])
-        build = submission_builder(spec, point)
+        build = constructed_on_ones(submission_builder(spec, point))
         for problem in TINY_PROBLEMS:
             with FakeTensorMode() as mode, mock.patch.object(torch, "Generator", HostGenerator):
                 rehearsal = RehearsalOnStandIn(build, OnStandIn(problem, mode), seed=0, step_hint=100)

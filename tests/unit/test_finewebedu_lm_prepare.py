@@ -217,6 +217,7 @@ def test_what_another_vocabulary_tokenised_is_tokenised_again(
 
 def test_the_vocabulary_may_lie_elsewhere(source: Path, sha256: dict[str, str], prepared: Path, tmp_path: Path) -> None:
     shutil.copytree(source, tmp_path / "source" / parquet.PUBLIC_SUBFOLDER, ignore=shutil.ignore_patterns("*.json"))
+    (tmp_path / "source" / parquet.PUBLIC_SUBFOLDER / "._000_00000.parquet").write_bytes(b"a Mac's")
     asked = request(small_spec(sha256), tmp_path / "source", tmp_path / "out", vocabulary=str(source))
 
     needed_bytes = prepare.required_bytes(asked)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from perfbench.compose import compose_workload
+from perfbench.workloads.imagenet_vit import model
 from perfbench.workloads.imagenet_vit.model import VisionTransformer
 from perfbench.workloads.imagenet_vit.params import Params
 
 
 def test_parameters_are_in_the_order_of_the_forward_pass() -> None:
     params = Params.from_mapping(compose_workload("imagenet_vit", scale="mini").params)
+    assert "Parameters are in the order of the forward pass" in str(model.__doc__)
     names = [name for name, _ in VisionTransformer(params).named_parameters()]
 
     block = [name.removeprefix("blocks.0.").rpartition(".")[0] for name in names if name.startswith("blocks.0.")]

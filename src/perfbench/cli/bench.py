@@ -41,7 +41,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--ranks", type=int, help=f"devices that share the reference batch: {_COMPETITION_RANKS} at full scale, else 1"
     )
     parser.add_argument("--precision", choices=[precision.value for precision in Precision])
-    parser.add_argument("--submission", help="whose step, at the first point of its first study; as in `run` otherwise")
+    parser.add_argument(
+        "--submission", help="whose step, at the first point of its first study; as configs/run.yaml says otherwise"
+    )
     parser.add_argument("--seconds", type=float, default=2.0, help="to time each kind of step for")
     parser.add_argument("--no-eager", action="store_true", help="leave out the step that is not compiled")
     parser.add_argument("--data-root", type=Path, default=Path("data"))

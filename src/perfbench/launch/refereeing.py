@@ -57,7 +57,7 @@ def run_refereed(
     if place.num_ranks > 1:
         team = join_group("referees", place, device, backend="gloo", timeout=timedelta(seconds=setup.timeout_s))
     resources = Resources(device, trainer.process.pid)
-    tree = TrainerTree(DeviceTime(resources.handle))
+    tree = TrainerTree(DeviceTime(resources.handle), device.type)
     link = Link(trainer.channel, trainer.page, tree, trainer.describe_end)
     try:
         workload = build_workload(trial.workload, Path(trial.data_root))

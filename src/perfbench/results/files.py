@@ -37,7 +37,7 @@ def open_plainly(path: Path, flags: int) -> int:
     return descriptor
 
 
-def _require_plain(descriptor: int, path: Path) -> None:
+def _require_plain(descriptor: int, path: Path | str) -> None:
     mode = os.fstat(descriptor).st_mode
     if stat.S_ISREG(mode):
         return
@@ -160,12 +160,8 @@ def open_regular_file(path: Path) -> BinaryIO:
 def _opened_regular(path: Path | str) -> tuple[int, int]:
     """Return a descriptor and the size in bytes."""
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    status = os.fstat(descriptor)
-    if not stat.S_ISREG(status.st_mode):
-        os.close(descriptor)
-        kind = "a folder" if stat.S_ISDIR(status.st_mode) else "a pipe, a socket or a device"
-        raise OSError(errno.EINVAL, f"{kind}, not a file", str(path))
-    return descriptor, status.st_size
+    _require_plain(descriptor, path)
+    return descriptor, os.fstat(descriptor).st_size
 
 
 def read_regular_file(path: Path | str, *, max_bytes: int) -> bytes:

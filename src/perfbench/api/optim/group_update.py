@@ -14,6 +14,8 @@ import torch
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensor
 
+_LEAST_PARAMETERS = 5_000_000
+"""Of fewer an update takes so little that compiling it is not paid back in a trial."""
 Number = float | Tensor
 """Of one step: a tensor without dimensions in a graph, so that it is not compiled anew for another value."""
 
@@ -36,9 +38,9 @@ class GroupUpdate(Generic[Result]):
     def __call__(self, *lists: list[Tensor], numbers: tuple[float, ...], fixed: Any) -> Result:  # noqa: ANN401 - the update's own
         """Update in the way of the tensors' device."""
         tensor = lists[0][0]
-        # Tensors without content, which checks use, have nothing to compile for.
-        is_on_gpu = tensor.is_cuda and not isinstance(tensor, FakeTensor)
-        way = self.as_graph if is_on_gpu else self._update
+        # Tensors without content, which checks use, have nothing to compile for; and compiling is on the clock.
+        is_worth_it = tensor.is_cuda and sum(map(Tensor.numel, lists[0])) >= _LEAST_PARAMETERS
+        way = self.as_graph if is_worth_it and not isinstance(tensor, FakeTensor) else self._update
         return way(*lists, numbers=numbers, fixed=fixed)
 
     def as_graph(self, *lists: list[Tensor], numbers: tuple[float, ...], fixed: Any) -> Result:  # noqa: ANN401 - the update's own

@@ -31,8 +31,16 @@ class Momentum(StrEnum):
             torch._foreach_mul_(momenta, decay)
             torch._foreach_add_(momenta, gradients)
             return momenta
-        torch._foreach_lerp_(momenta, gradients, 1 - decay)
-        return list(torch._foreach_lerp(gradients, momenta, decay)) if self is Momentum.NESTEROV else momenta
+        return averaged(momenta, gradients, decay, is_nesterov=self is Momentum.NESTEROV)
+
+
+def averaged(momenta: list[Tensor], gradients: list[Tensor], decay: float, *, is_nesterov: bool) -> list[Tensor]:
+    """Renew averages of gradients in place; return them, or new tensors that are one step ahead (Nesterov).
+
+    A function of its own: torch 2.11 cannot trace a method of an enumeration.
+    """
+    torch._foreach_lerp_(momenta, gradients, 1 - decay)
+    return list(torch._foreach_lerp(gradients, momenta, decay)) if is_nesterov else momenta
 
 
 class MatrixOptimizer(GroupOptimizer):

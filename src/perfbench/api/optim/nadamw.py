@@ -16,7 +16,7 @@ from torch.optim.optimizer import ParamsT
 
 from perfbench.api.optim.group_optimizer import GroupOptimizer, with_gradients
 from perfbench.api.optim.group_update import GroupUpdate, Number, subtract_quotients
-from perfbench.api.optim.matrix_optimizer import Momentum
+from perfbench.api.optim.matrix_optimizer import averaged
 from perfbench.api.optim.moments import corrected_roots, renew_second_moments
 
 
@@ -70,8 +70,7 @@ def direction_and_roots(
         fixed: Decays, power and form of the method.
     """
     (beta1, beta2), eps, power, nesterov = fixed
-    momentum = Momentum.NESTEROV if nesterov else Momentum.AVERAGE
-    direction = momentum.filtered(first, gradients, beta1)
+    direction = averaged(first, gradients, beta1, is_nesterov=nesterov)
     renew_second_moments(second, gradients, decay=beta2)
     if power == 2:  # noqa: PLR2004 - the square root is the fast and ordinary case
         return direction, corrected_roots(second, correction=correction, eps=eps)

@@ -125,7 +125,9 @@ class Checkpoints:
         return index
 
     def remove_unnamed(self) -> None:
-        """Remove states that no index names: a trainer finds nothing there that a lost attempt left."""
+        """Remove states that no index names: a trainer finds nothing there that a lost attempt left. Rank 0 does."""
+        if self._team.shard.rank > 0:
+            return
         named = {path.stem for path in _newest_first(self._indices)}
         for folder in self._states.glob("*"):
             if folder.name not in named:

@@ -48,7 +48,7 @@ class Evaluator:
         self._splits = tuple(splits)
         self._seed = stream_seed(trial_seed, Stream.DATA_ORDER)
         self._team = team
-        self._device = device
+        self.device = device
         self._precision = precision
         self.model = workload.build_model(seed=stream_seed(trial_seed, Stream.INIT)).to(device).eval()
         self.weights = WeightsMemory(weights_descriptor, self.model)
@@ -65,7 +65,7 @@ class Evaluator:
         self.weights.read_into(self.model)
         self._refuse_differing_weights()
         self._average_buffers()
-        with torch.no_grad(), autocast_of(self._precision, self._device):
+        with torch.no_grad(), autocast_of(self._precision, self.device):
             sums = {split: self._sums(split, self._batches(split)) for split in self._splits}
         added = self._team.add_all(
             {f"{split.value}/{name}": value.cpu() for split in self._splits for name, value in sums[split].items()}
@@ -74,7 +74,7 @@ class Evaluator:
 
     def warm_up(self) -> None:
         """Compile what an evaluation runs, on the first batch of every split, and take the memory that it needs."""
-        with torch.no_grad(), autocast_of(self._precision, self._device):
+        with torch.no_grad(), autocast_of(self._precision, self.device):
             for split in self._splits:
                 self._sums(split, itertools.islice(self._batches(split), 1))
 
@@ -88,7 +88,7 @@ class Evaluator:
 
     def _sums(self, split: Split, batches: Iterator[Batch]) -> dict[str, Tensor]:
         total: dict[str, Tensor] = {}
-        for batch in moved_to(self._device, batches):
+        for batch in moved_to(self.device, batches):
             for name, value in self._workload.eval_sums(self._compiled, batch, split=split).items():
                 total[name] = total[name] + value if name in total else value
         return total

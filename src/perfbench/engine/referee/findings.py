@@ -1,10 +1,11 @@
-"""What the numbers of a trial say: the best metric, and the first loss that is none."""
+"""What a trial's numbers and a trainer's words say: the best metric, a loss that is none, a device that differs."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
 
+from perfbench.errors import LaunchError
 from perfbench.spec.result import Measurement
 from perfbench.spec.workload import Direction, Target
 
@@ -23,3 +24,17 @@ def not_finite(values: Mapping[str, Sequence[float]]) -> str | None:
         if not math.isfinite(loss):
             return f"the training loss at step {step:.0f} is {loss}"
     return None
+
+
+def require_same_device(own: str, found: str) -> None:
+    """Check that referee and trainer have found devices of one kind.
+
+    Raises:
+        LaunchError: If they have not: a sandbox may keep a device out of reach, and nobody meant a processor.
+    """
+    if found != own:
+        raise LaunchError(
+            f"the referee has found a device of kind {own}, the trainer one of kind {found}",
+            where="isolation",
+            hint="the sandbox does not let a trainer reach this machine's devices: use isolation=process",
+        )

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from perfbench.engine.referee.checkpoints import CheckpointIndex, Checkpoints, Progress
 from perfbench.engine.referee.clock import PhaseClock
 from perfbench.engine.referee.evaluation import Evaluator
-from perfbench.engine.referee.findings import best_metric, not_finite
+from perfbench.engine.referee.findings import best_metric, not_finite, require_same_device
 from perfbench.engine.referee.heartbeat import Heartbeat
 from perfbench.engine.referee.link import Link
 from perfbench.engine.referee.recorder import Recorder, now_utc
@@ -119,7 +119,7 @@ class Referee:
         self._pulse = "compiling"
         with self._clock.phase(Phase.COMPILE):
             self._evaluator.warm_up()
-            self._link.hear(Ready)
+            require_same_device(self._evaluator.device.type, self._link.hear(Ready).device)
             self._team.barrier()
         self._recorder.telemetry("compiled", {"seconds": self._clock.spent_s(Phase.COMPILE)})
 
@@ -127,7 +127,7 @@ class Referee:
         """Let the submission be imported and built; a resume pays only for what takes longer than the first time."""
         with self._clock.phase(Phase.CHECKPOINT):
             saved = self._checkpoints.latest(lambda text: self._recorder.telemetry("warning", {"text": text}))
-            self._checkpoints.remove_unnamed() if self._team.shard.rank == 0 else None
+            self._checkpoints.remove_unnamed()
             folder = self._restore(saved)
         start_s = self._progress.start_s
         self._link.tree.resume()

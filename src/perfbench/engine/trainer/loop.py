@@ -112,7 +112,7 @@ class Trainer:
         gc.collect()
         gc.freeze()
         gc.disable()  # collected between segments instead: a pause inside a step would be scored
-        self._channel.send(Ready())
+        self._channel.send(Ready(device=self._place.device.type))
         try:
             while not isinstance(message := self._channel.receive(), End):
                 self._answer(message)

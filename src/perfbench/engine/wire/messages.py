@@ -111,6 +111,8 @@ class Ready(Spec):
     """Model and loss are compiled."""
 
     kind: Literal["ready"] = "ready"
+    device: str = "cpu"
+    """The kind of device that the trainer has found."""
 
 
 class Begun(Spec):

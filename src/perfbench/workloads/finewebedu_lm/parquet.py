@@ -8,6 +8,7 @@ from pathlib import Path
 
 from pydantic import JsonValue
 
+from perfbench.data.source_files import is_clutter
 from perfbench.errors import DataError
 
 _TEXT = ("string", "large_string")
@@ -41,7 +42,7 @@ def files_in(source: Path) -> list[Path]:
         DataError: If there is none.
     """
     for folder in (source / PUBLIC_SUBFOLDER, source):
-        if found := sorted(folder.glob("*.parquet")):
+        if found := sorted(path for path in folder.glob("*.parquet") if not is_clutter(path.name)):
             return found
     raise DataError(
         "holds no parquet file",
