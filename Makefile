@@ -7,7 +7,7 @@ SHELL := /bin/bash
 WORKLOAD ?= criteo
 SUB ?= baseline
 
-VARIABLES := WORKLOAD SUB SCALE DATA NPROC CLUSTER STUDY TRIAL SEED ARGS RUNS NAME PYTHON
+VARIABLES := WORKLOAD SUB SCALE DATA NPROC CLUSTER STUDY TRIAL SEED HP POINTS TRIALS ARGS RUNS NAME PYTHON
 GIVEN := $(foreach name,$(.VARIABLES),$(if $(findstring command line,$(origin $(name))),$(name)))
 UNKNOWN := $(filter-out $(VARIABLES) -% MAKE%,$(GIVEN))
 ifneq ($(strip $(UNKNOWN)),)
@@ -18,7 +18,8 @@ endif
 pass = $(if $(strip $($(2))),'$(1)=$(strip $($(2)))')
 OVERRIDES = $(call pass,workload,WORKLOAD) $(call pass,submission,SUB) $(call pass,scale,SCALE) $(call pass,data,DATA) \
 	$(call pass,cluster,CLUSTER) $(call pass,cluster.nproc_per_node,NPROC) $(call pass,study,STUDY) \
-	$(call pass,trial,TRIAL) $(call pass,seed,SEED) $(ARGS)
+	$(call pass,trial,TRIAL) $(call pass,seed,SEED) $(call pass,points,POINTS) \
+	$(foreach item,$(HP),'hp.$(item)') $(ARGS)
 
 BIN := .venv/bin
 PERFBENCH := $(BIN)/perfbench
@@ -29,18 +30,27 @@ SET_UP = python=$$(PYTHON='$(PYTHON)' sh tools/find_python.sh) && "$$python" too
 .PHONY: help
 help: ## list the targets
 	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z-]+:.*## / {printf "  %-16s %s\n", $$1, $$2}' Makefile
-	@printf '\nVariables: WORKLOAD SUB SCALE DATA NPROC CLUSTER STUDY TRIAL SEED, and ARGS="key=value ..." for the rest.\n'
+	@printf '\nVariables: WORKLOAD SUB SCALE DATA NPROC CLUSTER STUDY TRIAL SEED HP="learning_rate=3e-4 ..." POINTS,\nand ARGS="key=value ..." for the rest.\n'
 
 ##@ Measure
-.PHONY: run sweep score report verify show show-batch doctor new-submission environment
-run: environment ## one trial here: make run WORKLOAD=criteo SUB=shampoo [SCALE=full] [NPROC=2] [TRIAL=3]
+.PHONY: run sweep watch table compare score report verify show show-batch profile doctor new-submission environment
+run: environment ## one trial here: make run WORKLOAD=criteo SUB=shampoo [SCALE=full] [NPROC=2] [TRIAL=3] [HP="learning_rate=3e-4"]
 	@$(PERFBENCH) run $(OVERRIDES)
 
-sweep: environment ## studies and suites: make sweep WORKLOAD=criteo SUB=shampoo [STUDY=0] [CLUSTER=slurm]
+sweep: environment ## studies and suites: make sweep WORKLOAD=criteo SUB=shampoo [STUDY=0] [HP="learning_rate=1e-4..1e-2" POINTS=8] [CLUSTER=slurm]
 	@$(PERFBENCH) sweep $(OVERRIDES)
 
 score: environment ## leaderboard of what is in runs/, or in RUNS=folder
 	@$(PERFBENCH) score '$(or $(RUNS),runs)' $(ARGS)
+
+table: environment ## trials of runs/, or of RUNS=folder, with their hyperparameters, the best first
+	@$(PERFBENCH) table '$(or $(RUNS),runs)' $(ARGS)
+
+watch: environment ## curves of what runs in runs/, or in RUNS=folder, drawn live
+	@$(PERFBENCH) watch '$(or $(RUNS),runs)' $(ARGS)
+
+compare: environment ## what differs between trials, and what came of it: make compare TRIALS="folder folder"
+	@$(PERFBENCH) compare $(or $(TRIALS),$(error give TRIALS="folder folder")) $(ARGS)
 
 report: environment ## one self-contained page of what is in runs/, or in RUNS=folder
 	@$(PERFBENCH) report '$(or $(RUNS),runs)' $(ARGS)
@@ -53,6 +63,10 @@ show: environment ## the composed, typed configuration of a run
 
 show-batch: environment ## a picture of a batch: make show-batch WORKLOAD=ogbg [ARGS="--trial FOLDER --split train"]
 	@$(PERFBENCH) show-batch '$(WORKLOAD)' $(call pass,data,DATA) $(call pass,scale,SCALE) $(call pass,seed,SEED) $(ARGS)
+
+profile: environment ## where the time of a step goes: make profile WORKLOAD=criteo SUB=shampoo
+	@$(PERFBENCH) profile '$(WORKLOAD)' '$(SUB)' $(call pass,scale,SCALE) $(call pass,data,DATA) \
+		$(call pass,trial,TRIAL) $(foreach item,$(HP),'hp.$(item)') $(ARGS)
 
 doctor: environment ## look at this machine
 	@$(PERFBENCH) doctor $(ARGS)
@@ -98,7 +112,7 @@ check: lint types arch test ## all of the above: exactly what CI does
 # Without WORKLOAD on the command line a benchmark of all workloads measures all.
 CHOSEN = $(if $(filter file,$(origin WORKLOAD)),,'$(WORKLOAD)')
 
-.PHONY: bench-harness bench-data bench-step bench-decode bench-loader bench-tokenising bench-embedding bench-mirror bench-score bench-shampoo bench-updates mini-board
+.PHONY: bench-harness bench-data bench-step bench-decode bench-loader bench-tokenising bench-embedding bench-mirror bench-score bench-shampoo bench-updates bench-newcomer mini-board
 bench-harness: environment ## time per step in the engine over a bare loop, in one run
 	@$(ONE_THREAD) $(BIN)/python -m benchmarks.harness $(ARGS)
 
@@ -126,6 +140,9 @@ bench-mirror: setup ## time per step with a W&B mirror beside the trial over wit
 
 bench-score: environment ## scoring the published logs and 100,000 synthetic trials
 	@$(BIN)/python benchmarks/score.py $(ARGS)
+
+bench-newcomer: environment ## minutes from make new-submission to the first compared pair
+	@$(BIN)/python -m benchmarks.newcomer $(ARGS)
 
 mini-board: environment ## which submission reaches which mini target, into docs/mini-board.md
 	@$(ONE_THREAD) $(BIN)/python benchmarks/mini_board.py $(ARGS)

@@ -93,7 +93,8 @@ def set_up(root: Path, profile: str) -> None:
 def steps_for(root: Path, profile: str) -> list[Step]:
     """Return what has to be run, in order, to have the profile in ``.venv``."""
     venv = root / ".venv"
-    create = [sys.executable, "-m", "venv", *(["--clear"] if is_made_elsewhere(venv) else []), str(venv)]
+    is_beyond_repair = is_made_elsewhere(venv) or has_lost_its_python(venv)
+    create = [sys.executable, "-m", "venv", *(["--clear"] if is_beyond_repair else []), str(venv)]
     pip = [str(venv / "bin" / "python"), "-m", "pip", "--disable-pip-version-check", "--no-input"]
     install = [*pip, "install", "--progress-bar", "off"]
     constrained = [*install, "--constraint", str(root / "constraints.txt")]
@@ -121,7 +122,8 @@ def stamp_file(root: Path) -> Path:
 def is_ready(root: Path, profile: str) -> bool:
     """Tell whether the environment has the profile, as pyproject and constraints now want it."""
     installed = installed_profile(root)
-    if installed is None or widest(profile, installed) != installed or not (root / ".venv/bin/python").exists():
+    is_whole = all((root / ".venv/bin" / name).exists() for name in ("python", "perfbench"))
+    if installed is None or widest(profile, installed) != installed or not is_whole:
         return False
     return stamp_file(root).read_text() == stamp_text(root, installed)
 
@@ -170,6 +172,17 @@ def is_made_elsewhere(venv: Path) -> bool:
     return not settings.get("version", python).startswith(python) or not settings.get("command", str(venv)).endswith(
         str(venv)
     )
+
+
+def has_lost_its_python(venv: Path) -> bool:
+    """Tell whether an environment's Python cannot run: a link to what was removed, or to what no longer starts."""
+    python = venv / "bin" / "python"
+    if not python.is_symlink() and not python.exists():
+        return False
+    try:
+        return subprocess.run([str(python), "-c", ""], capture_output=True, timeout=60, check=False).returncode != 0
+    except (OSError, subprocess.TimeoutExpired):
+        return True
 
 
 @contextlib.contextmanager

@@ -18,10 +18,11 @@ from typing import Any, cast
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
+from hydra.core.override_parser.types import Override, QuotedString
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from pydantic import JsonValue
 from yaml import YAMLError
 
 from perfbench.errors import ConfigError, nearest_name_hint
@@ -31,6 +32,7 @@ from perfbench.spec.submission import SubmissionSpec
 from perfbench.spec.suite import Selection, Suite
 from perfbench.spec.workload import ScaleName, WorkloadSpec
 from perfbench.spec.yaml_files import read_closed_mapping
+from perfbench.spec.yaml_places import describe, with_lines
 
 _AXES = ("workload", "submission", "study")
 """What a sweep may take several of."""
@@ -58,7 +60,12 @@ def compose_run(overrides: Sequence[str] = ()) -> RunSpec:
     Raises:
         ConfigError: Listing everything that is wrong, each with its dotted path.
     """
-    run = RunSpec.from_mapping(_composed(overrides))
+    composed = _composed(overrides)
+    try:
+        run = RunSpec.from_mapping(composed)
+    except ConfigError as problem:
+        given = [item.key_or_group for item in _parsed(overrides)]
+        raise with_lines(problem, composed, given=given, configs=config_folder(), outside=OUTSIDE_FILE) from None
     _check_batch_sizes(run.submission, where="submission")
     return run
 
@@ -95,7 +102,7 @@ def compose_sweep(overrides: Sequence[str] = ()) -> list[RunSpec]:
     rest = [item for item in parsed if item.key_or_group not in _AXES]
     given = {item.key_or_group: _several(item) for item in parsed}
     workloads = _without_repeats(name for asked in given.get("workload", []) for name in _workloads_named(asked))
-    submissions = _without_repeats(given.get("submission", []))
+    submissions = _without_repeats(_name_if_inside(name) for name in given.get("submission", []))
     first = [f"workload={workloads[0]}"] if workloads else []
     first += [f"submission={submissions[0]}"] if submissions else []
     base = compose_run([*first, *(str(item.input_line) for item in rest)])
@@ -111,6 +118,17 @@ def compose_sweep(overrides: Sequence[str] = ()) -> list[RunSpec]:
         for workload in chosen_workloads
         for study in studies
     ]
+
+
+def values_of(key: str, text: str) -> list[JsonValue]:
+    """Return what ``key=text`` gives: one value, or several that commas separate.
+
+    Raises:
+        ConfigError: If it cannot be read.
+    """
+    [item] = _parsed([f"{key}={text}"])
+    values = list(item.sweep_iterator()) if item.is_sweep_override() else [item.value()]
+    return [cast("JsonValue", value.text if isinstance(value, QuotedString) else value) for value in values]
 
 
 def _several(item: Override) -> list[str]:
@@ -193,8 +211,8 @@ def _alternatives(
         for name in submissions:
             chosen = outside[name] if name in outside else config.all_submissions[name]
             found["submission"].append(_with_values(chosen, "submission.", values))
-    except (HydraException, OmegaConfBaseException) as problem:
-        raise ConfigError(str(problem).splitlines()[0], where="configs", hint="see `perfbench show`") from None
+    except (HydraException, OmegaConfBaseException, YAMLError) as problem:
+        raise _unreadable(problem) from None
     specs = [SubmissionSpec.from_mapping(plain, where=f"submission {plain['name']}") for plain in found["submission"]]
     for spec in specs:
         _check_batch_sizes(spec, where=f"submission {spec.name}")
@@ -227,8 +245,14 @@ def _without_repeats(names: Iterable[str]) -> list[str]:
 
 def _composed(overrides: Sequence[str]) -> dict[str, Any]:
     parsed = _parsed(overrides)
+    if several := [item for item in parsed if item.is_sweep_override()]:
+        raise ConfigError(
+            "a single trial takes one value", where=several[0].key_or_group, hint="`perfbench sweep` takes several"
+        )
     groups = [path.name for path in config_folder().iterdir() if path.is_dir() and path.name not in _NO_GROUPS]
     chosen = {item.key_or_group: str(item.value()) for item in parsed if item.key_or_group in groups}
+    if "submission" in chosen:
+        chosen["submission"] = _name_if_inside(chosen["submission"])
     for group, choice in chosen.items():
         _check_choice(group, choice)
     values = {item.key_or_group: item.value() for item in parsed if item.key_or_group not in groups}
@@ -242,8 +266,8 @@ def _composed(overrides: Sequence[str]) -> dict[str, Any]:
         for key, value in values.items():
             OmegaConf.update(config, key, value, force_add=True, merge=False)
         return cast("dict[str, Any]", OmegaConf.to_container(config, resolve=True, throw_on_missing=True))
-    except (HydraException, OmegaConfBaseException) as problem:
-        raise ConfigError(str(problem).splitlines()[0], where="configs", hint="see `perfbench show`") from None
+    except (HydraException, OmegaConfBaseException, YAMLError) as problem:
+        raise _unreadable(problem) from None
 
 
 def _chosen_config(chosen: Mapping[str, str]) -> DictConfig:
@@ -269,6 +293,20 @@ def _parsed(overrides: Sequence[str]) -> list[Override]:
         ) from None
 
 
+def _unreadable(problem: Exception) -> ConfigError:
+    if isinstance(problem, YAMLError):
+        what, where = describe(problem)
+        return ConfigError(what, where=where, hint="it must be YAML")
+    return ConfigError(str(problem).splitlines()[0], where="configs", hint="see `perfbench show`")
+
+
+def _name_if_inside(submission: str) -> str:
+    """Return the name of a submission of this repository that is given as the path of its folder."""
+    folder = Path(submission).expanduser().resolve()
+    is_inside = _is_path(submission) and folder.parent == repository_root() / "submissions"
+    return folder.name if is_inside and folder.name in choices("submission") else submission
+
+
 def _is_path(submission: str) -> bool:
     return "/" in submission
 
@@ -286,7 +324,9 @@ def _outside_submission(path: str) -> DictConfig:
     read_closed_mapping(file)
     try:
         config = cast("DictConfig", OmegaConf.load(file))
-    except (OmegaConfBaseException, OSError, YAMLError) as problem:
+    except YAMLError as problem:
+        raise _unreadable(problem) from None
+    except (OmegaConfBaseException, OSError) as problem:
         raise ConfigError(str(problem).splitlines()[0], where=str(file), hint="it must be YAML") from None
     if (name := config.get("name")) in choices("submission"):
         raise ConfigError(

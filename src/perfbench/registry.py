@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib
 import sys
+import traceback
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import ModuleType
@@ -14,13 +15,23 @@ from pydantic import JsonValue
 
 from perfbench.data.preparation import Preparer, data_folder
 from perfbench.errors import ConfigError, SubmissionError, WorkloadError, nearest_name_hint
+from perfbench.results.folders import digests_of_files
 from perfbench.spec.base import Spec
+from perfbench.spec.code import CodeFiles
 from perfbench.spec.submission import HyperparameterPoint, SubmissionSpec
 from perfbench.spec.workload import WorkloadSpec
 
 if TYPE_CHECKING:
     from perfbench.api.submission import Submission, TrainingContext
     from perfbench.api.workload import Workload
+
+_NO_PART_OF_A_TRIAL = frozenset({"cli", "compose.py", "py.typed", "scoring", "tracking", "tuning", "workloads"})
+"""What of this package asks for trials, shows or scores them; what it asks for is compared by value."""
+
+_METHODS = (
+    "data_selection", "update_params", "prepare_for_eval", "resume_training", "state_dict", "load_state_dict",
+)  # fmt: skip
+"""What the contract asks of a submission."""
 
 
 def repository_root() -> Path:
@@ -46,6 +57,27 @@ def workload_folder(family: str) -> Path:
 def submission_folder(spec: SubmissionSpec) -> Path:
     """Return where a submission's code is."""
     return Path(spec.folder) if spec.folder else repository_root() / "submissions" / spec.name
+
+
+def code_files(workload: WorkloadSpec, submission: SubmissionSpec) -> CodeFiles:
+    """Return the digests of all files that a trial of these two runs; imports nothing of them.
+
+    Raises:
+        SubmissionError: If a file cannot be read, or there is no such folder.
+    """
+    package = Path(__file__).parent
+    try:
+        return CodeFiles(
+            submission=digests_of_files(submission_folder(submission)),
+            workload=digests_of_files(workload_folder(workload.family)),
+            package=digests_of_files(package, left_out=_NO_PART_OF_A_TRIAL),
+        )
+    except OSError as problem:
+        raise SubmissionError(
+            f"cannot be read: {problem.strerror}",
+            where=str(problem.filename),
+            hint="all files of a submission's folder are on record",
+        ) from None
 
 
 def params_of(workload: WorkloadSpec) -> Spec:
@@ -113,7 +145,7 @@ def submission_builder(
     if spec.files:
         check_unshipped_files(spec)
         named["files"] = {name: Path(str(file.path)).expanduser() for name, file in spec.files.items()}
-    return lambda context: build(context, *given, **named)
+    return lambda context: _checked(build(context, *given, **named), spec)
 
 
 def check_unshipped_files(spec: SubmissionSpec) -> None:
@@ -201,6 +233,10 @@ def _family_module(family: str, module: str) -> ModuleType:
         ) from None
 
 
+def _module_name(spec: SubmissionSpec) -> str:
+    return f"submissions.{spec.name}.submission" if spec.folder is None else f"{Path(spec.folder).name}.submission"
+
+
 def _submission_module(spec: SubmissionSpec) -> ModuleType:
     folder = submission_folder(spec)
     if not (folder / "submission.py").exists():
@@ -213,7 +249,7 @@ def _submission_module(spec: SubmissionSpec) -> ModuleType:
     parent = str(folder.parent.parent if spec.folder is None else folder.parent)
     if parent not in sys.path:
         sys.path.append(parent)
-    name = f"submissions.{spec.name}.submission" if spec.folder is None else f"{folder.name}.submission"
+    name = _module_name(spec)
     try:
         module = importlib.import_module(name)
     except ModuleNotFoundError as problem:
@@ -226,8 +262,44 @@ def _submission_module(spec: SubmissionSpec) -> ModuleType:
             where=f"submission {spec.name}",
             hint="pip install what its README names",
         ) from None
+    except SyntaxError as problem:
+        raise SubmissionError(
+            f"Python cannot read it: {problem.msg}", where=f"{problem.filename}:{problem.lineno}"
+        ) from None
+    except Exception as problem:
+        raise SubmissionError(
+            f"importing it raised {type(problem).__name__}: {problem}", where=_place(problem, folder)
+        ) from problem
     _refuse_namesake(folder, module)
+    if not callable(getattr(module, "build", None)):
+        raise SubmissionError(
+            "has no function build", where=str(folder / "submission.py"), hint="def build(context, hyperparameters)"
+        )
     return module
+
+
+def _place(problem: BaseException, folder: Path) -> str:
+    """Return file and line of the innermost line of a submission that raised; its file where none is seen."""
+    frames = [
+        frame
+        for frame in traceback.extract_tb(problem.__traceback__)
+        if Path(frame.filename).resolve().is_relative_to(folder.resolve())
+    ]
+    return f"{frames[-1].filename}:{frames[-1].lineno}" if frames else str(folder / "submission.py")
+
+
+def _checked(submission: Submission, spec: SubmissionSpec) -> Submission:
+    """Return what ``build`` returned if it is a submission."""
+    missing = [name for name in _METHODS if not callable(getattr(submission, name, None))]
+    if not missing:
+        return submission
+    build = sys.modules[_module_name(spec)].build
+    line = getattr(getattr(build, "__code__", None), "co_firstlineno", 1)
+    raise SubmissionError(
+        f"build returned {type(submission).__name__}, which is no submission: it has no {', '.join(missing)}",
+        where=f"{submission_folder(spec) / 'submission.py'}:{line}",
+        hint="return a GradientSubmission, or an object with these methods",
+    )
 
 
 def _refuse_namesake(folder: Path, module: ModuleType) -> None:

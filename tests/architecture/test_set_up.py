@@ -31,7 +31,8 @@ def checkout(tmp_path: Path, tool: ModuleType) -> Path:
         (tmp_path / name).parent.mkdir(exist_ok=True)
         shutil.copy(ROOT / name, tmp_path / name)
     (tmp_path / ".venv/bin").mkdir(parents=True)
-    (tmp_path / ".venv/bin/python").touch()
+    (tmp_path / ".venv/bin/python").symlink_to(sys.executable)
+    (tmp_path / ".venv/bin/perfbench").touch()
     return tmp_path
 
 
@@ -111,6 +112,31 @@ def test_an_environment_of_another_python_or_place_is_made_anew(
     tool.set_up(checkout, "run")
 
     assert ("--clear" in steps_run[0]) is is_replaced
+
+
+def test_an_environment_whose_command_is_gone_is_completed(
+    tool: ModuleType, checkout: Path, steps_run: list[list[str]]
+) -> None:
+    tool.set_up(checkout, "run")
+    (checkout / ".venv/bin/perfbench").unlink()
+
+    tool.set_up(checkout, "run")
+
+    assert len(steps_run) == 6
+    assert "--clear" not in steps_run[3]
+
+
+def test_an_environment_whose_python_is_gone_is_made_anew(
+    tool: ModuleType, checkout: Path, steps_run: list[list[str]]
+) -> None:
+    tool.set_up(checkout, "run")
+    (checkout / ".venv/bin/python").unlink()
+    (checkout / ".venv/bin/python").symlink_to("/nowhere/python3")
+
+    tool.set_up(checkout, "run")
+
+    assert len(steps_run) == 6
+    assert "--clear" in steps_run[3]
 
 
 @pytest.mark.parametrize(("has_driver", "is_swapped"), [(False, True), (True, False)])

@@ -172,7 +172,7 @@ def test_a_folder_of_another_configuration_is_left_alone(
     assert "the folder holds a trial with another configuration (there -> asked):" in error
     assert "  - run_seed: 7 -> 0" in error
     assert "  - global_batch_size: 64 -> 128" in error
-    assert "hint: move the folder away, or choose another study=, trial= or runs_root=" in error
+    assert "hint: --fresh sets it aside and starts anew; or choose another study=, trial= or runs_root=" in error
     assert sorted((path, path.read_bytes()) for path in folder.rglob("*") if path.is_file()) == before
 
 
@@ -235,3 +235,18 @@ def test_help_is_immediate_and_needs_no_torch() -> None:
         times.append(time.perf_counter() - started)
 
     assert min(times) < 0.5
+
+
+def test_a_hyperparameter_on_the_command_line_is_read_by_the_submission_s_own_type(
+    capsys: pytest.CaptureFixture[str], data_root: Path, tmp_path: Path
+) -> None:
+    roots = (f"data_root={data_root}", f"runs_root={tmp_path / 'runs'}")
+    for verb, override, expected in (
+        ("run", "hp.learning_rat=3e-4", "hyperparameters.learning_rat: unknown field\n  hint: 'learning_rat': did you"),
+        ("run", "hp.learning_rate=-1", "hyperparameters.learning_rate: input should be greater than"),
+        ("sweep", "hp.learning_rate=1e-3,fast", "hyperparameters.learning_rate: input should be a valid number"),
+    ):
+        error = refused(capsys, verb, *small_criteo.OVERRIDES, override, *roots)
+
+        assert expected in error
+    assert not (tmp_path / "runs").exists()

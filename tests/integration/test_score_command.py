@@ -46,7 +46,9 @@ def test_complete_runs_give_tables_for_people_and_programs(tmp_path: Path, capsy
     with (folder / "scores.csv").open() as file:
         assert [row["submission"] for row in csv.DictReader(file)] == ["shampoo", "adamw"]
     with (folder / "trials.csv").open() as file:
-        assert len(list(csv.DictReader(file))) == 50
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 50
+    assert {row["hyperparameters/x"] for row in rows} == {"1.0"}
     assert "| 1    | shampoo" in (folder / "leaderboard.md").read_text()
     assert r"\toprule" in (folder / "leaderboard.tex").read_text()
     assert (folder / "profile.svg").read_text().startswith("<?xml")
@@ -178,6 +180,14 @@ def test_a_variant_is_held_out_only_where_its_base_was_run(tmp_path: Path) -> No
         "criteo_variant": "criteo",
         "wmt_variant": None,
     }
+
+
+def test_only_explored_trials_are_no_board_and_say_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_reaching_trial(tmp_path, time_s=10.0, explored="x=1")
+
+    assert main(["score", str(tmp_path), "--no-pictures"]) == 2
+
+    assert "all 1 trials here are explored: never scored" in capsys.readouterr().err
 
 
 def test_an_interrupted_trial_changes_no_rank(tmp_path: Path) -> None:

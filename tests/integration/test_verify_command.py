@@ -43,6 +43,7 @@ def _environment(**changes: object) -> Environment:
         "is_clean_checkout": True,
         "workload_digest": "w",
         "submission_digest": "s",
+        "isolation": "process",
         "started_utc": "2026-01-01T00:00:00Z",
     }
     return Environment.from_mapping(plain | changes)

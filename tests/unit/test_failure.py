@@ -52,6 +52,41 @@ def test_a_mistake_in_a_submission_from_elsewhere_is_the_submission_s(tmp_path: 
     assert reason(failed.value) is FailureReason.ENGINE
 
 
+@pytest.mark.parametrize(
+    ("problem", "message"),
+    [
+        (
+            OSError(28, "No space left on device", "a.pt"),
+            "the disk is full: [Errno 28] No space left on device: 'a.pt'",
+        ),
+        (
+            RuntimeError("[enforce fail at inline_container.cc:664] . unexpected pos 64 vs 0\nframe #0: c10"),
+            "the disk is full: [enforce fail at inline_container.cc:664] . unexpected pos 64 vs 0",
+        ),
+        (
+            RuntimeError("backend='inductor' raised:\nInvalidCxxCompiler: No working C++ compiler found in ['g++']"),
+            "torch.compile finds no C++ compiler that works; install g++, or set CXX (backend='inductor' raised:)",
+        ),
+        (
+            RuntimeError("PytorchStreamReader failed reading zip archive"),
+            "PytorchStreamReader failed reading zip archive",
+        ),
+    ],
+)
+def test_the_cause_is_told_in_one_line(problem: BaseException, message: str) -> None:
+    assert describe_failure(problem, rank=0, attempt=1, has_started=True).message == message
+
+
+def test_an_author_s_mistake_has_its_line(tmp_path: Path) -> None:
+    (tmp_path / "submission.py").write_text("def build():\n    raise ValueError('a mistake')\n")
+    build = runpy.run_path(str(tmp_path / "submission.py"))["build"]
+    with pytest.raises(ValueError, match="a mistake") as failed:
+        build()
+
+    described = describe_failure(failed.value, rank=0, attempt=1, has_started=True, submission_folder=str(tmp_path))
+    assert described.message == "a mistake (submission.py:2)"
+
+
 @pytest.mark.timeout(120)
 def test_a_damaged_cache_of_compiled_code_is_named(tmp_path: Path) -> None:
     """In a process of its own: libraries that are truncated while they are in use end it."""

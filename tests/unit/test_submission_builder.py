@@ -14,7 +14,20 @@ from perfbench.errors import SubmissionError
 from perfbench.registry import check_unshipped_files, submission_builder
 from perfbench.spec.submission import SubmissionSpec
 
-CODE = """
+BUILT = """
+class Built:
+    def __init__(self, *given):
+        self.given = given
+
+    def nothing(self):
+        pass
+
+    data_selection = update_params = prepare_for_eval = resume_training = state_dict = load_state_dict = nothing
+"""
+"""Code of what passes for a submission, and shows what it was built from."""
+
+CODE = f"""
+{BUILT}
 from typing import Literal
 from perfbench.spec.base import Spec
 
@@ -25,7 +38,7 @@ class Options(Spec):
     horizon: Literal["as_run", "as_intended"] = "as_run"
 
 def build(context, hyperparameters=None, *, options, files=None):
-    return context, hyperparameters, options, files
+    return Built(context, hyperparameters, options, files)
 """
 
 
@@ -38,7 +51,7 @@ def spec_of(tmp_path: Path, name: str, code: str = CODE, **fields: Any) -> Submi
 
 
 def built(spec: SubmissionSpec, point: dict[str, Any] | None = None) -> Any:
-    return cast("Any", submission_builder(spec, point)(cast("TrainingContext", "context")))
+    return cast("Any", submission_builder(spec, point)(cast("TrainingContext", "context"))).given
 
 
 def test_options_are_read_by_the_submissions_own_type_and_have_its_defaults(tmp_path: Path) -> None:
@@ -102,8 +115,8 @@ def test_folders_of_one_name_are_not_taken_for_one_another(tmp_path: Path) -> No
     one, other = tmp_path / "one", tmp_path / "other"
     one.mkdir()
     other.mkdir()
-    built(spec_of(one, "f", "def build(context): return 'one'"))
-    spec = spec_of(other, "f", "def build(context): return 'other'")
+    built(spec_of(one, "f", f"{BUILT}\ndef build(context): return Built('one')"))
+    spec = spec_of(other, "f", f"{BUILT}\ndef build(context): return Built('other')")
 
     with pytest.raises(SubmissionError) as refused:
         built(spec)

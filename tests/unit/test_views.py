@@ -92,7 +92,7 @@ def test_on_a_terminal_the_line_of_a_running_trial_lives(tmp_path: Path) -> None
 
     played(LineView(shown), tmp_path)
 
-    line = "training, step 10, 5.0 s of 100 s, 2.0 steps/s, validation/loss 0.40000 (target 0.5)"
+    line = "training, step 10, 5.0 s of 100 s, validation/loss 0.40000 (target 0.5), 2.0 steps/s, budget in 1:35 min"
     assert f"adamw on criteo, study 0, trial 1: {line}" in text.getvalue()
 
 

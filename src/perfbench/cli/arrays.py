@@ -14,6 +14,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from perfbench.errors import ExitCode, PerfbenchError
+from perfbench.launch.changed_code import CodeNow, OnChangedCode, check_code, make_ready
 from perfbench.launch.slurm import controller
 from perfbench.launch.slurm.arrays import (
     DEFAULT_MAX_ARRAY_SIZE,
@@ -28,6 +29,7 @@ from perfbench.launch.slurm.disk import disk_bytes_at_most
 from perfbench.launch.slurm.manifest import submitting
 from perfbench.launch.slurm.queue import array_jobs, held_jobs, jobs_by_trial
 from perfbench.launch.slurm.submission import check_paths, check_site, doubts_of_plan, submit, texts
+from perfbench.launch.states import TrialState
 from perfbench.launch.sweep import SweptTrial, look_up, to_submit
 from perfbench.results.store import TrialFolder
 from perfbench.spec.run import SlurmCluster, TrackingSpec, TrialSpec
@@ -45,6 +47,7 @@ class SubmitOptions:
     tracking: TrackingSpec
     problems: tuple[PerfbenchError, ...] = ()
     """Already found by whoever asks: shown with the others."""
+    on_changed_code: OnChangedCode = OnChangedCode.REFUSE
     names_held: bool = True
     """Whether to say which jobs wait for a release; what releases them has said so itself."""
 
@@ -75,7 +78,12 @@ def _submit_or_show(
     queue = controller.queued_jobs() if has_slurm else []
     max_array_size = controller.max_array_size() if has_slurm else DEFAULT_MAX_ARRAY_SIZE
     jobs = jobs_by_trial(runs_root, queue)
-    swept = look_up(trials, runs_root, jobs)
+    code = CodeNow()
+    check_code(trials, runs_root, options.on_changed_code, code=code, under_way=jobs)
+    if options.on_changed_code is OnChangedCode.START_ANEW:
+        swept = [SweptTrial(trial, TrialState.PLANNED) for trial in trials]
+    else:
+        swept = look_up(trials, runs_root, jobs)
     wanted = to_submit(swept, retry_failed=options.retry_failed)
     arrays = plan_arrays(wanted, cluster, max_array_size=max_array_size)
     console.print(_states_line(swept), highlight=False)
@@ -93,11 +101,17 @@ def _submit_or_show(
             (*options.problems, *_problems(arrays, cluster, runs_root, console, ask=has_slurm)), console
         )
     check_time_limits(arrays, cluster)
-    done = submit(arrays, cluster, runs_root, after=array_jobs(runs_root, queue), tracking=options.tracking)
+
+    def claim(trial: TrialSpec, folder: TrialFolder) -> bool:
+        return make_ready(trial, folder, options.on_changed_code, code=code, tell=console.print)
+
+    done = submit(
+        arrays, cluster, runs_root, after=array_jobs(runs_root, queue), tracking=options.tracking, claim=claim
+    )
     for doubt in done.doubts:
         console.print(f"[yellow]warning[/]: Slurm takes the jobs, but {doubt}", highlight=False)
     console.print(f"submitted: {', '.join(done.job_ids)}; scores will be made by job {done.aggregation_job_id}")
-    console.print(f"watch it: perfbench status {runs_root} --watch   (nothing has to stay open here)")
+    console.print(f"watch it: .venv/bin/perfbench status {runs_root} --watch   (nothing has to stay open here)")
     return int(ExitCode.DONE)
 
 

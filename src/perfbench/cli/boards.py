@@ -33,7 +33,7 @@ class ReadBoards:
     logs: tuple[tuple[TrialLog, ...], ...]
     """By board."""
     recorded: tuple[RecordedTrial, ...]
-    """Our own trial folders; empty for published logs."""
+    """Our own trial folders without explored ones; empty for published logs."""
     complaints: tuple[Complaint, ...]
     recognised: str | None = None
     """The benchmark that published logs were found to belong to, where none was named."""
@@ -89,7 +89,14 @@ def read_boards(
         return ReadBoards((board,), (logs,), (), published.complaints, published.recognised)
     reading = read_own_trials(paths)
     complaints = list(reading.complaints)
-    trials = _believed(reading.trials, complaints, trust=trust)
+    scored = [trial for trial in reading.trials if trial.spec.explored is None]
+    if not scored:
+        raise ResultsError(
+            f"all {len(reading.trials)} trials here are explored: never scored",
+            where=", ".join(map(str, paths)),
+            hint="`perfbench table` lists them with what came of them",
+        )
+    trials = _believed(scored, complaints, trust=trust)
     settings = [benchmark_of(name, members, complaints) for name, members in split_by_setting(trials).items()]
     check_names(chosen, [trial.log() for trial in trials], [derived for derived, _ in settings])
     boards, logs_of_boards, problems = [], [], []

@@ -35,7 +35,9 @@ def run(arguments: argparse.Namespace) -> int:
             manifest.note_cancelled()
     controller.cancel(sorted(chosen))
     if chosen:
-        console.print(f"cancelled: {', '.join(sorted(chosen))}; `perfbench resume {arguments.runs_root}` goes on")
+        console.print(
+            f"cancelled: {', '.join(sorted(chosen))}; `.venv/bin/perfbench resume {arguments.runs_root}` goes on"
+        )
     else:
         console.print(f"no job of {arguments.runs_root} is queued or running")
     return int(ExitCode.DONE)

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import re
 import tempfile
-from collections.abc import Sequence
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from rich.console import Console
-from rich.table import Table
+from rich.markup import escape
 
-from perfbench.api.contracts.finding import Finding
+from perfbench.api.contracts.finding import Attention, Finding
 from perfbench.cli.progress import data_progress
 from perfbench.compose import choices, compose_run, compose_workload
-from perfbench.errors import ExitCode
+from perfbench.errors import ConfigError, ExitCode
 from perfbench.launch.preflight import ensure_data
 from perfbench.registry import (
     build_workload,
@@ -27,6 +31,25 @@ from perfbench.spec.submission import HyperparameterPoint, SubmissionSpec
 from perfbench.spec.workload import ScaleName
 from perfbench.tuning.sampler import points_for_study
 
+_NAMES_SHOWN = 3
+_HINTS = {
+    "resumes bit for bit": "whatever the next steps depend on belongs into state_dict and load_state_dict",
+    "reduces the loss": "no point of the search space trains any better: are its values right?",
+    "leaves no trace": "state outside of state_dict (a module's global, a cache) survives load_state_dict",
+    "same trajectory": "draw random numbers from torch's generators only, or from one seeded with context.seed",
+    "weights untouched": "resume_training has to undo what prepare_for_eval did",
+    "names and shapes": "prepare_for_eval returns a model of the workload's own class with other values",
+    "detached scalars": "return StepReport(loss=loss.detach()) from update_params",
+    "declared memory": "state_bytes_per_parameter in the YAML is at most; the check has measured it",
+    "declares its memory": "add state_bytes_per_parameter to the YAML",
+    "waits for the device": ".item(), .tolist(), nonzero wait: keep tensors, or declare waits_per_step in the YAML",
+    "another name of the model": "look at parameter roles or shapes, not at names of classes",
+    "names no workload": "decide by what the context says: roles, shapes, loss_type",
+    "by name": "let `class Hyperparameters(Spec)` read the point",
+    "is accepted": "the YAML's search_space and the fields of Hyperparameters have the same names",
+}
+"""What an author does about a failed check, by a part of its name."""
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the verb's arguments."""
@@ -36,22 +59,61 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "overrides", nargs="*", metavar="KEY=VALUE", help="for submissions: e.g. submission.options.NAME=VALUE"
     )
     parser.add_argument("--data-root", type=Path, default=Path("data"), help="for workloads: checked on mini data")
+    parser.add_argument(
+        "--only", metavar="NAME", help="for submissions: only checks with this in their name, e.g. resumes or 'point 1'"
+    )
+    parser.add_argument("--all", action="store_true", help="show every check, not only groups and failures")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Run the conformance suite and print each check; exit with 1 if one fails."""
+    """Run the conformance suite and print what it does and found; exit with 1 if a check fails."""
     console = Console(soft_wrap=True)
+    started_s = time.monotonic()
     if arguments.kind == "workload":
         findings = _workload_findings(arguments.name, arguments.data_root.resolve(), console)
     else:
-        findings = _submission_findings(arguments.name, arguments.overrides, console)
-    table = Table("check", "", "seen")
-    for finding in findings:
-        table.add_row(finding.name, "[green]ok[/]" if finding.passed else "[red]failed[/]", finding.detail)
-    console.print(table)
+        findings = _submission_findings(arguments.name, arguments.overrides, console, arguments.only)
     failed = [finding for finding in findings if not finding.passed]
-    console.print(f"{arguments.kind} {arguments.name}: {len(findings) - len(failed)} of {len(findings)} checks passed")
+    if arguments.all:
+        for finding in findings:
+            mark = "[green]ok[/]" if finding.passed else "[red]failed[/]"
+            console.print(f"  {mark}  {escape(finding.name)}  [dim]{escape(finding.detail)}[/]", highlight=False)
+    _print_causes(console, failed)
+    seconds = time.monotonic() - started_s
+    passed = f"{len(findings) - len(failed)} of {len(findings)} checks passed"
+    colour = "red" if failed else "green"
+    console.print(f"{arguments.kind} {arguments.name}: [{colour}]{passed}[/] in {seconds:.0f} s", highlight=False)
     return int(ExitCode.RUN_FAILED if failed else ExitCode.DONE)
+
+
+def causes(failed: Sequence[Finding]) -> list[tuple[str, list[str]]]:
+    """Return what failed checks have in common: the cause and the names of its checks, the most frequent first.
+
+    Details that differ only in numbers are one cause: a step, a count of elements.
+    """
+    groups: dict[str, list[Finding]] = {}
+    for finding in failed:
+        groups.setdefault(re.sub(r"\d+(\.\d+)?", "#", finding.detail or finding.name), []).append(finding)
+    ordered = sorted(groups.values(), key=len, reverse=True)
+    return [(group[0].detail or "it does not hold", [finding.name for finding in group]) for group in ordered]
+
+
+def hint_for(name: str) -> str:
+    """Return what an author does about a failed check; empty where its detail says all."""
+    return next((hint for part, hint in _HINTS.items() if part in name), "")
+
+
+def _print_causes(console: Console, failed: Sequence[Finding]) -> None:
+    for number, (cause, names) in enumerate(causes(failed), start=1):
+        console.print(f"\n[red]{number}. {escape(cause)}[/]", highlight=False)
+        for name in names[:_NAMES_SHOWN]:
+            console.print(f"   failed: {escape(name)}", highlight=False)
+        if len(names) > _NAMES_SHOWN:
+            console.print(f"   and {len(names) - _NAMES_SHOWN} more checks, for the same reason")
+        if not cause.startswith("raised") and (hint := hint_for(names[0])):
+            console.print(f"   hint: {escape(hint)}", highlight=False)
+    if failed:
+        console.print()
 
 
 def _workload_findings(name: str, data_root: Path, console: Console) -> list[Finding]:
@@ -60,10 +122,11 @@ def _workload_findings(name: str, data_root: Path, console: Console) -> list[Fin
         ensure_data(workload, data_root, progress, may_prepare=True)
     from perfbench.api.contracts.workload import check_workload
 
-    return check_workload(build_workload(workload, data_root))
+    with console.status("checking"):
+        return check_workload(build_workload(workload, data_root))
 
 
-def _submission_findings(name: str, overrides: Sequence[str], console: Console) -> list[Finding]:
+def _submission_findings(name: str, overrides: Sequence[str], console: Console, only: str | None) -> list[Finding]:
     """Check a submission at the first and the last point of study 0, on stand-ins for files that are not given."""
     request = compose_run([f"submission={name}", *overrides])
     with tempfile.TemporaryDirectory() as folder:
@@ -71,24 +134,60 @@ def _submission_findings(name: str, overrides: Sequence[str], console: Console) 
         made_up = sorted(file for file in spec.files if spec.files[file] != request.submission.files[file])
         if made_up:
             console.print(f"checked with stand-ins for files that are not given: {', '.join(made_up)}")
-        return _findings_of(spec, points_for_study(spec, request.ruleset, study=0, run_seed=0))
+        points = points_for_study(spec, request.ruleset, study=0, run_seed=0)
+        seen: list[str] = []
+        with _told(console) as tell:
+
+            def wants(check: str) -> bool:
+                seen.append(check)
+                return only is None or only.lower() in check.lower()
+
+            findings = _findings_of(spec, points, Attention(wants, tell))
+    found = [finding for finding in findings if only is None or only.lower() in finding.name.lower()]
+    if not found:
+        known = sorted({check.rpartition(": ")[2] for check in seen})
+        raise ConfigError(f"no check has {only!r} in its name", where="--only", hint=f"there are: {'; '.join(known)}")
+    return found
 
 
-def _findings_of(spec: SubmissionSpec, points: Sequence[HyperparameterPoint | None]) -> list[Finding]:
+@contextmanager
+def _told(console: Console) -> Iterator[Callable[[str], None]]:
+    """Yield what says which check is made: a line that changes on a terminal, elsewhere a line for each group."""
+    groups: Counter[str] = Counter()
+    with console.status("starting") as status:
+
+        def tell(name: str) -> None:
+            group = name.rpartition(": ")[0] or name
+            groups[group] += 1
+            status.update(f"checking {escape(name)}")
+            if groups[group] == 1:
+                console.print(f"  checking {escape(group)} ...", highlight=False)
+
+        yield tell
+
+
+def _findings_of(
+    spec: SubmissionSpec, points: Sequence[HyperparameterPoint | None], attention: Attention
+) -> list[Finding]:
     from perfbench.api.contracts.conduct import check_conduct
     from perfbench.api.contracts.submission import check_hyperparameters, check_points, check_source
 
-    findings = check_source(submission_folder(spec), workload_names=choices("workload"))
+    findings = []
+    if attention.takes("the code names no workload"):
+        findings += check_source(submission_folder(spec), workload_names=choices("workload"))
     chosen = {f"point {number}": points[number - 1] for number in sorted({1, len(points)})}
-    findings += check_points({label: submission_builder(spec, point) for label, point in chosen.items()})
+    builders = {label: submission_builder(spec, point) for label, point in chosen.items()}
+    findings += check_points(builders, attention=attention)
     for label, point in chosen.items():
+        mine = attention.under(label)
         conduct = check_conduct(
-            submission_builder(spec, point),
+            builders[label],
             state_bytes_per_parameter=spec.state_bytes_per_parameter,
             waits_per_step=spec.waits_per_step,
+            attention=mine,
         )
         findings += [dataclasses.replace(finding, name=f"{label}: {finding.name}") for finding in conduct]
-        if point is not None:
+        if point is not None and mine.takes("a point is accepted, and what is none refused by name"):
             read = check_hyperparameters(hyperparameters_type(spec), point)
             findings += [dataclasses.replace(finding, name=f"{label}: {finding.name}") for finding in read]
     return findings

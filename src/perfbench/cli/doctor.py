@@ -15,8 +15,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from rich.console import Console
-from rich.table import Table
+from rich.markup import escape
 
+from perfbench.cli.listing import Listing, print_listing
 from perfbench.errors import ExitCode
 from perfbench.inherited import withheld
 from perfbench.results.locks import held, is_held
@@ -58,15 +59,15 @@ def run(arguments: argparse.Namespace) -> int:
     ]
     if arguments.gpu:
         checks += importlib.import_module("perfbench.cli.gpu_checks").checks()
-    table = Table("what", "", "found")
+    table = Listing(["what", "", "found"])
     num_problems = 0
     for name, check in checks:
         try:
-            table.add_row(name, "[green]ok[/]", check())
+            table.add(name, "[green]ok[/]", escape(check()))
         except Exception as problem:  # noqa: BLE001 - whatever is wrong with a machine is a finding
             num_problems += 1
-            table.add_row(name, "[red]problem[/]", str(problem).splitlines()[0])
-    console.print(table)
+            table.add(name, "[red]problem[/]", escape(str(problem).splitlines()[0]))
+    print_listing(console, table)
     return int(ExitCode.RUN_FAILED if num_problems else ExitCode.DONE)
 
 

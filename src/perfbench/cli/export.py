@@ -29,6 +29,7 @@ def run(arguments: argparse.Namespace) -> int:
     reading = read_own_trials(arguments.paths)
     print_complaints(console, reading.complaints)
     out = escape(printable(arguments.out))
-    files = export_algoperf_logs(reading.trials, arguments.out, benchmark.exported_names)
-    console.print(f"{len(files)} logs of {len(reading.trials)} trials written to [bold]{out}[/]")
+    trials = [trial for trial in reading.trials if trial.spec.explored is None]  # the form has no place for others
+    files = export_algoperf_logs(trials, arguments.out, benchmark.exported_names)
+    console.print(f"{len(files)} logs of {len(trials)} trials written to [bold]{out}[/]")
     return int(ExitCode.DONE)

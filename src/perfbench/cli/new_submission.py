@@ -37,7 +37,7 @@ def run(arguments: argparse.Namespace) -> int:
         if path.exists():
             raise ConfigError("exists already, and nothing is overwritten", where=str(path), hint="choose another name")
     choice = str(outside) if outside else name
-    values = {"name": name, "optimizer": _OPTIMIZER, "command": f"perfbench run submission={choice}"}
+    values = {"name": name, "optimizer": _OPTIMIZER, "command": f"make run WORKLOAD=mnist SUB={choice}"}
     targets = {code / "submission.py": "submission.py", code / "README.md": "README.md", facts: "submission.yaml"}
     try:
         code.mkdir(parents=True)
@@ -70,6 +70,8 @@ def _report(console: Console, written: list[Path], choice: str) -> None:
         console.print(f"wrote {path}")
     console.print(
         f"\nnext: put your optimizer into {written[0].name}, then\n"
-        f"  perfbench check submission {choice}\n"
-        f"  perfbench run submission={choice}"
+        f"  .venv/bin/perfbench check submission {choice}\n"
+        f"  make run WORKLOAD=mnist SUB={choice}\n"
+        f'  make sweep WORKLOAD=mnist SUB={choice} HP="learning_rate=1e-4..1e-2" POINTS=4\n'
+        "  make table"
     )

@@ -1,4 +1,4 @@
-"""How ``run`` and ``sweep`` show what they do: for people, quietly, or as JSON for programs."""
+"""What ``run``, ``sweep`` and their like share: how they show what they do, and what they do about changed code."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import os
 from rich.console import Console
 
 from perfbench.inherited import withheld
+from perfbench.launch.changed_code import OnChangedCode
 from perfbench.spec.run import Cluster, DebugCluster
 from perfbench.tracking.views import DetailedView, JsonView, LineView, View
 
@@ -17,6 +18,26 @@ def add_output_options(parser: argparse.ArgumentParser) -> None:
     choice = parser.add_mutually_exclusive_group()
     choice.add_argument("--quiet", action="store_true", help="only warnings, and one line per trial at its end")
     choice.add_argument("--json", action="store_true", help="one JSON object per line for everything that happens")
+
+
+def add_changed_code_options(parser: argparse.ArgumentParser) -> None:
+    """Declare what may be done with trials that were begun with other code; without a choice they are refused."""
+    choice = parser.add_mutually_exclusive_group()
+    choice.add_argument(
+        "--fresh", action="store_true", help="set what is there of these trials aside, and start them anew"
+    )
+    choice.add_argument(
+        "--continue-with-changed-code",
+        action="store_true",
+        help="go on with interrupted trials although their code was changed: on record, and never scored",
+    )
+
+
+def on_changed_code(arguments: argparse.Namespace) -> OnChangedCode:
+    """Return what was chosen."""
+    if arguments.fresh:
+        return OnChangedCode.START_ANEW
+    return OnChangedCode.CONTINUE if arguments.continue_with_changed_code else OnChangedCode.REFUSE
 
 
 def tell_withheld(cluster: Cluster, view: View) -> None:

@@ -14,7 +14,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the verb's arguments."""
     parser.add_argument("runs_root", nargs="?", type=Path, default=Path("runs/mini"), help="default: runs/mini")
     parser.add_argument("--retry-failed", action="store_true", help="also what has crashed")
-    parser.add_argument("--dry-run", action="store_true", help="show what would be submitted")
+    parser.add_argument("--dry-run", "--dry", action="store_true", help="show what would be submitted")
+    parser.add_argument(
+        "--continue-with-changed-code",
+        action="store_true",
+        help="go on although the code was changed: on record, and never scored",
+    )
     parser.add_argument(
         "--lost",
         action="store_true",
@@ -28,6 +33,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     from perfbench.cli.arrays import SubmitOptions, submit_or_show
     from perfbench.errors import ExitCode, ResultsError
+    from perfbench.launch.changed_code import OnChangedCode
     from perfbench.launch.slurm.manifest import manifests
     from perfbench.launch.sweep import read_trials_back
     from perfbench.spec.run import SlurmCluster, TrackingSpec
@@ -51,7 +57,10 @@ def run(arguments: argparse.Namespace) -> int:
         folders = [runs_root / name for name, used in latest.items() if used == (cluster, tracking)]
         trials = read_trials_back(runs_root, [folder for folder in folders if (folder / "run.json").exists()])
         if trials:
-            options = SubmitOptions(arguments.dry_run, arguments.retry_failed, tracking, names_held=False)
+            choice = OnChangedCode.CONTINUE if arguments.continue_with_changed_code else OnChangedCode.REFUSE
+            options = SubmitOptions(
+                arguments.dry_run, arguments.retry_failed, tracking, on_changed_code=choice, names_held=False
+            )
             submit_or_show(trials, cluster, runs_root, console, options)
     return int(ExitCode.DONE)
 

@@ -7,25 +7,39 @@ from pathlib import Path
 
 from rich.console import Console
 
-from perfbench.cli.output import add_output_options, console_and_view, tell_withheld
+from perfbench.cli.output import (
+    add_changed_code_options,
+    add_output_options,
+    console_and_view,
+    on_changed_code,
+    tell_withheld,
+)
 from perfbench.cli.progress import data_progress
 from perfbench.compose import compose_run
 from perfbench.errors import ExitCode
+from perfbench.launch.changed_code import CodeNow, check_code
 from perfbench.launch.execute import execute_trial
 from perfbench.launch.plan import plan_trial
 from perfbench.launch.preflight import check_submissions, check_trial
+from perfbench.results.store import TrialFolder
 from perfbench.tracking.access import RUN_GOES_ON, check_tracking
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the verb's arguments."""
     parser.add_argument(
-        "overrides", nargs="*", metavar="KEY=VALUE", help="e.g. workload=criteo submission=shampoo trial=2 seed=1"
+        "overrides",
+        nargs="*",
+        metavar="KEY=VALUE",
+        help="e.g. workload=criteo submission=shampoo trial=2 hp.learning_rate=3e-4 seed=1",
     )
-    parser.add_argument("--dry", action="store_true", help="check everything and print the trial, but do not run it")
+    parser.add_argument(
+        "--dry-run", "--dry", action="store_true", help="check everything and print the trial, but do not run it"
+    )
     parser.add_argument(
         "--require-target", action="store_true", help="exit with 1 if the trial ends without reaching its target"
     )
+    add_changed_code_options(parser)
     add_output_options(parser)
 
 
@@ -35,15 +49,18 @@ def run(arguments: argparse.Namespace) -> int:
     request = compose_run(arguments.overrides)
     trial = plan_trial(request)
     runs_root = Path(request.runs_root)
+    choice = on_changed_code(arguments)
+    check_code([trial], runs_root.resolve(), choice, code=CodeNow())
     with data_progress(console) as progress:
         check_trial(trial, runs_root, progress)
-    if arguments.dry:
-        check_submissions([trial])
+    if arguments.dry_run or not TrialFolder.of(runs_root.resolve(), trial).has_begun():
+        check_submissions([trial])  # so that an author's mistake leaves no folder behind
+    if arguments.dry_run:
         Console(soft_wrap=True).print_json(trial.to_json())
         return int(ExitCode.DONE)
     tell_withheld(request.cluster, view)
     check_tracking(request.tracking, lambda why: view.warn(f"{why}; {RUN_GOES_ON}"))
-    result, folder = execute_trial(trial, request.cluster, request.tracking, runs_root, view)
+    result, folder = execute_trial(trial, request.cluster, request.tracking, runs_root, view, on_changed_code=choice)
     view.finished(trial, result, folder)
     missed = arguments.require_target and result.outcome.kind != "reached"
     return int(ExitCode.RUN_FAILED if missed else ExitCode.DONE)

@@ -111,7 +111,7 @@ def run(arguments: argparse.Namespace) -> int:
     folder = arguments.out or default_folder(paths)
     complaints = [str(complaint) for complaint in read.complaints]
     pictures = not arguments.no_pictures
-    files = write_boards(folder, boards, complaints, with_pictures=pictures, extra_tables=extra)
+    files = write_boards(folder, boards, complaints, with_pictures=pictures, extra_tables=extra, logs=read.logs)
     partial = f"[yellow]partial: {len(reasons)} warnings above[/]; " if reasons else ""
     names = ", ".join(file.name for file in files)
     judged = "1 trial" if read.num_trials == 1 else f"{read.num_trials} trials"

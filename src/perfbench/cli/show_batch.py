@@ -39,7 +39,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the verb's arguments."""
     parser.add_argument("workload")
     parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="e.g. data=planted seed=1")
-    parser.add_argument("--split", default="validation", choices=[_TRAIN, *Split], help="default: validation")
+    parser.add_argument(
+        "--split", default="validation", choices=[_TRAIN, *(split.value for split in Split)], help="default: validation"
+    )
     parser.add_argument(
         "--trial",
         type=Path,

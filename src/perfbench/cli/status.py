@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import os
+import textwrap
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -12,13 +12,12 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from rich.console import Console
-    from rich.table import Table
 
+    from perfbench.cli.listing import Listing
     from perfbench.launch.states import TrialStatus
 
 _MAX_ROWS = 60
-_FILE_COLUMNS = 180
-"""Where no terminal says how wide it is: reasons are for reading, in files too."""
+_LONGEST_REASON = 160
 _COLOURS = {
     "reached": "green",
     "running": "cyan",
@@ -45,8 +44,6 @@ def run(arguments: argparse.Namespace) -> int:
     from perfbench.errors import ExitCode
 
     console = Console(soft_wrap=False)
-    if not console.is_terminal and "COLUMNS" not in os.environ:
-        console = Console(soft_wrap=False, width=_FILE_COLUMNS)
     while True:
         found, unknown = read_statuses(arguments.runs_root.resolve())
         if arguments.watch and console.is_terminal:
@@ -79,12 +76,14 @@ def read_statuses(runs_root: Path) -> tuple[list[TrialStatus], str]:
 
 
 def _print(found: Sequence[TrialStatus], console: Console, *, show_all: bool) -> None:
+    from perfbench.cli.listing import print_listing
+
     if show_all or len(found) <= _MAX_ROWS:
-        console.print(_trial_table(found))
+        print_listing(console, _trial_table(found))
     else:
-        console.print(_group_table(found))
+        print_listing(console, _group_table(found))
         if failed := [status for status in found if status.reason and status.state.value in ("crashed", "diverged")]:
-            console.print(_trial_table(failed[:_MAX_ROWS]))
+            print_listing(console, _trial_table(failed[:_MAX_ROWS]))
     counts = Counter(status.state.value.replace("_", " ") for status in found)
     console.print(
         f"{len(found):,} trial{'s' * (len(found) != 1)}: "
@@ -92,40 +91,40 @@ def _print(found: Sequence[TrialStatus], console: Console, *, show_all: bool) ->
     )
 
 
-def _trial_table(found: Sequence[TrialStatus]) -> Table:
+def _trial_table(found: Sequence[TrialStatus]) -> Listing:
     from rich.markup import escape
-    from rich.table import Table
 
-    table = Table()
-    for name in ("submission", "workload", "study", "trial", "state", "step", "metric", "time used", "job", "reason"):
-        table.add_column(name, justify="right" if name in ("step", "metric", "time used") else "left")
+    from perfbench.cli.listing import Listing
+
+    header = ["submission", "workload", "study", "trial", "state", "step", "metric", "time used", "job", "reason"]
+    table = Listing(header, right=frozenset({"step", "metric", "time used"}))
     for status in found:
         key, state = status.key, status.state.value
         colour = _COLOURS.get(state, "default")
         phase = f" ({status.phase})" if status.phase else ""
-        table.add_row(
+        table.add(
             key.submission,
             key.workload,
-            str(key.study),
-            str(key.trial),
+            "" if key.explored else str(key.study),
+            escape(key.explored) or str(key.trial),
             f"[{colour}]{state.replace('_', ' ')}[/]{phase}",
             "" if status.step is None else f"{status.step:,}",
             "" if status.metric is None else f"{status.metric:.5f}",
             "" if status.time_s is None else f"{status.time_s:,.1f} s",
             f"{status.job_id} {status.nodes}".strip(),
-            escape(status.reason),
+            escape(textwrap.shorten(status.reason, _LONGEST_REASON, placeholder=" ...")),
         )
     return table
 
 
-def _group_table(found: Sequence[TrialStatus]) -> Table:
-    from rich.table import Table
+def _group_table(found: Sequence[TrialStatus]) -> Listing:
+    from perfbench.cli.listing import Listing
 
     states = list(dict.fromkeys(status.state.value for status in sorted(found, key=lambda one: one.state.value)))
-    table = Table("submission", "workload", *(state.replace("_", " ") for state in states))
+    table = Listing(["submission", "workload", *(state.replace("_", " ") for state in states)])
     groups: dict[tuple[str, str], Counter[str]] = {}
     for status in found:
         groups.setdefault((status.key.submission, status.key.workload), Counter())[status.state.value] += 1
     for (submission, workload), counts in groups.items():
-        table.add_row(submission, workload, *(str(counts[state] or "") for state in states))
+        table.add(submission, workload, *(str(counts[state] or "") for state in states))
     return table

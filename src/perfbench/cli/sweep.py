@@ -7,16 +7,23 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from rich.console import Console
-from rich.table import Table
+from rich.markup import escape
 
 from perfbench.cli.arrays import SubmitOptions, show_problems, submit_or_show
-from perfbench.cli.output import add_output_options, console_and_view, tell_withheld
+from perfbench.cli.exploring import sweep_trials
+from perfbench.cli.listing import Listing, print_listing, short
+from perfbench.cli.output import (
+    add_changed_code_options,
+    add_output_options,
+    console_and_view,
+    on_changed_code,
+    tell_withheld,
+)
 from perfbench.cli.progress import data_progress
-from perfbench.compose import compose_sweep
 from perfbench.errors import ExitCode, PerfbenchError, TrialFailedError, TrialInterruptedError
+from perfbench.launch.changed_code import CodeNow, OnChangedCode, check_code
 from perfbench.launch.execute import execute_trial
 from perfbench.launch.preflight import check_submissions, check_trial
-from perfbench.launch.sweep import plan_sweep
 from perfbench.spec.result import TrialResult
 from perfbench.spec.run import RunSpec, SlurmCluster, TrialSpec
 from perfbench.tracking.access import RUN_GOES_ON, check_tracking
@@ -29,18 +36,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "overrides",
         nargs="*",
         metavar="KEY=VALUE",
-        help="e.g. workload=criteo submission=shampoo,baseline study=all cluster=slurm; workload can be a suite",
+        help="e.g. workload=criteo submission=shampoo,baseline study=all cluster=slurm (workload can be a suite); "
+        "trial=2,4 seed=1,2,3 hp.learning_rate=1e-4,1e-3 hp.weight_decay=1e-3..1e-1 points=8",
     )
     parser.add_argument("--dry-run", "--dry", action="store_true", help="show the plan, and on Slurm the job script")
     parser.add_argument("--retry-failed", action="store_true", help="on Slurm: also what has crashed")
+    add_changed_code_options(parser)
     add_output_options(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Run or submit what is not yet done."""
     console, view = console_and_view(arguments, lines=True)
-    requests = compose_sweep(arguments.overrides)
-    trials = plan_sweep(requests)
+    requests, trials = sweep_trials(arguments.overrides)
     cluster, runs_root = requests[0].cluster, Path(requests[0].runs_root)
     tracking = requests[0].tracking
     problems: list[PerfbenchError] = []
@@ -50,13 +58,20 @@ def run(arguments: argparse.Namespace) -> int:
         problems.append(problem)
     if not arguments.dry_run:
         check_tracking(tracking, lambda why: view.warn(f"{why}; {RUN_GOES_ON}"))
+    choice = on_changed_code(arguments)
     tell_withheld(cluster, view)
     if isinstance(cluster, SlurmCluster):
-        options = SubmitOptions(arguments.dry_run, arguments.retry_failed, tracking, tuple(problems))
+        if trials[0].explored:  # nobody knows them otherwise; of studies `perfbench show` prints the points
+            for request in requests:
+                print_listing(console, _plan_table(_of(request, trials)))
+        options = SubmitOptions(arguments.dry_run, arguments.retry_failed, tracking, tuple(problems), choice)
         return submit_or_show(trials, cluster, runs_root.resolve(), Console(soft_wrap=True), options)
+    check_code(trials, runs_root.resolve(), choice, code=CodeNow())
     for request in requests:
-        console.print(_plan_table(_of(request, trials)))
-    return show_problems(problems, console) if arguments.dry_run else _run_here(requests, trials, console, view)
+        print_listing(console, _plan_table(_of(request, trials)))
+    if arguments.dry_run:
+        return show_problems(problems, console)
+    return _run_here(requests, trials, console, view, choice)
 
 
 def _problems(
@@ -80,14 +95,18 @@ def _of(request: RunSpec, trials: Sequence[TrialSpec]) -> list[TrialSpec]:
     return [trial for trial in trials if (trial.submission.name, trial.workload.name, trial.study) == wanted]
 
 
-def _run_here(requests: Sequence[RunSpec], trials: Sequence[TrialSpec], console: Console, view: View) -> int:
+def _run_here(
+    requests: Sequence[RunSpec], trials: Sequence[TrialSpec], console: Console, view: View, choice: OnChangedCode
+) -> int:
     """Run one trial after another; a crashed one does not stop the others."""
     first = requests[0]
     runs_root = Path(first.runs_root)
     results: list[TrialResult | None] = []
     for trial in trials:
         try:
-            result, folder = execute_trial(trial, first.cluster, first.tracking, runs_root, view)
+            result, folder = execute_trial(
+                trial, first.cluster, first.tracking, runs_root, view, on_changed_code=choice
+            )
             view.finished(trial, result, folder)
             results.append(result)
         except TrialFailedError as problem:
@@ -95,34 +114,34 @@ def _run_here(requests: Sequence[RunSpec], trials: Sequence[TrialSpec], console:
             results.append(None)
             if isinstance(problem, TrialInterruptedError):
                 break
-    console.print(_result_table(trials, results, several=len(requests) > 1))
-    console.print(f"records: {runs_root.resolve()}   score them: perfbench score {first.runs_root}")
+    print_listing(console, _result_table(trials, results, several=len(requests) > 1))
+    next_step = "table" if any(trial.explored for trial in trials) else "score"
+    console.print(f"records: {runs_root.resolve()}   next: .venv/bin/perfbench {next_step} {first.runs_root}")
     return int(ExitCode.DONE if all(results) and len(results) == len(trials) else ExitCode.RUN_FAILED)
 
 
-def _plan_table(trials: Sequence[TrialSpec]) -> Table:
+def _plan_table(trials: Sequence[TrialSpec]) -> Listing:
     first = trials[0]
-    table = Table(title=f"{first.submission.name} on {first.workload.name}, study {first.study}", title_justify="left")
-    table.add_column("trial", justify="right")
-    for name in first.hyperparameters or {}:
-        table.add_column(name, justify="right")
+    names = list(dict.fromkeys(name for trial in trials for name in trial.hyperparameters or {}))
+    where = "explored" if first.explored else f"study {first.study}"
+    title = f"{first.submission.name} on {first.workload.name}, {where}"
+    listing = Listing(["trial", "seed", *names], title, frozenset({"seed", *names}))
     for trial in trials:
-        values = (trial.hyperparameters or {}).values()
-        table.add_row(str(trial.trial), *(f"{v:.4g}" if isinstance(v, float) else str(v) for v in values))
-    return table
+        point = trial.hyperparameters or {}
+        listing.add(str(trial.trial), str(trial.run_seed), *(escape(short(point.get(name, ""))) for name in names))
+    return listing
 
 
-def _result_table(trials: Sequence[TrialSpec], results: Sequence[TrialResult | None], *, several: bool) -> Table:
-    table = Table(title="results", title_justify="left")
-    for name in ("trial", "outcome", "time to target", "steps", "best"):
-        table.add_column(name, justify="left" if name == "outcome" else "right")
+def _result_table(trials: Sequence[TrialSpec], results: Sequence[TrialResult | None], *, several: bool) -> Listing:
+    numbers = ("time to target", "steps", "best")
+    listing = Listing(["trial", "outcome", *numbers], "results", frozenset(numbers))
     for trial, result in zip(trials, results, strict=False):
-        name = trial.label() if several else str(trial.trial)
+        name = trial.label() if several else trial.explored or str(trial.trial)
         if result is None:
-            table.add_row(name, "[red]failed[/]", "", "", "")
+            listing.add(escape(name), "[red]failed[/]", "", "", "")
             continue
         time_s = result.time_to_target_s
         best = "" if result.best_metric is None else f"{result.best_metric:.5f}"
         shown = f"{time_s:.1f} s" if result.outcome.kind == "reached" else "-"
-        table.add_row(name, result.outcome.kind, shown, f"{result.num_steps:,}", best)
-    return table
+        listing.add(escape(name), result.outcome.kind, shown, f"{result.num_steps:,}", best)
+    return listing

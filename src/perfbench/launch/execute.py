@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from perfbench.errors import LaunchError
+from perfbench.launch.changed_code import CodeNow, OnChangedCode, make_ready
 from perfbench.launch.local import run_trial
 from perfbench.results.store import TrialFolder
 from perfbench.spec.result import TrialResult
@@ -14,9 +15,15 @@ from perfbench.tracking.views import View
 
 
 def execute_trial(
-    trial: TrialSpec, cluster: Cluster, tracking: TrackingSpec, runs_root: Path, view: View
+    trial: TrialSpec,
+    cluster: Cluster,
+    tracking: TrackingSpec,
+    runs_root: Path,
+    view: View,
+    *,
+    on_changed_code: OnChangedCode = OnChangedCode.REFUSE,
 ) -> tuple[TrialResult, TrialFolder]:
-    """Run or continue a trial and show it; a finished one is returned as it is.
+    """Run or continue a trial and show it; a finished one of the same code is returned as it is.
 
     Raises:
         PerfbenchError: If it is refused, crashes or is interrupted.
@@ -24,7 +31,7 @@ def execute_trial(
     folder = TrialFolder.of(runs_root.resolve(), trial)
     if isinstance(cluster, SlurmCluster):
         raise LaunchError("a single trial does not run on Slurm", where="cluster", hint="use `perfbench sweep`")
-    folder.claim(trial)
+    make_ready(trial, folder, on_changed_code, code=CodeNow(), tell=view.warn)
     if (done := folder.finished()) is not None:
         return done, folder
     with view.showing(trial, folder) as watch, mirrored(folder, tracking, view.warn) as mirror:

@@ -24,7 +24,7 @@ def describe_failure(
     from perfbench.engine.referee.link import TrainerEnded, TrainerFailed
     from perfbench.engine.wire.reasons import message_of, reason_of
 
-    error_type, message = type(problem).__name__, message_of(problem)
+    error_type, message = type(problem).__name__, message_of(problem, submission_folder)
     text = "".join(traceback.format_exception(problem))
     is_refusal = isinstance(problem, PerfbenchError) and not has_started
     reason = FailureReason.ENGINE

@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
 import os
+import re
 from pathlib import Path
+
+from pydantic import JsonValue
 
 from perfbench.errors import ConfigError, RulesError
 from perfbench.spec.environment import Isolation
 from perfbench.spec.run import DebugCluster, LocalCluster, RunSpec, SlurmCluster, TrialSpec
 from perfbench.spec.seeds import trial_seed
+from perfbench.spec.submission import HyperparameterPoint
 from perfbench.spec.workload import Target
 from perfbench.tuning.sampler import points_for_study
+
+_LONGEST_NAME = 150
+"""Letters of an explored trial's folder; a file system takes 255, and tables are read by people."""
 
 
 def plan_study(run: RunSpec) -> list[TrialSpec]:
@@ -63,9 +72,54 @@ def plan_trial(run: RunSpec) -> TrialSpec:
     """Return the one requested trial.
 
     Raises:
-        PerfbenchError: As :func:`plan_study`.
+        PerfbenchError: As :func:`plan_study`, and as :func:`explored`.
     """
-    return plan_study(run)[run.trial - 1]
+    trial = plan_study(run)[run.trial - 1]
+    return explored(trial, run.hp) if run.hp or run.explore else trial
+
+
+def explored(trial: TrialSpec, hyperparameters: HyperparameterPoint) -> TrialSpec:
+    """Return a trial with some hyperparameters set by hand: in a folder named by what differs, and never scored.
+
+    Raises:
+        RulesError: If the trial has no hyperparameters.
+    """
+    point = trial.hyperparameters
+    if hyperparameters and point is None:
+        raise RulesError(
+            f"submission {trial.submission.name!r} takes no hyperparameters: it tunes itself",
+            where=f"hp.{next(iter(hyperparameters))}",
+            hint="what it leaves open are its options: submission.options.NAME=VALUE",
+        )
+    given = {name: _as_in(point or {}, name, value) for name, value in hyperparameters.items()}
+    place = {"trial": (trial.trial, 1), "study": (trial.study, 0), "seed": (trial.run_seed, 0)}
+    parts = [f"{name}={shown_value(given[name])}" for name in sorted(given)]
+    parts += [f"{name}={value}" for name, (value, first) in place.items() if value != first]
+    name = ",".join(parts) or f"trial={trial.trial}"
+    if len(name) > _LONGEST_NAME:
+        name = f"{name[:_LONGEST_NAME]}~{hashlib.blake2b(name.encode(), digest_size=4).hexdigest()}"
+    return trial.model_copy(update={"hyperparameters": None if point is None else {**point, **given}, "explored": name})
+
+
+def _as_in(point: HyperparameterPoint, name: str, value: JsonValue) -> JsonValue:
+    """Return a whole number as the point has it: 0 and 0.0 are one value of a hyperparameter that is no count."""
+    if isinstance(value, int) and not isinstance(value, bool) and isinstance(point.get(name), float):
+        return float(value)
+    return value
+
+
+def shown_value(value: JsonValue) -> str:
+    """Return a hyperparameter's value as a part of a folder's name; two values never look the same.
+
+    >>> shown_value(3e-4), shown_value(0.1 + 0.2), shown_value(2.0), shown_value(True), shown_value("a/b")
+    ('0.0003', '0.30000000000000004', '2', 'true', 'a_b~6d959c')
+    """
+    if isinstance(value, float):
+        short = f"{value:.6g}"
+        return short if float(short) == value else repr(value)
+    text = value if isinstance(value, str) else json.dumps(value)
+    plain = re.sub(r"[^\w.+-]", "_", text)
+    return plain if plain == text else f"{plain}~{hashlib.blake2b(text.encode(), digest_size=3).hexdigest()}"
 
 
 def num_gpus() -> int:

@@ -1,20 +1,24 @@
 """Everything that can be known to fail is found here, before any process starts.
 
-Imports no torch but in ``check_submissions``: only the submission's own code knows its hyperparameters and options.
+Imports no torch and no submission: what only a submission's own code knows is asked in a process of its own.
 """
 
 from __future__ import annotations
 
 import errno
+import json
 import math
 import shutil
+import subprocess
+import sys
+import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from perfbench.data.preparation import MANIFEST_NAME, PrepareRequest, Progress, data_folder
-from perfbench.errors import DataError, LaunchError
-from perfbench.registry import check_unshipped_files, params_of, preparer_of, submission_builder
+from perfbench.errors import DataError, LaunchError, SubmissionError
+from perfbench.registry import check_unshipped_files, params_of, preparer_of, repository_root
 from perfbench.results.locks import held
 from perfbench.results.store import is_writable
 from perfbench.spec.run import TrialSpec
@@ -48,13 +52,35 @@ def check_trial(trial: TrialSpec, runs_root: Path, progress: Progress, *, prepar
 
 
 def check_submissions(trials: Sequence[TrialSpec]) -> None:
-    """Check that every submission reads its options, files and points; takes the seconds that torch takes to load.
+    """Check that every submission can be imported and reads its options, files and points.
+
+    Done in a process of its own, so that code of submissions never runs where trials are launched; it takes the
+    seconds that torch takes to load.
 
     Raises:
         SubmissionError: If one does not, or its code is missing.
     """
-    for trial in {(trial.submission.name, str(trial.hyperparameters)): trial for trial in trials}.values():
-        submission_builder(trial.submission, trial.hyperparameters)
+    asked = {(trial.submission.name, str(trial.hyperparameters)): trial for trial in trials}
+    lines = [
+        json.dumps({"submission": trial.submission.model_dump(mode="json"), "point": trial.hyperparameters})
+        for trial in asked.values()
+    ]
+    with tempfile.TemporaryDirectory() as folder:
+        answer = Path(folder) / "answer.json"
+        command = [sys.executable, "-m", "perfbench.launch.submission_reader", str(answer)]
+        ended = subprocess.run(
+            command, input="\n".join(lines), capture_output=True, text=True, check=False, cwd=repository_root()
+        )
+        found = json.loads(answer.read_text()) if answer.exists() else None
+    if found is None:
+        last = (ended.stderr.strip().splitlines() or ["it said nothing"])[-1]
+        raise SubmissionError(
+            f"the process that reads it ended with exit code {ended.returncode}: {last}",
+            where=f"submission {trials[0].submission.name}",
+            hint="importing a submission must not end the process",
+        )
+    if found:
+        raise SubmissionError(found["what"], where=found["where"], hint=found["hint"])
 
 
 def ensure_data(workload: WorkloadSpec, data_root: Path, progress: Progress, *, may_prepare: bool) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 from perfbench.errors import PerfbenchError, ResultsError
 from perfbench.launch.failure import telling_line
 from perfbench.results.files import MOST_FACT_BYTES, open_plainly, read_regular_file
-from perfbench.results.store import TrialFolder
+from perfbench.results.store import EXPLORED, TrialFolder
 from perfbench.results.trials import TrialKey
 from perfbench.spec.result import Crashed, Diverged, TrialResult
 
@@ -117,6 +117,9 @@ def trial_folders(runs_root: Path) -> Iterator[tuple[Path, TrialKey]]:
                         Path(trial.path),
                         TrialKey(submission.name, workload.name, int(study.name[6:]), int(trial.name[6:])),
                     )
+        for workload in _folders(f"{submission.path}/{EXPLORED}"):
+            for trial in _folders(workload.path):
+                yield Path(trial.path), TrialKey(submission.name, workload.name, 0, 0, trial.name)
 
 
 def _folders(folder: Path | str, prefix: str = "") -> list[os.DirEntry[str]]:

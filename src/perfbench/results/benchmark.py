@@ -73,9 +73,9 @@ class Benchmark(Spec):
 
 
 def split_by_setting(trials: Sequence[RecordedTrial]) -> dict[str, list[RecordedTrial]]:
-    """Group trials that may stand on one board: of one scale, kind of target, ruleset and precision."""
+    """Group trials that may stand on one board: one scale, kind of target, ruleset and precision; none is explored."""
     groups: dict[str, list[RecordedTrial]] = {}
-    for trial in trials:
+    for trial in (trial for trial in trials if trial.spec.explored is None):
         name = f"{trial.spec.scale.name} {trial.spec.ruleset.setting()} {trial.spec.scale.target} target"
         groups.setdefault(name, []).append(trial)
     return dict(sorted(groups.items()))

@@ -17,6 +17,7 @@ from perfbench.results.files import read_regular_file
 from perfbench.results.trials import Complaint, Reading, RecordedTrial, without_duplicates
 from perfbench.results.walk import walk
 from perfbench.spec.base import Spec
+from perfbench.spec.code import CodeRecord
 from perfbench.spec.environment import Environment
 from perfbench.spec.records import counted_measurements
 from perfbench.spec.result import Measurement, MeasurementRecord, Resumed, TrialResult
@@ -91,6 +92,7 @@ def read_trial(folder: Path, complaints: list[Complaint]) -> RecordedTrial | Non
         result=_read_fact(TrialResult, folder / "result.json", complaints),
         environment=_read_fact(Environment, folder / "environment.json", complaints),
         earlier_environments=tuple(_earlier_environments(folder, records, complaints)),
+        code=_read_fact(CodeRecord, folder / "code.json", complaints),
     )
 
 

@@ -3,7 +3,10 @@
 Layout (docs/results-format.md)::
 
     runs/<submission>/study_<i>/<workload>/trial_<j>/
+    runs/<submission>/explored/<workload>/<what differs>/      a trial that somebody tried by hand: the same files
         run.json             the TrialSpec, written once
+        code.json            digests of all files that it began with, and of what it was continued with
+        code/                the texts of the submission's folder, for comparison
         environment.json     of the latest attempt; environment.attempt_<n>.json of earlier ones
         measurements.jsonl   append-only: the only input of scoring
         telemetry.jsonl      append-only: read by no score
@@ -28,6 +31,7 @@ from typing import Any, NamedTuple, TypeVar
 from pydantic import TypeAdapter, ValidationError
 
 from perfbench.errors import LaunchError, ResultsError
+from perfbench.results.configurations import refuse_other_configuration
 from perfbench.results.files import (
     MOST_FACT_BYTES,
     append_line,
@@ -40,10 +44,14 @@ from perfbench.results.files import (
 )
 from perfbench.results.locks import held, is_held
 from perfbench.spec.base import Spec
+from perfbench.spec.code import CodeRecord
 from perfbench.spec.environment import Environment
 from perfbench.spec.records import counted_measurements
 from perfbench.spec.result import Crashed, FailureReason, Measurement, MeasurementRecord, Resumed, TrialResult
 from perfbench.spec.run import TrialSpec
+
+EXPLORED = "explored"
+"""What stands in the place of a study's name in the paths of explored trials."""
 
 LOCK_NAME = ".lock"
 _BEGUN = ("telemetry.jsonl", "measurements.jsonl", "environment.json", "result.json", "lease")
@@ -84,6 +92,8 @@ class TrialFolder:
     @classmethod
     def of(cls, runs_root: Path, trial: TrialSpec) -> TrialFolder:
         """Return the folder that belongs to a trial; nothing is created."""
+        if trial.explored is not None:
+            return cls(runs_root / trial.submission.name / EXPLORED / trial.workload.name / trial.explored)
         study = f"study_{trial.study}"
         return cls(runs_root / trial.submission.name / study / trial.workload.name / f"trial_{trial.trial}")
 
@@ -163,7 +173,7 @@ class TrialFolder:
         """
         if self._never_began():
             return
-        _refuse_other_configuration(self.trial(), trial, self.path / "run.json")
+        refuse_other_configuration(self.trial(), trial, self.path / "run.json")
 
     def _never_began(self) -> bool:
         """Tell whether all that is on record is that a rank failed before there was anything to run (a typing error).
@@ -200,6 +210,28 @@ class TrialFolder:
             ResultsError: If the record is damaged, or cannot be read.
         """
         return _read_fact(TrialSpec, self.path / "run.json")
+
+    def code(self) -> CodeRecord | None:
+        """Return which code the trial began with; ``None`` where an earlier version did not record it."""
+        path = self.path / "code.json"
+        if not path.exists():
+            return None
+        return CodeRecord.from_json(path.read_bytes(), where=str(path), error=ResultsError)
+
+    def write_code(self, record: CodeRecord) -> None:
+        """Record which code the trial runs."""
+        write_text_atomically(self.path / "code.json", record.to_json())
+
+    @property
+    def sources(self) -> Path:
+        """Where the texts of the submission's folder are, as the trial began with them or was last continued with."""
+        return self.path / "code"
+
+    def has_begun(self) -> bool:
+        """Tell whether anything in this folder was run, so that other code may not just take its place."""
+        if self._never_began():
+            return False
+        return any((self.path / name).exists() for name in ("result.json", "measurements.jsonl", "telemetry.jsonl"))
 
     def result(self) -> TrialResult | None:
         """Return how the trial ended, ``None`` while it has not."""
@@ -351,30 +383,6 @@ def _telemetry(line: str, kind: str) -> dict[str, Any] | None:
     except (ValueError, RecursionError):
         return None
     return values
-
-
-def _refuse_other_configuration(existing: TrialSpec, asked: TrialSpec, run_file: Path) -> None:
-    if existing.identity() == asked.identity():
-        return
-    differing = _differences(existing.model_dump(mode="json"), asked.model_dump(mode="json"))
-    shown = "".join(f"\n  - {line}" for line in differing[:8])
-    raise ResultsError(
-        f"the folder holds a trial with another configuration (there -> asked):{shown}",
-        where=str(run_file),
-        hint="move the folder away, or choose another study=, trial= or runs_root=",
-    )
-
-
-def _differences(there: Any, asked: Any, path: str = "") -> list[str]:  # noqa: ANN401 - plain data
-    """List dotted paths whose values differ, where data is left out."""
-    if isinstance(there, dict) and isinstance(asked, dict):
-        return [
-            line
-            for key in there.keys() | asked.keys()
-            if key not in ("data_root", "trace_steps")
-            for line in _differences(there.get(key), asked.get(key), f"{path}.{key}" if path else key)
-        ]
-    return [] if there == asked else [f"{path}: {json.dumps(there)} -> {json.dumps(asked)}"]
 
 
 def is_writable(folder: Path) -> bool:

@@ -15,9 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from perfbench.errors import printable
+from perfbench.spec.code import CodeRecord
 from perfbench.spec.environment import Environment
 from perfbench.spec.result import Measurement, Outcome, Resumed, TrialResult
 from perfbench.spec.run import TrialSpec
+from perfbench.spec.submission import HyperparameterPoint
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -30,9 +32,13 @@ class TrialKey(NamedTuple):
     workload: str
     study: int
     trial: int
+    explored: str = ""
+    """Of an explored trial: what differs from the first trial of study 0."""
 
     def __str__(self) -> str:
         """Return the name for people."""
+        if self.explored:
+            return f"{self.submission} on {self.workload}, explored {self.explored}"
         return f"{self.submission} on {self.workload}, study {self.study}, trial {self.trial}"
 
 
@@ -61,13 +67,15 @@ class TrialLog:
     target_metric: Floats
     """The target's metric; NaN where the evaluation did not give one."""
     is_scorable: bool = True
-    """False where the rules exclude the trial (evaluation after fixed steps)."""
+    """False where the rules exclude the trial: evaluated by steps, explored, or continued with changed code."""
     is_finished: bool = True
     """False while the trial may still go on."""
     is_started: bool = True
     """False where a trial was planned and nothing of it has run."""
     outcome: Outcome | None = None
     """How it ended by its own record; published logs have none."""
+    hyperparameters: HyperparameterPoint | None = None
+    """The trial's point; ``None`` under self-tuning and in published logs."""
 
     def __len__(self) -> int:
         """Return the number of evaluations."""
@@ -89,11 +97,14 @@ class RecordedTrial:
     """Of the latest attempt."""
     earlier_environments: tuple[Environment, ...] = ()
     """Of attempts whose work is a part of the trial."""
+    code: CodeRecord | None = None
+    """Which code it began with; ``None`` in records of earlier versions."""
 
     @property
     def key(self) -> TrialKey:
         """Return what the trial is called."""
-        return TrialKey(self.spec.submission.name, self.spec.workload.name, self.spec.study, self.spec.trial)
+        spec = self.spec
+        return TrialKey(spec.submission.name, spec.workload.name, spec.study, spec.trial, spec.explored or "")
 
     def log(self) -> TrialLog:
         """Return the columns that scoring needs."""
@@ -104,10 +115,13 @@ class RecordedTrial:
             steps=np.array([one.step for one in self.measurements], dtype=np.int64),
             submission_times_s=np.array([one.submission_time_s for one in self.measurements], dtype=np.float64),
             target_metric=np.array([one.metrics.get(metric, np.nan) for one in self.measurements], dtype=np.float64),
-            is_scorable=self.spec.is_scorable() and (self.result is None or self.result.scorable),
+            is_scorable=self.spec.is_scorable()
+            and (self.result is None or self.result.scorable)
+            and not (self.code and self.code.changes),
             is_finished=self.result is not None,
             is_started=bool(self.records) or self.result is not None or self.environment is not None,
             outcome=None if self.result is None else self.result.outcome,
+            hyperparameters=self.spec.hyperparameters,
         )
 
 

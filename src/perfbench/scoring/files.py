@@ -9,6 +9,7 @@ from pathlib import Path
 
 from perfbench.errors import ScoringError
 from perfbench.results.files import atomic_file
+from perfbench.results.trials import TrialLog
 from perfbench.scoring.board import Board
 from perfbench.scoring.document import as_json
 from perfbench.scoring.tables import (
@@ -34,6 +35,7 @@ def write_boards(
     *,
     with_pictures: bool,
     extra_tables: Sequence[Sequence[Table]] = (),
+    logs: Sequence[Sequence[TrialLog]] = (),
 ) -> list[Path]:
     """Write everything, replacing what an earlier call wrote, and return the files.
 
@@ -43,6 +45,7 @@ def write_boards(
         complaints: What was wrong on disk.
         with_pictures: Whether to draw the performance profiles.
         extra_tables: By board, more tables for its page.
+        logs: By board, what it was made from: their hyperparameters stand in the table of trials.
 
     Raises:
         ScoringError: If the folder cannot be written.
@@ -54,10 +57,11 @@ def write_boards(
         "leaderboard.tex": "\n".join(_latex(board, uncertainty) for board, uncertainty in boards).encode(),
         "leaderboard.json": as_json(boards, complaints).encode(),
     }
-    for board, uncertainty in boards:
+    for number, (board, uncertainty) in enumerate(boards):
+        own = logs[number] if logs else ()
         stem = f"_{slug(board.benchmark.name)}" if len(boards) > 1 else ""
         contents[f"scores{stem}.csv"] = as_csv(score_table(board, uncertainty)).encode()
-        contents[f"trials{stem}.csv"] = as_csv(trial_table(board)).encode()
+        contents[f"trials{stem}.csv"] = as_csv(trial_table(board, own)).encode()
         contents[f"pairs{stem}.csv"] = as_csv(comparison_table(board)).encode()
         if with_pictures:
             contents |= _pictures(board, stem)

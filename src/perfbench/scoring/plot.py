@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from perfbench.scoring.board import Board
+from perfbench.scoring.curves import Curve
 from perfbench.scoring.report_data import value_limits
 from perfbench.scoring.style import PHASE_COLOURS, line_style, profile_steps
 from perfbench.scoring.tables import cell_text
@@ -135,3 +136,19 @@ def _dashes(dashes: tuple[float, ...]) -> Literal["-"] | tuple[float, Sequence[f
 def _plain(axes: Axes) -> None:
     axes.grid(visible=True, color="#dddddd", linewidth=0.6)
     axes.spines[["top", "right"]].set_visible(False)
+
+
+def trials_figure(curves: Sequence[Curve]) -> Figure:
+    """Draw the target's metric of trials against the time on the clock and against steps, side by side."""
+    figure = Figure(figsize=(11.0, 4.2), layout="constrained")
+    for number, label in enumerate(("submission time (s)", "steps")):
+        axes = figure.add_subplot(1, 2, number + 1)
+        for row, curve in enumerate(curves):
+            colour, dashes = line_style(row)
+            x = curve.steps if number else curve.times_s
+            axes.plot(x, curve.values, color=colour, linestyle=_dashes(dashes), linewidth=1.4, label=curve.label)
+        axes.axhline(curves[0].target.threshold, color="black", linewidth=0.8, linestyle=":")
+        axes.set(xlabel=label, ylabel=curves[0].target.metric)
+        _plain(axes)
+        axes.legend(frameon=False)
+    return figure

@@ -198,12 +198,16 @@ def _trials(index: int, board: Board, recorded: Sequence[RecordedTrial]) -> str:
         end = board.ends.get(key)
         status, reason = status_of(key, board, by_key)
         time_s = seconds_text(end.time_s) if end is not None and math.isfinite(end.time_s) else ""
-        cells = (key.submission, key.workload, str(key.study), str(key.trial), time_s)
+        point = (by_key[key].spec.hyperparameters or {}) if key in by_key else {}
+        shown = ", ".join(
+            f"{name}={value:.4g}" if isinstance(value, float) else f"{name}={value}" for name, value in point.items()
+        )
+        cells = (key.submission, key.workload, str(key.study), str(key.trial), shown, time_s)
         row = "".join(f"<td>{escape(cell)}</td>" for cell in cells)
         rows.append(f'<tr>{row}<td class="status-{status}">{status}</td><td>{escape(reason)}</td></tr>')
     statuses = Counter(state.value for state in board.states.values())
     counted = ", ".join(f"{count} {status}" for status, count in sorted(statuses.items()))
-    names = ("submission", "workload", "study", "trial", "time to target (s)", "state", "reason")
+    names = ("submission", "workload", "study", "trial", "hyperparameters", "time to target (s)", "state", "reason")
     head = "".join(f"<th>{name}</th>" for name in names)
     return (
         f"<details><summary>Trials: {counted}</summary>"

@@ -93,16 +93,22 @@ def comparison_table(board: Board) -> Table:
     return Table("Pairs", header, rows, "Speed-up: geometric mean over the workloads that both reached.")
 
 
-def trial_table(board: Board) -> Table:
-    """Return one row per trial that has run, also where its study was left out."""
+def trial_table(board: Board, logs: Sequence[TrialLog] = ()) -> Table:
+    """Return one row per trial that has run, also where its study was left out.
+
+    There is a column for each hyperparameter of the trials whose log is given.
+    """
+    points = {log.key: log.hyperparameters or {} for log in logs}
+    tuned = list(dict.fromkeys(name for point in points.values() for name in point))
     rows = []
     for key, state in sorted(board.states.items()):
         end = board.ends.get(key)
         numbers = ("inf", "") if end is None else (f"{end.time_s:.6f}", _index(end))
         names = (key.submission, key.workload, str(key.study), str(key.trial))
-        rows.append((*names, state.value, "no" if end is None else "yes", *numbers))
+        values = (str(points.get(key, {}).get(name, "")) for name in tuned)
+        rows.append((*names, state.value, "no" if end is None else "yes", *numbers, *values))
     header = ("submission", "workload", "study", "trial", "state", "counts", "time_to_target_s", "evaluation_index")
-    return Table("Trials", header, tuple(rows))
+    return Table("Trials", (*header, *(f"hyperparameters/{name}" for name in tuned)), tuple(rows))
 
 
 def _index(end: TrialEnd) -> str:

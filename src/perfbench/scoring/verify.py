@@ -34,6 +34,7 @@ from perfbench.spec.seeds import trial_seed
 _CLOCK_TOLERANCE_S = 2.0
 """Between the trial's clock and the wall clock in the records, which is written in whole seconds."""
 _ROUNDING_S = 1e-6
+_FILES_SHOWN = 3
 _PHASES = tuple(phase.value for phase in Phase)
 _MOST_LISTED = 20
 """Numbers that one line, or lines that one group of trials is given."""
@@ -42,7 +43,8 @@ _MOST_LISTED = 20
 def verify_trials(trials: Sequence[RecordedTrial]) -> list[Finding]:
     """Run every check."""
     found = [finding for trial in trials for check in _TRIAL_CHECKS for finding in check(trial)]
-    found += [finding for check in _GROUP_CHECKS for finding in check(trials)]
+    compared = [trial for trial in trials if trial.spec.explored is None]
+    found += [finding for check in _GROUP_CHECKS for finding in check(compared)]
     return found
 
 
@@ -186,6 +188,13 @@ def environment_stays(trial: RecordedTrial) -> Iterator[Finding]:
                 yield Finding("environment", trial.path, what)
 
 
+def code_stays(trial: RecordedTrial) -> Iterator[Finding]:
+    """No attempt ran other code than the trial began with."""
+    for change in trial.code.changes if trial.code is not None else ():
+        what = f"continued with changed code in attempt {change.attempt}: {', '.join(change.files[:_FILES_SHOWN])}"
+        yield Finding("environment", trial.path, what)
+
+
 def attempts_are_counted(trial: RecordedTrial) -> Iterator[Finding]:
     """No attempt is recorded beyond those that the result counts."""
     last = max((record.attempt for record in trial.records), default=0)
@@ -309,6 +318,7 @@ _TRIAL_CHECKS = (
     seed_is_derived,
     code_is_known,
     environment_stays,
+    code_stays,
     attempts_are_counted,
     records_are_chained,
     isolation_is_known,

@@ -156,16 +156,20 @@ def _without_union_tags(model: type[BaseModel], location: tuple[int | str, ...])
     """Drop the union member that pydantic adds after a field: a person knows only field names."""
     kept: list[int | str] = []
     models: list[type[BaseModel]] = [model]
-    pending_union = False
+    pending_union = pending_key = False
     for part in location:
+        if pending_key:  # of a dictionary, or a place in a list: a person wrote it
+            pending_key = False
+            kept.append(part)
+            continue
         if pending_union:
             pending_union = False
             continue
         known = [candidate for candidate in models if part in candidate.model_fields]
         kept.append(part)
         if known:
-            models = [
-                found for candidate in known for found in _models_in(candidate.model_fields[str(part)].annotation)
-            ]
+            annotations = [candidate.model_fields[str(part)].annotation for candidate in known]
+            models = [found for annotation in annotations for found in _models_in(annotation)]
             pending_union = len(models) > 1
+            pending_key = any(get_origin(annotation) in (dict, list, tuple) for annotation in annotations)
     return tuple(kept)

@@ -66,7 +66,7 @@ class Environment(Spec):
     is_clean_checkout: bool | None
     workload_digest: str
     submission_digest: str
-    """Digests of the source folders: what ran, whatever the commit says."""
+    """Digests of everything in the source folders: what ran, whatever the commit says (by file: ``code.json``)."""
     submission_data_bytes: int | None = None
     """Of files in the submission's folder that are neither code nor text; ``None`` in earlier records."""
     precision: PrecisionFacts | None = None

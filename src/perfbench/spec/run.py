@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, JsonValue
 
 from perfbench.spec.base import Spec
 from perfbench.spec.environment import Isolation
@@ -163,6 +163,10 @@ class RunSpec(Spec):
     study: int = Field(ge=0)
     trial: int = Field(ge=1)
     """Which trial of the study ``run`` executes; ``sweep`` executes all of them."""
+    hp: dict[str, JsonValue] = Field(default_factory=dict)
+    """Hyperparameters set by hand, over those of the trial's point: such a trial is explored."""
+    explore: bool = False
+    """Whether the trial is explored even where no hyperparameter is set: in a folder of its own, and never scored."""
     trace_steps: tuple[int, ...]
     """Steps after which a digest of parameters, state, loss and example numbers is recorded (debugging)."""
     data_root: str = Field(min_length=1)
@@ -190,6 +194,8 @@ class TrialSpec(Spec):
     target: Target
     max_submission_time_s: float = Field(gt=0)
     max_steps: int | None = Field(ge=1)
+    explored: str | None = Field(default=None, min_length=1)
+    """Of a trial that somebody tried by hand: what differs from the first trial of study 0, as its folder is named."""
     trace_steps: tuple[int, ...] = ()
     isolation: Isolation = Isolation.PROCESS
     data_root: str
@@ -197,12 +203,16 @@ class TrialSpec(Spec):
 
     def identity(self) -> str:
         """Return the digest of what makes two trials the same: all but where the data is."""
-        return self.digest(exclude={"data_root", "trace_steps"})
+        later_fields = {"explored"} if self.explored is None else set()  # so that identities on record stay
+        return self.digest(exclude={"data_root", "trace_steps"} | later_fields)
 
     def is_scorable(self) -> bool:
-        """Tell whether the rules allow scoring this trial: evaluated by wall clock, and by another process."""
-        return isinstance(self.evaluation, WallClockSchedule) and self.isolation is not Isolation.NONE
+        """Tell whether the rules allow scoring this trial: by wall clock, by another process, not explored."""
+        is_measured_right = isinstance(self.evaluation, WallClockSchedule) and self.isolation is not Isolation.NONE
+        return is_measured_right and self.explored is None
 
     def label(self) -> str:
         """Return the trial's name for people."""
+        if self.explored is not None:
+            return f"{self.submission.name} on {self.workload.name}, explored {self.explored}"
         return f"{self.submission.name} on {self.workload.name}, study {self.study}, trial {self.trial}"

@@ -28,6 +28,7 @@ from perfbench.spec.result import (
 )
 from perfbench.spec.run import TrialSpec
 from perfbench.tracking.follow import Follower, Progress
+from perfbench.tracking.outlook import outlook
 
 _PLAIN_PERIOD_S = 5.0
 _SHOWN_FROM_S = 0.05
@@ -79,11 +80,9 @@ class TrialView:
         )
 
     def _plain_line(self, progress: Progress) -> str:
-        rate = f", {progress.steps_per_s:.1f} steps/s" if progress.steps_per_s else ""
-        return (
-            f"  {progress.phase}: step {progress.step:,}, {progress.submission_time_s:.1f} s of "
-            f"{self._trial.max_submission_time_s:.0f} s{rate}"
-        )
+        budget_s = self._trial.max_submission_time_s
+        done = f"step {progress.step:,}, {progress.submission_time_s:.1f} s of {budget_s:.0f} s"
+        return f"  {progress.phase}: {', '.join([done, *outlook(self._trial, progress)])}"
 
     def _panel(self, progress: Progress) -> Panel:
         trial, table = self._trial, Table.grid(padding=(0, 2))
@@ -96,7 +95,7 @@ class TrialView:
         if trial.max_steps is not None:
             done = f"{progress.step:,} of {trial.max_steps:,}"
             table.add_row("steps", _bar(progress.step / trial.max_steps, done))
-        table.add_row("speed", _speed(progress, trial))
+        table.add_row("outlook", ", ".join(outlook(trial, progress)) or "-")
         if trial.num_ranks > 1:
             share = trial.global_batch_size // trial.num_ranks
             table.add_row("ranks", f"{trial.num_ranks}, each with {share:,} of {trial.global_batch_size:,} examples")
@@ -130,17 +129,6 @@ def _bar(fraction: float, text: str) -> Table:
     return grid
 
 
-def _speed(progress: Progress, trial: TrialSpec) -> str:
-    if not progress.steps_per_s:
-        return "-"
-    parts = [f"{progress.steps_per_s:.1f} steps/s"]
-    if trial.max_steps is not None:
-        parts.append(f"all steps in {(trial.max_steps - progress.step) / progress.steps_per_s:.0f} s")
-    if progress.loss is not None:
-        parts.append(f"training loss {progress.loss:.4f}")
-    return ", ".join(parts)
-
-
 def _now(progress: Progress) -> str:
     if progress.phase == "training" and progress.next_evaluation_s is not None:
         return f"training, next evaluation in {progress.next_evaluation_s:.0f} s"
@@ -169,6 +157,8 @@ def summary(trial: TrialSpec, result: TrialResult, folder: TrialFolder) -> Group
         table.add_row("warning", Text(f"{result.num_recompiles_after_warmup} recompilation(s) on the clock", "yellow"))
     if not result.scorable:
         table.add_row("note", Text("evaluated by steps: never scored", "yellow"))
+    if (code := folder.code()) is not None and code.changes:
+        table.add_row("note", Text("continued with changed code: never scored", "yellow"))
     table.add_row("files", str(folder.path))
     return Group(Text(trial.label(), style="bold"), table)
 

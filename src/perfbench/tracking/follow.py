@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
+import time
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +17,9 @@ from perfbench.results.store import TrialFolder
 from perfbench.spec.result import Measurement
 
 _BLOCK_BYTES = 1 << 20
+_PARTS_OF_A_SEGMENT = 16
+_RECENT = 6
+"""Evaluations through which a line is laid."""
 
 
 class GrowingFile:
@@ -61,15 +67,26 @@ class Progress:
     """The newest."""
     new_measurements: list[Measurement] = field(default_factory=list)
     """Since the last look."""
+    recent: deque[Measurement] = field(default_factory=lambda: deque(maxlen=_RECENT))
+    """The last ones, by which the target is guessed."""
+    new_losses: list[tuple[int, float]] = field(default_factory=list)
+    """Step and training loss since the last look, means of a few parts of each segment."""
+    phase_began_s: float = field(default_factory=time.monotonic)
+    """When the phase was first seen, by the clock of whoever looks."""
     new_warnings: list[str] = field(default_factory=list)
     """Since the last look."""
 
 
 class Follower:
-    """Keeps a :class:`Progress` up to date from a trial's folder; what it holds does not grow with the trial."""
+    """Keeps a :class:`Progress` up to date from a trial's folder; what it holds does not grow with the trial.
 
-    def __init__(self, folder: TrialFolder) -> None:
-        self._telemetry = GrowingFile(folder.path / "telemetry.jsonl")
+    Args:
+        folder: Of the trial.
+        from_start: Whether telemetry of before is read too: for who comes to a trial that runs already.
+    """
+
+    def __init__(self, folder: TrialFolder, *, from_start: bool = False) -> None:
+        self._telemetry = GrowingFile(folder.path / "telemetry.jsonl", from_start=from_start)
         self._records = GrowingFile(folder.path / "measurements.jsonl", from_start=True)
         self._rate_origin: tuple[int, float] | None = None
         self.progress = Progress()
@@ -77,7 +94,7 @@ class Follower:
     def look(self) -> Progress:
         """Read what was added and return the updated progress."""
         progress = self.progress
-        progress.new_measurements, progress.new_warnings = [], []
+        progress.new_measurements, progress.new_warnings, progress.new_losses = [], [], []
         for line in self._telemetry.all_new_lines():
             try:
                 self._take(json.loads(line))
@@ -88,6 +105,7 @@ class Follower:
                 progress.new_measurements.append(Measurement.from_json(line))
         if progress.new_measurements:
             progress.measurement = progress.new_measurements[-1]
+            progress.recent.extend(progress.new_measurements)
         return progress
 
     def _take(self, line: dict[str, Any]) -> None:
@@ -96,6 +114,7 @@ class Follower:
                 self._take_pulse(line)
             case "steps":
                 self.progress.loss = line["loss"][-1]
+                self.progress.new_losses += _means(line["step"], line["loss"])
             case "warning":
                 self.progress.new_warnings.append(line["text"])
             case "resources":
@@ -103,6 +122,8 @@ class Follower:
 
     def _take_pulse(self, line: dict[str, Any]) -> None:
         progress = self.progress
+        if line["phase"] != progress.phase:
+            progress.phase_began_s = time.monotonic()
         progress.phase = line["phase"]
         progress.step = line["at_step"]
         progress.submission_time_s = line["submission_time_s"]
@@ -113,3 +134,10 @@ class Follower:
             seconds = progress.submission_time_s - origin[1]
             if seconds > 0:
                 progress.steps_per_s = (progress.step - origin[0]) / seconds
+
+
+def _means(steps: list[float], losses: list[float]) -> list[tuple[int, float]]:
+    """Return the last step and the mean loss of a few parts of a segment: single batches are noise."""
+    length = max(1, math.ceil(len(losses) / _PARTS_OF_A_SEGMENT))
+    parts = [slice(start, min(start + length, len(losses))) for start in range(0, len(losses), length)]
+    return [(int(steps[part.stop - 1]), math.fsum(losses[part]) / len(losses[part])) for part in parts]

@@ -18,6 +18,7 @@ from perfbench.spec.result import TrialResult
 from perfbench.spec.run import TrialSpec
 from perfbench.tracking.console import TrialView, outcome_text, summary
 from perfbench.tracking.follow import Follower, Progress
+from perfbench.tracking.outlook import outlook
 
 Watch = Callable[[], None]
 """Called several times a second while a trial runs."""
@@ -121,11 +122,10 @@ def running_line(trial: TrialSpec, progress: Progress) -> Text:
     """Return what is known about a running trial, on one line."""
     budget_s = trial.max_submission_time_s
     parts = [f"{progress.phase}, step {progress.step:,}, {progress.submission_time_s:.1f} s of {budget_s:.0f} s"]
-    if progress.steps_per_s:
-        parts.append(f"{progress.steps_per_s:.1f} steps/s")
     if progress.measurement is not None:
         value = progress.measurement.metrics.get(trial.target.metric, float("nan"))
         parts.append(f"{trial.target.metric} {value:.5f} (target {trial.target.threshold:g})")
+    parts += outlook(trial, progress)
     return Text.assemble((f"{trial.label()}: ", "bold"), ", ".join(parts), overflow="ellipsis", no_wrap=True)
 
 

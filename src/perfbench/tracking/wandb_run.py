@@ -58,9 +58,11 @@ class WandbRun:
             id=folder.tracking_id(),
             entity=tracking.entity,
             project=tracking.project,
-            group=f"{trial.submission.name}/{trial.workload.name}/study_{trial.study}",
+            group=f"{trial.submission.name}/{trial.workload.name}/"
+            + ("explored" if trial.explored else f"study_{trial.study}"),
             job_type=trial.ruleset.kind,
-            name=f"{trial.submission.name} {trial.workload.name} study {trial.study} trial {trial.trial}",
+            name=f"{trial.submission.name} {trial.workload.name} "
+            + (trial.explored or f"study {trial.study} trial {trial.trial}"),
             tags=_tags(trial, tracking),
             config=_names(trial) | {"facts": trial.model_dump(mode="json", exclude={"data_root"})},
             resume="allow",
@@ -129,6 +131,8 @@ def _names(trial: TrialSpec) -> dict[str, Any]:
         "workload": trial.workload.name,
         "study": trial.study,
         "trial": trial.trial,
+        "explored": trial.explored,
+        "seed": trial.run_seed,
         **{f"hyperparameters/{name}": value for name, value in (trial.hyperparameters or {}).items()},
     }
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from perfbench.api.contracts.finding import Finding
+from perfbench.api.contracts.finding import EVERYTHING, Attention, Finding, raised
 from perfbench.api.contracts.rehearsal import BuildSubmission, Rehearsal, differences, read_back
 from perfbench.api.contracts.tiny_problems import TINY_PROBLEMS, TinyProblem
 
@@ -30,7 +30,11 @@ _OWN_WAYS = "torch/optim/"
 
 
 def check_conduct(
-    build: BuildSubmission, *, state_bytes_per_parameter: float | None, waits_per_step: float
+    build: BuildSubmission,
+    *,
+    state_bytes_per_parameter: float | None,
+    waits_per_step: float,
+    attention: Attention = EVERYTHING,
 ) -> list[Finding]:
     """Return what was found for one submission with its hyperparameters already bound.
 
@@ -38,20 +42,33 @@ def check_conduct(
         build: Makes the submission from its context.
         state_bytes_per_parameter: What it declares to keep at most, on any of the tiny problems.
         waits_per_step: How often per step, on average, it declares to wait for the device.
+        attention: Which checks, and who hears of them.
     """
     findings = []
     for problem in TINY_PROBLEMS:
-        rehearsal = Rehearsal(build, problem, seed=_SEED, step_hint=NUM_STEPS)
-        with torch.random.fork_rng(devices=()), counted_waits() as waits:
-            rehearsal.train(until=NUM_STEPS)
-        bytes_per_parameter = state_bytes(rehearsal) / sum(p.numel() for p in rehearsal.model.parameters())
-        per_step = waits.total / max(rehearsal.num_steps, 1)
-        findings += [
-            _fits(problem, bytes_per_parameter, state_bytes_per_parameter),
-            _waits(problem, per_step, waits_per_step, waits.seen),
-            _ignores_names(build, problem),
-        ]
+        mine = attention.under(problem.name)
+        if not mine.takes("it fits its memory, waits as declared, and looks at no names"):
+            continue
+        try:
+            findings += _conduct_on(build, problem, state_bytes_per_parameter, waits_per_step)
+        except Exception as error:  # noqa: BLE001 - the submission is a stranger's code: any error is a finding
+            findings.append(Finding(name=f"{problem.name}: it trains", passed=False, detail=raised(error)))
     return findings
+
+
+def _conduct_on(
+    build: BuildSubmission, problem: TinyProblem, state_bytes_per_parameter: float | None, waits_per_step: float
+) -> list[Finding]:
+    rehearsal = Rehearsal(build, problem, seed=_SEED, step_hint=NUM_STEPS)
+    with torch.random.fork_rng(devices=()), counted_waits() as waits:
+        rehearsal.train(until=NUM_STEPS)
+    bytes_per_parameter = state_bytes(rehearsal) / sum(p.numel() for p in rehearsal.model.parameters())
+    per_step = waits.total / max(rehearsal.num_steps, 1)
+    return [
+        _fits(problem, bytes_per_parameter, state_bytes_per_parameter),
+        _waits(problem, per_step, waits_per_step, waits.seen),
+        _ignores_names(build, problem),
+    ]
 
 
 def state_bytes(rehearsal: Rehearsal) -> int:

@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 from pydantic import JsonValue
 
-from perfbench.api.contracts.finding import Finding
+from perfbench.api.contracts.finding import EVERYTHING, Attention, Finding, raised
 from perfbench.api.contracts.rehearsal import BuildSubmission, Rehearsal, differences, read_back
 from perfbench.api.contracts.tiny_problems import TINY_PROBLEMS, TinyProblem
 from perfbench.api.submission import StepReport
@@ -39,6 +39,7 @@ def check_submission(
     problems: Sequence[TinyProblem] = TINY_PROBLEMS,
     num_steps: int = NUM_STEPS,
     saved_at: Sequence[int] = SAVED_AT,
+    attention: Attention = EVERYTHING,
 ) -> list[Finding]:
     """Return what was found for one submission with its hyperparameters already bound.
 
@@ -47,23 +48,31 @@ def check_submission(
         problems: What to train.
         num_steps: How long, and the submission's step hint.
         saved_at: Steps after which a checkpoint is written and resumed from.
+        attention: Which checks, and who hears of them.
     """
     return [
         finding
         for problem in problems
-        for finding in _OnProblem(build, problem, num_steps=num_steps).findings(saved_at)
+        for finding in _OnProblem(build, problem, num_steps=num_steps).findings(saved_at, attention)
     ]
 
 
 def check_points(
-    builders: Mapping[str, BuildSubmission], *, num_steps: int = NUM_STEPS, saved_at: Sequence[int] = SAVED_AT
+    builders: Mapping[str, BuildSubmission],
+    *,
+    num_steps: int = NUM_STEPS,
+    saved_at: Sequence[int] = SAVED_AT,
+    attention: Attention = EVERYTHING,
 ) -> list[Finding]:
     """Return what was found for several points of one search space, by the points' names.
 
     A space may hold points that no tiny problem stands (that is what a search is for): it is enough if one of the
     points reduces the loss of every problem. All else holds at every point. Arguments are as for `check_submission`.
     """
-    found = {name: check_submission(build, num_steps=num_steps, saved_at=saved_at) for name, build in builders.items()}
+    found = {
+        name: check_submission(build, num_steps=num_steps, saved_at=saved_at, attention=attention.under(name))
+        for name, build in builders.items()
+    }
     training = {name: [f for f in findings if f.name.endswith(REDUCES_THE_LOSS)] for name, findings in found.items()}
     trains = next((name for name, findings in training.items() if all(f.passed for f in findings)), None)
     return [
@@ -121,7 +130,7 @@ class _OnProblem:
         self._num_steps = num_steps
         self._saved_at: frozenset[int] = frozenset()
 
-    def findings(self, saved_at: Sequence[int]) -> list[Finding]:
+    def findings(self, saved_at: Sequence[int], attention: Attention) -> list[Finding]:
         self._saved_at = frozenset(saved_at)
         checks: dict[str, Callable[[], str]] = {
             REDUCES_THE_LOSS: self._reduces_the_loss,
@@ -133,7 +142,8 @@ class _OnProblem:
             **{f"a checkpoint of step {step} resumes bit for bit": partial(self._resumes, step) for step in saved_at},
             "a checkpoint after an evaluation resumes bit for bit": self._resumes_after_an_evaluation,
         }
-        return [self._finding(name, check) for name, check in checks.items()]
+        mine = attention.under(self._problem.name)
+        return [self._finding(name, check) for name, check in checks.items() if mine.takes(name)]
 
     def _finding(self, name: str, check: Callable[[], str]) -> Finding:
         """Run a check, which returns what is wrong or nothing."""
@@ -141,7 +151,7 @@ class _OnProblem:
             try:
                 detail = check()
             except Exception as problem:  # noqa: BLE001 - the submission is a stranger's code: any error is a finding
-                detail = f"raised {type(problem).__name__}: {problem}"
+                detail = raised(problem)
         return Finding(name=f"{self._problem.name}: {name}", passed=not detail, detail=detail)
 
     def _start(self) -> Rehearsal:

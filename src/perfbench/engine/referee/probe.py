@@ -15,6 +15,8 @@ import torch
 from perfbench.engine.referee.checkout import commit_of
 from perfbench.inherited import switches
 from perfbench.registry import repository_root
+from perfbench.results.folders import digests_of_files
+from perfbench.spec.code import digest_of
 from perfbench.spec.environment import Environment, GpuFacts
 
 
@@ -38,8 +40,8 @@ def probe_environment(
         packages=_packages(),
         commit=commit,
         is_clean_checkout=is_clean,
-        workload_digest=digest_of_sources(workload_folder),
-        submission_digest=digest_of_sources(submission_folder),
+        workload_digest=digest_of(digests_of_files(workload_folder)),
+        submission_digest=digest_of(digests_of_files(submission_folder)),
         submission_data_bytes=data_bytes(submission_folder),
         switches=switches(os.environ),
         started_utc=datetime.datetime.now(tz=datetime.UTC).isoformat(timespec="seconds"),
@@ -50,15 +52,6 @@ def process_age_s() -> float:
     """Return the seconds since this process was started (resolution: 10 ms)."""
     now = datetime.datetime.now(tz=datetime.UTC).timestamp()
     return max(0.0, now - psutil.Process().create_time())
-
-
-def digest_of_sources(folder: Path) -> str:
-    """Return a digest of all Python and YAML files of a folder, names included."""
-    digest = hashlib.blake2b(digest_size=8)
-    for path in sorted(folder.rglob("*")):
-        if path.suffix in (".py", ".yaml") and path.is_file():
-            digest.update(str(path.relative_to(folder)).encode() + b"\0" + path.read_bytes() + b"\0")
-    return digest.hexdigest()
 
 
 def data_bytes(folder: Path) -> int:

@@ -64,7 +64,7 @@ def told(problem: BaseException, trial: TrialSpec, *, has_begun: bool) -> Failed
     return Failed(
         reason=reason_of(problem, trial.submission.folder),
         error_type=type(problem).__name__,
-        message=message_of(problem),
+        message=message_of(problem, trial.submission.folder),
         traceback="".join(traceback.format_exception(problem)),
         is_refusal=isinstance(problem, PerfbenchError) and not has_begun,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import traceback
@@ -17,6 +18,12 @@ _COMPILED = re.compile(
 """A library, in the words of the dynamic loader for one that is damaged."""
 _OUT_OF_MEMORY = re.compile(r"out of memory|can(no|')t allocate memory", re.IGNORECASE)
 """In the words of CUDA, and of torch's allocator on processors."""
+_DISK_FULL = re.compile(
+    r"No space left on device|inline_container\.cc.*(unexpected pos|file write failed)|PytorchStreamWriter", re.DOTALL
+)
+"""In the words of the kernel, and of what writes torch's files."""
+_NO_COMPILER = re.compile(r"No working C\+\+ compiler|InvalidCxxCompiler|NO_CXX_COMPILER")
+"""In the words of torch.compile."""
 
 
 def reason_of(problem: BaseException, submission_folder: str | None = None) -> FailureReason:
@@ -38,7 +45,11 @@ def reason_of(problem: BaseException, submission_folder: str | None = None) -> F
 
 
 def _was_raised_in_submission(problem: BaseException, submission_folder: str | None) -> bool:
-    """Tell whether the innermost frame of code that we know belongs to a submission."""
+    return _frame_of_submission(problem, submission_folder) is not None
+
+
+def _frame_of_submission(problem: BaseException, submission_folder: str | None) -> traceback.FrameSummary | None:
+    """Return the innermost frame of code that we know if it belongs to a submission."""
     submissions = [repository_root() / "submissions"]
     if submission_folder is not None:
         submissions.append(Path(submission_folder).resolve())
@@ -46,19 +57,28 @@ def _was_raised_in_submission(problem: BaseException, submission_folder: str | N
     for frame in reversed(traceback.extract_tb(problem.__traceback__)):
         file = Path(frame.filename).resolve()
         if any(file.is_relative_to(folder) for folder in submissions):
-            return True
+            return frame
         if file.is_relative_to(package):
-            return False
-    return False
+            return None
+    return None
 
 
-def message_of(problem: BaseException) -> str:
-    """Return the exception's words; that a cache of compiled code is damaged, which they hide, comes first.
+def message_of(problem: BaseException, submission_folder: str | None = None) -> str:
+    """Return the exception's words, with an author's line where it was raised in a submission.
+
+    What they hide comes first: a full disk, a compiler that is not there, a damaged cache of compiled code.
 
     >>> message_of(OSError("inductor: /tmp/torchinductor_me/ab/cabc.so: file too short")).splitlines()[0]
     'compiled code in a cache is damaged: remove /tmp/torchinductor_me, it is made anew'
     """
     words = str(problem) or type(problem).__name__
+    if _DISK_FULL.search(words) or (isinstance(problem, OSError) and problem.errno == errno.ENOSPC):
+        return f"the disk is full: {words.splitlines()[0]}"
+    if _NO_COMPILER.search(words):
+        return f"torch.compile finds no C++ compiler that works; install g++, or set CXX ({words.splitlines()[0]})"
+    frame = _frame_of_submission(problem, submission_folder)
+    if frame is not None:
+        return f"{words} ({Path(frame.filename).name}:{frame.lineno})"
     found = _COMPILED.search(words)
     if found is None or not re.search("inductor|triton", words):
         return words

@@ -30,7 +30,7 @@ from perfbench.launch.slurm.sbatch import (
 from perfbench.launch.slurm.snapshot import outside_submission, snapshot_folder, take_snapshot
 from perfbench.registry import repository_root
 from perfbench.results.store import TrialFolder
-from perfbench.spec.run import NoTracking, SlurmCluster, TrackingSpec
+from perfbench.spec.run import NoTracking, SlurmCluster, TrackingSpec, TrialSpec
 
 _NUM_TRIES = 3
 _PAUSE_S = 5.0
@@ -105,6 +105,7 @@ def submit(
     *,
     after: Sequence[str],
     tracking: TrackingSpec,
+    claim: Callable[[TrialSpec, TrialFolder], bool] = lambda trial, folder: folder.claim(trial),
 ) -> Submitted:
     """Hand arrays and the scoring job to Slurm, and return at once.
 
@@ -114,6 +115,7 @@ def submit(
         runs_root: Absolute.
         after: Jobs submitted earlier that the scores also wait for.
         tracking: Where to mirror the trials.
+        claim: Makes a folder a trial's own before it is handed over.
 
     Raises:
         LaunchError: If anything is refused: then nothing stays submitted, and no new folder is left.
@@ -129,7 +131,7 @@ def submit(
         manifests = manifests_for(arrays, cluster, runs_root, snapshot=snapshot, outside=outside, tracking=tracking)
         done.doubts += doubts_about(manifests)
         for array, manifest in zip(arrays, manifests, strict=True):
-            _claim(array, runs_root, done)
+            _claim(array, runs_root, done, claim)
             manifest.write()
         for manifest in manifests:
             done.job_ids.append(submit_array(manifest))
@@ -167,10 +169,10 @@ def _outside_folder(arrays: Sequence[ArrayPlan]) -> str | None:
     return next(iter(folders), None)
 
 
-def _claim(array: ArrayPlan, runs_root: Path, done: Submitted) -> None:
+def _claim(array: ArrayPlan, runs_root: Path, done: Submitted, claim: Callable[[TrialSpec, TrialFolder], bool]) -> None:
     for trial in array.trials:
         folder = TrialFolder.of(runs_root, trial)
-        if folder.claim(trial):
+        if claim(trial, folder):
             done.claimed.append(folder)
 
 

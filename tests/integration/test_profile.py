@@ -1,0 +1,40 @@
+"""Where the time of a step goes: all parts are seen, and the trace can be read."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from perfbench.cli.main import main
+from perfbench.launch.profiling import PARTS
+from tests.integration import small_criteo
+
+
+def test_a_step_is_split_into_its_parts_and_traced(
+    capsys: pytest.CaptureFixture[str], data_root: Path, tmp_path: Path
+) -> None:
+    overrides = [item for item in small_criteo.OVERRIDES if not item.startswith("workload=")]
+    backward, trace = torch.autograd.backward, tmp_path / "trace.json"
+    roots = [f"data_root={data_root}", f"runs_root={tmp_path / 'runs'}"]
+    options = ["--no-compile", "--steps", "3", "--warm-up", "1", "--trace", str(trace)]
+
+    assert main(["profile", "criteo", "adamw", *overrides, *roots, *options, "--json"]) == 0
+
+    found = json.loads(capsys.readouterr().out)
+    assert set(found["part_ms"]) == set(PARTS)
+    assert all(found["part_ms"][name] > 0 for name in ("data", "forward", "backward", "optimizer"))
+    assert found["step_ms"] > 0
+    assert any("AdamW" in one["name"] for one in found["operators"])
+    names = {event.get("name") for event in json.loads(trace.read_text())["traceEvents"]}
+    assert {"data", "forward", "backward", "optimizer"} <= names
+    assert torch.autograd.backward is backward  # nothing of the measuring is left
+    assert not (tmp_path / "runs").exists()  # no trial was run
+
+
+def test_no_steps_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["profile", "mnist", "adamw", "--steps", "0"]) == 2
+
+    assert "--steps: must be at least 1, got 0" in capsys.readouterr().err
