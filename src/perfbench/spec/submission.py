@@ -91,7 +91,7 @@ class UnshippedFile(Spec):
 class LossSetting(Spec):
     """One way in which a submission calls the loss: each is compiled before the clock starts.
 
-    What is not given is the point's hyperparameter of that name, or the workload's own.
+    A point's hyperparameter of that name comes first, then what is given here, then the workload's own.
     """
 
     label_smoothing: float | None = Field(default=None, ge=0, lt=1)
@@ -147,11 +147,11 @@ class SubmissionSpec(Spec):
         return self.model_copy(update={"files": files})
 
     def loss_settings_at(self, point: HyperparameterPoint | None) -> tuple[LossSetting, ...]:
-        """Return how it calls the loss at a point: hyperparameters of a setting's name fill what is not given."""
+        """Return how it calls the loss at a point, whose hyperparameters of a setting's name come first."""
         names = ("label_smoothing", "dropout_rate")
         given = {name: float(str(value)) for name, value in (point or {}).items() if name in names}
         return tuple(
-            LossSetting(**{**given, **setting.model_dump(exclude_none=True)}) for setting in self.loss_settings
+            LossSetting(**{**setting.model_dump(exclude_none=True), **given}) for setting in self.loss_settings
         )
 
     def batch_size_for(self, workload: WorkloadSpec) -> int:
