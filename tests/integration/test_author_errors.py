@@ -83,7 +83,7 @@ def test_a_file_that_is_no_yaml_is_told_with_its_line(
 ) -> None:
     edited(idea, "submission.yaml", "version: 1", "version: [1")
 
-    assert re.search(rf"{idea}/submission.yaml:\d+: no valid YAML: ", refused(capsys, data_root, idea))
+    assert re.search(rf"{idea}/submission.yaml, line \d+: not YAML: ", refused(capsys, data_root, idea))
 
 
 def test_a_field_is_told_with_its_line_and_a_range_by_its_name(
@@ -133,8 +133,8 @@ def test_failures_of_one_cause_are_one_and_say_what_to_do(capsys: pytest.Capture
 
     out = capsys.readouterr().out
     assert f"1. raised KeyError: 'momentum' (submission.py:{line})" in out
-    assert "and 33 more checks, for the same reason" in out
-    assert "0 of 36 checks passed" in out
+    assert re.search(r"and \d\d more checks, for the same reason", out)
+    assert re.search(r"0 of \d\d checks passed", out)
     assert "checking point 1: regression ..." in out
     assert "reduces the loss" not in out
 
