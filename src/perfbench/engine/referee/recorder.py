@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import sys
 from collections.abc import Mapping
 from typing import Protocol
 
@@ -59,6 +60,7 @@ class FolderRecorder:
 
     def __init__(self, folder: TrialFolder) -> None:
         self._folder = folder
+        self._num_dropped = 0
         self.history = folder.history()
 
     def resumed(self, record: Resumed) -> None:
@@ -70,8 +72,17 @@ class FolderRecorder:
         self._folder.append(measurement)
 
     def telemetry(self, name: str, values: Mapping[str, object]) -> None:
-        """Append."""
-        self._folder.append_telemetry(name, values)
+        """Append; what a disk does not take is dropped, and said as soon as it takes something again."""
+        try:
+            if self._num_dropped:
+                text = f"{self._num_dropped} lines of telemetry were lost: the disk did not take them"
+                self._folder.append_telemetry("warning", {"text": text})
+                self._num_dropped = 0
+            self._folder.append_telemetry(name, values)
+        except OSError as problem:
+            if not self._num_dropped:
+                print(f"telemetry is being lost: {problem}", file=sys.stderr, flush=True)  # noqa: T201 - the rank's log
+            self._num_dropped += 1
 
     def finished(self, result: TrialResult) -> TrialResult:
         """Write the result, once."""
