@@ -21,7 +21,6 @@ from pathlib import Path
 from perfbench.data.packages import MODULES_WITH_DATA
 from perfbench.data.preparation import data_folder
 from perfbench.engine.wire.messages import Place, Sandbox
-from perfbench.inherited import for_ranks
 from perfbench.launch.leftovers import remove_shared_memory
 from perfbench.registry import held_out_patterns, repository_root, submission_folder
 from perfbench.results.store import TrialFolder
@@ -85,11 +84,14 @@ def _environment() -> dict[str, str]:
 def _confined_environment(trial: TrialSpec, folder: TrialFolder, scratch: Path) -> dict[str, str]:
     """Return the few variables of a confined trainer, with the scratch folder for a home."""
     named = ("HOME", "TMPDIR", "XDG_CACHE_HOME", "TORCHINDUCTOR_CACHE_DIR", "TRITON_CACHE_DIR", "CUDA_CACHE_PATH")
-    inherited = {name: value for name, value in for_ranks(_environment()).items() if name not in _PERSONAL}
+    inherited = {name: value for name, value in _environment().items() if not _is_personal(name)}
     path = os.pathsep.join(map(str, _search_path(trial, folder)))
     own = {"PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1", "USER": "trainer", "LOGNAME": "trainer"}
-    ranks = {name: value for name, value in os.environ.items() if name in ("OMP_NUM_THREADS", "GLOO_SOCKET_IFNAME")}
-    return inherited | ranks | own | dict.fromkeys(named, str(scratch)) | {"TORCH_NCCL_ENABLE_MONITORING": "0"}
+    return inherited | own | dict.fromkeys(named, str(scratch))
+
+
+def _is_personal(name: str) -> bool:
+    return name in _PERSONAL or name.startswith("XDG_")
 
 
 def _sandbox(trial: TrialSpec, folder: TrialFolder, scratch: Path, place: Place) -> Sandbox:
