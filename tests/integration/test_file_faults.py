@@ -173,7 +173,7 @@ def test_readers_say_which_folder_is_wrong(
         ("run.json", link_to_nowhere, "run.json: the record cannot be read: No such file or directory"),
         ("run.json", pipe, "run.json: the record cannot be read: a pipe or a device is where a file belongs"),
         ("run.json", folder, "run.json: the record cannot be read: Is a directory"),
-        (".", unreadable, "the run folder cannot be written: Permission denied"),
+        (".", unreadable, "run.json: Permission denied"),
         (".", file, "the run folder cannot be written: Not a directory"),
         ("logs", file, "logs"),
         (".lock", unreadable, ".lock: the lock cannot be opened: Permission denied"),
@@ -202,10 +202,12 @@ def test_a_run_is_refused_with_the_file_that_is_wrong(
         shutil.copy(claimed, trial / name)
     if name not in ("run.json", "."):
         from perfbench.compose import compose_run
+        from perfbench.launch.changed_code import CodeNow, OnChangedCode, make_ready
         from perfbench.launch.plan import plan_trial
         from perfbench.results.store import TrialFolder
 
-        TrialFolder(trial).claim(plan_trial(compose_run(arguments[1:])))
+        planned = plan_trial(compose_run(arguments[1:]))
+        make_ready(planned, TrialFolder(trial), OnChangedCode.REFUSE, code=CodeNow(), tell=print)
     path = trial / name
     if not path.exists() and fault is unreadable:
         path.write_text("")
