@@ -96,17 +96,20 @@ class BothSides:
         page, weights = Page(page_file()), memory_file("weights")
         link = Link(Channel(ours, TO_REFEREE), page, NoTree())
 
-        def referee() -> None:
+        # Before there is another thread: both sides build a model from a seed, compiling saves and restores the random
+        # state, and a process has one generator.
+        referee = self._office.referee(link, weights, Resources(self._office.device))
+        referee.warm_up()
+
+        def judge() -> None:
             try:
-                self._result = self._office.referee(link, weights, Resources(self._office.device)).run(
-                    attempt=attempt, stop_requested=stop_requested
-                )
+                self._result = referee.run(attempt=attempt, stop_requested=stop_requested)
             except BaseException as problem:  # noqa: BLE001 - raised again in the thread that waits for it
                 self._problem = problem
             finally:
                 ours.close()
 
-        thread = threading.Thread(target=referee, name="referee")
+        thread = threading.Thread(target=judge, name="referee")
         thread.start()
         try:
             self._train(Channel(theirs, TO_TRAINER), page, weights)

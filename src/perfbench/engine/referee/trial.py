@@ -112,13 +112,17 @@ class Referee:
         """Return the trainer's step and the phase: what changes on every rank as long as it does not hang."""
         return self._link.page.step(), self._pulse
 
+    def warm_up(self) -> None:
+        """Compile the evaluation; a second time it is compiled already."""
+        self._evaluator.warm_up()
+
     # --- before the first step -----------------------------------------------------------------------------------
 
     def _compile(self) -> None:
         """Compile the evaluation here while the trainer compiles the step there; nobody's code is measured yet."""
         self._pulse = "compiling"
         with self._clock.phase(Phase.COMPILE):
-            self._evaluator.warm_up()
+            self.warm_up()
             require_same_device(self._evaluator.device.type, self._link.hear(Ready).device)
             self._team.barrier()
         self._recorder.telemetry("compiled", {"seconds": self._clock.spent_s(Phase.COMPILE)})
