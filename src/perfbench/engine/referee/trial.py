@@ -361,8 +361,6 @@ class Referee:
             return self._submission_time_s
         return self._submission_time_s + max(0.0, self._clock.spent_s(Phase.SCORED) - self._scored_before_s)
 
-    # --- the end -------------------------------------------------------------------------------------------------
-
     def _dismiss(self) -> Bye:
         self._link.tree.resume()
         self._link.say(End())
@@ -384,8 +382,6 @@ class Referee:
         )
         self._recorder.telemetry("ended", bye.model_dump(exclude={"kind"}))
         return self._recorder.finished(result)
-
-    # --- for whoever watches -------------------------------------------------------------------------------------
 
     def _read_pulse(self) -> Mapping[str, object]:
         timetable = self._timetable
