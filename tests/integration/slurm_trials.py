@@ -27,7 +27,7 @@ def lines(folder: Path, file: str, kind: str) -> list[dict[str, Any]]:
 
 
 def slow_submission(folder: Path, *, pause_s: float = 0.3, only_trial: int | None = None) -> str:
-    """Write a baseline with long steps while its folder has no file ``fast``, and endless ones while ``stuck`` is.
+    """Write a baseline with long steps until there is a file ``<folder>.fast``, and endless ones while one ``.stuck`` is.
 
     Args:
         folder: New.
@@ -46,8 +46,8 @@ def slow_submission(folder: Path, *, pause_s: float = 0.3, only_trial: int | Non
         "        return submission\n"
         "    step = submission.update_params\n"
         "    def update_params(batch):\n"
-        f"        time.sleep(0 if os.path.exists(f'{{FOLDER}}/fast') else {pause_s})\n"
-        "        while os.path.exists(f'{FOLDER}/stuck'):\n"
+        f"        time.sleep(0 if os.path.exists(f'{{FOLDER}}.fast') else {pause_s})\n"
+        "        while os.path.exists(f'{FOLDER}.stuck'):\n"
         "            time.sleep(0.1)\n"
         "        return step(batch)\n"
         "    submission.update_params = update_params\n"

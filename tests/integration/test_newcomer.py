@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from perfbench.cli.main import main
+from perfbench.spec.seeds import trial_seed
 from tests.integration import small_criteo
 
 pytestmark = pytest.mark.slow
@@ -100,9 +101,11 @@ def a_board_says_what_is_unfinished(me: Newcomer) -> None:
     unfinished = me.study / "trial_2"
     unfinished.mkdir()
     spec = json.loads((me.study / "trial_1" / "run.json").read_text())
-    (unfinished / "run.json").write_text(json.dumps(spec | {"trial": 2}))
-    measured = (me.study / "trial_1" / "measurements.jsonl").read_text().splitlines(keepends=True)
-    (unfinished / "measurements.jsonl").write_text(measured[0])
+    seed = trial_seed(spec["run_seed"], study=0, trial=2)
+    (unfinished / "run.json").write_text(json.dumps(spec | {"trial": 2, "trial_seed": seed}))
+    measured = (me.study / "trial_1" / "measurements.jsonl").read_text().splitlines()
+    early = json.loads(measured[0]) | {"step": 1}
+    (unfinished / "measurements.jsonl").write_text(json.dumps(early) + "\n")
 
     board = me.command("score", str(me.runs), "--no-pictures")
 

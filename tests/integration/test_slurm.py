@@ -156,7 +156,7 @@ def test_however_it_is_interrupted_a_trial_ends_as_if_it_had_not_been(
     """
     disturbed, whole = tmp_path / "disturbed", tmp_path / "whole"
     slow = [slow_submission(tmp_path / name, only_trial=2) for name in ("slow_disturbed", "never_slow")]
-    (tmp_path / "never_slow" / "fast").touch()
+    (tmp_path / "never_slow.fast").touch()
     for root, code in zip((disturbed, whole), slow, strict=True):
         done = cluster.sweep(
             root, "submission=baseline", code, trials(2), *SLOW, "cluster.signal_lead_s=10", "tracking=wandb_offline"
@@ -173,11 +173,11 @@ def test_however_it_is_interrupted_a_trial_ends_as_if_it_had_not_been(
     cluster.wait_until(lambda: has_saved(folder, attempt=3), "a checkpoint before it is held")
     hold_and_resume(cluster, disturbed, job_id)
     cluster.wait_until(lambda: has_saved(folder, attempt=4), "a checkpoint before the ranks are stuck")
-    (tmp_path / "slow_disturbed" / "stuck").touch()
+    (tmp_path / "slow_disturbed.stuck").touch()
     cluster.slurm("scancel", "--batch", "--signal=USR2", job_id)  # as before a time limit
     cluster.wait_until(lambda: not workers(folder), "ranks that do not save are ended")
-    (tmp_path / "slow_disturbed" / "stuck").unlink()
-    (tmp_path / "slow_disturbed" / "fast").touch()
+    (tmp_path / "slow_disturbed.stuck").unlink()
+    (tmp_path / "slow_disturbed.fast").touch()
 
     cancel_and_resume(cluster, limited)
     ended = [result_path(whole, trial=2), result_path(disturbed, trial=2), result_path(limited / "runs")]
@@ -206,7 +206,7 @@ def cancel_and_resume(cluster: TestCluster, root: Path) -> None:
     runs = root / "runs"
     cluster.wait_until(lambda: has_saved(result_path(runs).parent, attempt=2), "the trial goes on after its limit")
     assert job_of(cluster, runs) in cluster.perfbench("cancel", str(runs)).stdout
-    (root / "slow_limited" / "fast").touch()
+    (root / "slow_limited.fast").touch()
     cluster.wait_until(lambda: not is_queued(cluster, runs), "the cancelled job is gone")
     assert "1 interrupted" in cluster.perfbench("status", str(runs)).stdout
     resumed = cluster.perfbench("resume", str(runs))
@@ -266,7 +266,7 @@ def test_whatever_ends_a_trial_is_named_and_other_trials_go_on(cluster: TestClus
 
     kill_a_rank(cluster, killed)
     assert "nothing to submit" in cluster.sweep(killed, *slow).stdout
-    (tmp_path / "slow_killed" / "fast").touch()
+    (tmp_path / "slow_killed.fast").touch()
     assert cluster.sweep(killed, *slow, "--retry-failed").returncode == 0
     for number in range(1, len(WAYS) + 1):
         cluster.wait_until(result_path(ways, number).exists, f"trial {number} ends")
@@ -365,7 +365,7 @@ def test_trials_survive_the_loss_of_any_of_their_nodes(cluster: TestCluster, tmp
     cluster.end_processes("n1")
     cluster.start_daemon("n1")
     for name in ("slow_wide", "slow_narrow"):
-        (tmp_path / name / "fast").touch()
+        (tmp_path / f"{name}.fast").touch()
     for root, num_attempts in ((narrow, 2), (wide, 3)):
         cluster.wait_until(result_path(root).exists, "the trial ends in spite of lost nodes")
         result = TrialFolder(result_path(root).parent).result()
