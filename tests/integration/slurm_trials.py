@@ -27,7 +27,7 @@ def lines(folder: Path, file: str, kind: str) -> list[dict[str, Any]]:
 
 
 def slow_submission(folder: Path, *, pause_s: float = 0.3, only_trial: int | None = None) -> str:
-    """Write a baseline with long steps until there is a file ``<folder>.fast``, and endless ones while one ``.stuck`` is.
+    """Write a baseline with long steps until there is a file ``<folder>.fast``, endless ones while one ``.stuck`` is.
 
     Args:
         folder: New.
