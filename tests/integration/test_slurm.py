@@ -237,7 +237,7 @@ def has_crashed(runs_root: Path) -> bool:
 WAYS = {
     "mistake": "submission, rank 0: a mistake in the submission",
     "memory": "oom, rank 0:",
-    "nan": "nan: validation/loss is not finite",
+    "nan": "nan: the training loss at step",
     "no": "",
 }
 """What ``status`` says of a submission that goes wrong."""
