@@ -9,8 +9,20 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from perfbench.scoring.finding import Finding
 
-CHECKS = ("schema", "order", "clock", "result", "seed", "environment", "missing")
-CHECKS += ("chain", "isolation", "rest", "folder", "replay")
+CHECKS = (
+    "schema",
+    "order",
+    "clock",
+    "result",
+    "seed",
+    "environment",
+    "missing",
+    "chain",
+    "isolation",
+    "rest",
+    "folder",
+    "replay",
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
