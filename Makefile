@@ -112,7 +112,7 @@ check: lint types arch test ## all of the above: exactly what CI does
 # Without WORKLOAD on the command line a benchmark of all workloads measures all.
 CHOSEN = $(if $(filter file,$(origin WORKLOAD)),,'$(WORKLOAD)')
 
-.PHONY: bench-harness bench-data bench-step bench-decode bench-loader bench-tokenising bench-embedding bench-mirror bench-score bench-shampoo bench-updates bench-newcomer mini-board
+.PHONY: bench-harness bench-data bench-step bench-decode bench-loader bench-tokenising bench-embedding bench-mirror bench-score bench-shampoo bench-updates bench-newcomer mini-board kill-campaign
 bench-harness: environment ## time per step in the engine over a bare loop, in one run
 	@$(ONE_THREAD) $(BIN)/python -m benchmarks.harness $(ARGS)
 
@@ -143,6 +143,9 @@ bench-score: environment ## scoring the published logs and 100,000 synthetic tri
 
 bench-newcomer: environment ## minutes from make new-submission to the first compared pair
 	@$(BIN)/python -m benchmarks.newcomer $(ARGS)
+
+kill-campaign: environment ## trials killed at random moments and continued: ARGS="--kills 100"
+	@$(ONE_THREAD) $(BIN)/python -m benchmarks.kill_campaign $(ARGS)
 
 mini-board: environment ## which submission reaches which mini target, into docs/mini-board.md
 	@$(ONE_THREAD) $(BIN)/python benchmarks/mini_board.py $(ARGS)
