@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from perfbench.results.store import TrialFolder
+from perfbench.spec.environment import Environment, Isolation
 from perfbench.spec.result import (
     BudgetSpent,
     Measurement,
@@ -167,3 +168,28 @@ def result_of(spec: TrialSpec, measured: Sequence[Measurement], outcome: Outcome
         num_recompiles_after_warmup=0,
         best_metric=last.metrics["validation/loss"],
     )
+
+
+def environment(**changes: object) -> Environment:
+    """Return what a confined trial ran on."""
+    facts = Environment(
+        attempt=1,
+        host_digest="a",
+        operating_system="Linux",
+        cpu_model="a",
+        num_cores=1,
+        memory_bytes=1,
+        gpus=(),
+        num_ranks=1,
+        threads_per_rank=1,
+        backend="none",
+        python="3.11",
+        packages={"torch": "2.14.1"},
+        commit="c0ffee",
+        is_clean_checkout=True,
+        workload_digest="a",
+        submission_digest="a",
+        started_utc="2026-11-28T00:00:00+00:00",
+        isolation=Isolation.SANDBOX,
+    )
+    return facts.model_copy(update=changes)

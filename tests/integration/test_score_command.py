@@ -11,7 +11,8 @@ from perfbench.results.benchmark import benchmark_of, split_by_setting
 from perfbench.results.reader import read_trials
 from perfbench.results.store import Failure, TrialFolder
 from perfbench.results.trials import Complaint
-from tests.trial_folders import measurement, trial_spec, write_reaching_trial, write_trial
+from perfbench.spec.environment import Isolation
+from tests.trial_folders import environment, measurement, trial_spec, write_reaching_trial, write_trial
 
 
 def _complete_runs(runs: Path) -> None:
@@ -101,6 +102,23 @@ def test_an_unreadable_record_is_shown_and_refused_by_strict(
     assert "adamw/study_0/criteo/trial_1/run.json" in said
     assert "adamw: 24 of 25 trials" in said
     assert main(["score", str(tmp_path), "--strict"]) == 1
+
+
+def test_only_attested_trials_count_where_that_is_asked_for(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    beside = write_reaching_trial(tmp_path, time_s=5.0)
+    beside.write_environment(environment(isolation=Isolation.PROCESS))
+    assert main(["score", str(tmp_path), "--attested"]) == 2
+    assert "none of 1 trials is attested" in capsys.readouterr().err
+
+    write_reaching_trial(tmp_path, time_s=10.0, study=1).write_environment(environment())
+    assert main(["score", str(tmp_path), "--no-pictures"]) == 0
+    assert "1 of 2 trials attested" in capsys.readouterr().out
+    assert main(["score", str(tmp_path), "--no-pictures", "--attested"]) == 0
+    said = capsys.readouterr().out
+    assert "does not count (--attested): its submission was not confined" in said.replace("\n", "")
+    document = json.loads((tmp_path / "score" / "leaderboard.json").read_text())
+    assert document["boards"][0]["leaderboard"][0]["attestation"] == "attested"
+    assert document["boards"][0]["times"][0]["time_to_target_s"] == 10.0
 
 
 def test_every_steps_trials_are_excluded_with_a_warning(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -116,7 +116,7 @@ def test_ranks_that_wait_for_one_that_failed_are_ended(tmp_path: Path, monkeypat
     assert time.monotonic() - started_s < 15
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_an_interrupt_before_ranks_listen_is_no_crash(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
 ) -> None:
@@ -127,6 +127,27 @@ def test_an_interrupt_before_ranks_listen_is_no_crash(
         run_ranks(tmp_path, monkeypatch, "exec sleep 30")
 
     timer.join()
+    assert the_folder(tmp_path).result() is None
+
+
+def test_a_second_interrupt_kills_ranks_that_do_not_listen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    listening = tmp_path / "listening"
+
+    def interrupt_twice() -> None:
+        while not listening.exists():
+            time.sleep(0.02)
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(0.3)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    impatient = threading.Thread(target=interrupt_twice)
+    impatient.start()
+    started_s = time.monotonic()
+    with pytest.raises(TrialInterruptedError):
+        run_ranks(tmp_path, monkeypatch, f"trap '' TERM; touch '{listening}'; while :; do sleep 0.1; done")
+
+    impatient.join()
+    assert time.monotonic() - started_s < 60
     assert the_folder(tmp_path).result() is None
 
 

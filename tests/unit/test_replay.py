@@ -19,33 +19,11 @@ from perfbench.scoring.verify_integrity import nothing_was_switched, replay_agre
 from perfbench.spec.environment import Environment, GpuFacts, Isolation
 from perfbench.spec.replay import Replay, ReplayVerdict
 from perfbench.spec.result import Completed, TargetReached
+from perfbench.spec.run import WallClockSchedule
 from tests.tiny_trials import Build, Descent, run
+from tests.trial_folders import environment
 
 NOW = "2026-11-28T12:00:00+00:00"
-
-
-def environment(**changes: object) -> Environment:
-    facts = Environment(
-        attempt=1,
-        host_digest="a",
-        operating_system="Linux",
-        cpu_model="a",
-        num_cores=1,
-        memory_bytes=1,
-        gpus=(),
-        num_ranks=1,
-        threads_per_rank=1,
-        backend="none",
-        python="3.11",
-        packages={"torch": "2.14.1"},
-        commit="c0ffee",
-        is_clean_checkout=True,
-        workload_digest="a",
-        submission_digest="a",
-        started_utc=NOW,
-        isolation=Isolation.SANDBOX,
-    )
-    return facts.model_copy(update=changes)
 
 
 GPU = GpuFacts(
@@ -200,6 +178,9 @@ def test_what_was_switched_is_named(tmp_path: Path) -> None:
         "a switch was changed while it trained: flush_denormal: False before, True at the end"
     ]
     assert "nothing was compiled" in next(iter(nothing_was_switched(uncompiled))).what
+    by_time = uncompiled.spec.model_copy(update={"evaluation": WallClockSchedule(kind="wall_clock")})
+    log = replace(uncompiled, spec=by_time).log()
+    assert (log.is_scorable, log.why_unscorable) == (False, "nothing was compiled")
     assert list(nothing_was_switched(uncompiled))[-1].check == "clock"
 
 

@@ -17,30 +17,9 @@ from perfbench.scoring.verify_integrity import (
     records_are_chained,
     rest_was_kept,
 )
-from perfbench.spec.environment import Environment, Isolation
+from perfbench.spec.environment import Isolation
 from tests.tiny_trials import StopAt, run
-
-
-def environment() -> Environment:
-    return Environment(
-        attempt=1,
-        host_digest="a",
-        operating_system="Linux",
-        cpu_model="a",
-        num_cores=1,
-        memory_bytes=1,
-        gpus=(),
-        num_ranks=1,
-        threads_per_rank=1,
-        backend="none",
-        python="3.11",
-        packages={},
-        commit=None,
-        is_clean_checkout=None,
-        workload_digest="a",
-        submission_digest="a",
-        started_utc="2026-11-28T00:00:00+00:00",
-    )
+from tests.trial_folders import environment
 
 
 def recorded(tmp_path: Path) -> RecordedTrial:
