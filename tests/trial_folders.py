@@ -143,7 +143,7 @@ def write_reaching_trial(
     """Write a trial that reaches its target at ``time_s``; a time beyond the budget is a miss."""
     spec = trial_spec(changes, submission=submission, workload=workload, study=study, trial=trial)
     records = [
-        measurement(step=10, time_s=time_s / 2, loss=2 * TARGET),
+        measurement(step=10, time_s=time_s / 2, loss=2 * TARGET + 0.01 * study + 0.001 * trial),  # no two are equal
         measurement(step=20, time_s=time_s, loss=TARGET),
     ]
     return write_trial(runs, spec, records)

@@ -28,22 +28,35 @@ class Newcomer:
         self.study = self.runs / NAME / "study_0" / "criteo"
         self._data_root = data_root
 
-    def trial(self, *arguments: str, verb: str = "run") -> subprocess.CompletedProcess[str]:
-        """Run a trial, or several, of the idea."""
+    def trial(self, *arguments: str, verb: str = "run", compiled: bool = False) -> subprocess.CompletedProcess[str]:
+        """Run a trial, or several, of the idea; one that is not compiled is quick, and never scored."""
         chosen = ("evaluation=wall_clock", "workload.eval_period_s=0.2", f"submission={self.idea}")
-        return small_criteo.run(self._data_root, self.runs, *chosen, *arguments, verb=verb, compiled=False)
+        return small_criteo.run(self._data_root, self.runs, *chosen, *arguments, verb=verb, compiled=compiled)
 
     def command(self, *arguments: str) -> str:
         """Run any other command, which must succeed, and return what it prints."""
+        code, out, err = self._ended(arguments)
+        assert code == 0, err
+        return out
+
+    def refused(self, *arguments: str) -> str:
+        """Run a command that must be refused, and return what it says."""
+        code, _, err = self._ended(arguments)
+        assert code == 2
+        return err
+
+    def _ended(self, arguments: tuple[str, ...]) -> tuple[int, str, str]:
         self._capsys.readouterr()
         code = main(arguments)
         ended = self._capsys.readouterr()
-        assert code == 0, ended.err
-        return ended.out
+        return code, ended.out, ended.err
 
 
 @pytest.mark.timeout(900)
-def test_the_first_hour(data_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_first_hour(
+    data_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("COLUMNS", raising=False)  # parallel pytest sets it: tables then are as wide as that
     me = Newcomer(data_root, tmp_path, capsys)
     assert "make sweep WORKLOAD=mnist" in me.command("new-submission", NAME, "--folder", str(tmp_path))
 
@@ -81,7 +94,7 @@ def another_rule_is_not_shown_the_old_result(me: Newcomer) -> None:
     assert refused.returncode == 2
     assert "finished with other code than is here now:\n  - submission: submission.py (changed)" in refused.stderr
     assert "budget spent" not in refused.stdout
-    anew = me.trial("--fresh")
+    anew = me.trial("--fresh", compiled=True)
     assert anew.returncode == 0, anew.stderr
     assert "the earlier trial was set aside" in anew.stdout
     lines = me.command("compare", str(me.study / ".set_aside" / "trial_1.1"), str(me.study / "trial_1"))
@@ -107,7 +120,10 @@ def a_board_says_what_is_unfinished(me: Newcomer) -> None:
     early = json.loads(measured[0]) | {"step": 1}
     (unfinished / "measurements.jsonl").write_text(json.dumps(early) + "\n")
 
-    board = me.command("score", str(me.runs), "--no-pictures")
+    refused = me.refused("score", str(me.runs), "--no-pictures")
+    assert "not finished and left out: study 0 (trial 2 unfinished)" in refused
+    board = me.command("score", str(me.runs), "--no-pictures", "--provisional")
 
-    assert "unfinished" in board
+    assert "(provisional)" in board
+    assert "1 trial not finished and counted as measured so far" in board.replace("\n", " ")
     assert "learning_rate" not in board

@@ -29,6 +29,7 @@ from perfbench.scoring.verify_integrity import (
     replay_agrees,
     rest_was_kept,
 )
+from perfbench.scoring.verify_requests import little_was_lost, metrics_differ, requests_agree, result_is_there
 from perfbench.spec.result import Measurement, Phase, PhaseTimes, Resumed
 from perfbench.spec.ruleset import CompileRule
 from perfbench.spec.seeds import trial_seed
@@ -328,6 +329,8 @@ _TRIAL_CHECKS = (
     nothing_was_switched,
     replay_agrees,
     folder_holds_code,
+    result_is_there,
+    little_was_lost,
 )
 _CONTRADICTION_CHECKS = (
     measurements_in_order,
@@ -337,4 +340,4 @@ _CONTRADICTION_CHECKS = (
     attempts_are_counted,
     records_are_chained,
 )
-_GROUP_CHECKS = (seeds_differ, environments_agree, trials_are_complete)
+_GROUP_CHECKS = (seeds_differ, metrics_differ, requests_agree, environments_agree, trials_are_complete)

@@ -1,0 +1,96 @@
+"""Whether trials that are compared were asked for alike, and are trials of their own."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+
+from perfbench.results.trials import RecordedTrial
+from perfbench.scoring.finding import Finding
+
+_LEAST_EVALUATIONS = 2
+"""Fewer may be equal by chance: a first accuracy of 0.1 says nothing."""
+
+
+def _digest_of_space(trial: RecordedTrial) -> str:
+    space = trial.spec.submission.search_space
+    return "none" if space is None else space.digest()
+
+
+_OF_A_WORKLOAD: dict[str, Callable[[RecordedTrial], str]] = {
+    "target": lambda trial: f"{trial.spec.target.metric} {trial.spec.target.threshold}",
+    "budget": lambda trial: f"{trial.spec.max_submission_time_s} s",
+    "limit of steps": lambda trial: str(trial.spec.max_steps),
+    "evaluation period": lambda trial: f"{trial.spec.workload.eval_period_s} s",
+    "workload version": lambda trial: str(trial.spec.workload.version),
+    "data set": lambda trial: trial.spec.workload.dataset,
+}
+_OF_A_SUBMISSION: dict[str, Callable[[RecordedTrial], str]] = {
+    "batch size": lambda trial: str(trial.spec.global_batch_size),
+    "search space": _digest_of_space,
+    "options": lambda trial: str(dict(trial.spec.submission.options)),
+    "submission version": lambda trial: str(trial.spec.submission.version),
+    "run seed": lambda trial: str(trial.spec.run_seed),
+}
+
+
+def requests_agree(trials: Sequence[RecordedTrial]) -> Iterator[Finding]:
+    """Trials on a workload have one target, budget and data set; those of a submission on it one space and run seed."""
+    for facts, place_of in ((_OF_A_WORKLOAD, _workload_of), (_OF_A_SUBMISSION, _submission_on)):
+        for name, describe in facts.items():
+            groups: dict[str, dict[str, list[RecordedTrial]]] = defaultdict(lambda: defaultdict(list))
+            for trial in trials:
+                groups[place_of(trial)][describe(trial)].append(trial)
+            for place, values in groups.items():
+                yield from _the_fewer(name, place, values)
+
+
+def _workload_of(trial: RecordedTrial) -> str:
+    return f"{trial.key.workload} at scale {trial.spec.scale.name} by {trial.spec.ruleset.setting()}"
+
+
+def _submission_on(trial: RecordedTrial) -> str:
+    return f"{trial.key.submission} on {_workload_of(trial)}"
+
+
+def _the_fewer(name: str, place: str, values: dict[str, list[RecordedTrial]]) -> Iterator[Finding]:
+    if len(values) == 1:
+        return
+    common = max(values, key=lambda value: len(values[value]))
+    for value, members in values.items():
+        if value != common:
+            others = f" and {len(members) - 1} more" if len(members) > 1 else ""
+            what = f"{name} {value!r}{others}, but most trials of {place} have {common!r}"
+            yield Finding("request", members[0].path, what)
+
+
+def metrics_differ(trials: Sequence[RecordedTrial]) -> Iterator[Finding]:
+    """No two trials of a submission on a workload found the same numbers: other seeds never do."""
+    seen: dict[tuple[str, str, tuple[object, ...]], RecordedTrial] = {}
+    for trial in trials:
+        if len(trial.measurements) < _LEAST_EVALUATIONS:
+            continue
+        numbers = tuple((one.step, *sorted(one.metrics.items())) for one in trial.measurements)
+        place = (trial.key.submission, _workload_of(trial), numbers)
+        first = seen.setdefault(place, trial)
+        if first is not trial and first.spec.trial_seed != trial.spec.trial_seed:
+            yield Finding("seed", trial.path, f"every metric is equal to that of {first.path}, of another seed")
+
+
+def result_is_there(trial: RecordedTrial) -> Iterator[Finding]:
+    """A trial that was begun has an end."""
+    if trial.result is None and (trial.records or trial.environment is not None):
+        yield Finding("missing", trial.path, "no result.json: it runs, or was interrupted")
+
+
+def little_was_lost(trial: RecordedTrial) -> Iterator[Finding]:
+    """Interruptions did not cost more than the trial itself: many attempts may be somebody's choice among them."""
+    result = trial.result
+    if result is None or not trial.measurements:
+        return
+    own_s = trial.measurements[-1].submission_time_s
+    if result.lost_s > own_s:
+        what = (
+            f"{result.lost_s:.1f} s were lost in {result.num_attempts} attempts, more than the {own_s:.1f} s that count"
+        )
+        yield Finding("attempts", trial.path, what)
