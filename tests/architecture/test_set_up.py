@@ -222,3 +222,25 @@ def test_a_newer_python_beside_an_old_one_is_found(tmp_path: Path) -> None:
 
     assert find_python(tmp_path).stdout.strip() == str(tmp_path / "python3.12")
     assert find_python(tmp_path, PYTHON=sys.executable).stdout.strip() == sys.executable
+
+
+def test_tests_of_a_group_run_in_one_process(tmp_path: Path) -> None:
+    """What shares a cluster or expensive results relies on it, and versions of the runner have lost it in silence."""
+    (tmp_path / "test_grouped.py").write_text(
+        "import os, time\n"
+        "import pytest\n"
+        "@pytest.mark.parametrize('number', range(6))\n"
+        "@pytest.mark.xdist_group('together')\n"
+        "def test_it(number):\n"
+        "    time.sleep(0.05)\n"
+        "    with open('processes', 'a') as file:\n"
+        "        file.write(f'{os.getpid()}\\n')\n"
+    )
+    command = [sys.executable, "-m", "pytest", "-q", "-n", "2", "--dist", "loadgroup", "-c", os.devnull, "."]
+
+    ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=120)
+
+    assert ended.returncode == 0, ended.stdout
+    processes = (tmp_path / "processes").read_text().split()
+    assert len(processes) == 6
+    assert len(set(processes)) == 1

@@ -86,23 +86,27 @@ class TestCluster:
             command, capture_output=True, text=True, check=False, env=self.environment(), timeout=PATIENCE_S
         )
 
-    def sweep_arguments(self, runs_root: Path, *overrides: str) -> list[str]:
-        """Return a sweep of tiny trials, two ranks each; nothing is compiled, which takes most of a short trial."""
+    def sweep_arguments(self, runs_root: Path, *overrides: str, compiled: bool = False) -> list[str]:
+        """Return a sweep of tiny trials, two ranks each; what is not compiled starts sooner, and is never scored."""
         is_by_time = "evaluation=wall_clock" in overrides
         defaults = [item for item in small_criteo.OVERRIDES if not (is_by_time and item.startswith("evaluation"))]
-        cluster = ["cluster=slurm_cpu", "cluster.site=loopback", "cluster.inherit=[TORCHDYNAMO_DISABLE]"]
-        cluster += ["cluster.setup=['export TORCHDYNAMO_DISABLE=1']"]
+        cluster = ["cluster=slurm_cpu", "cluster.site=loopback"]
+        if not compiled:
+            cluster += ["cluster.inherit=[TORCHDYNAMO_DISABLE]", "cluster.setup=['export TORCHDYNAMO_DISABLE=1']"]
         return ["sweep", *defaults, *cluster, f"data_root={self.data_root}", f"runs_root='{runs_root}'", *overrides]
 
-    def sweep(self, runs_root: Path, *overrides: str, looked_after: bool = False) -> subprocess.CompletedProcess[str]:
+    def sweep(
+        self, runs_root: Path, *overrides: str, looked_after: bool = False, compiled: bool = False
+    ) -> subprocess.CompletedProcess[str]:
         """Submit a sweep; these trials are evaluated by steps, so nothing can be scored.
 
         Args:
             runs_root: Where to.
             *overrides: Of what to run.
             looked_after: Whether the scoring job stays, which puts lost trials back.
+            compiled: Whether trials are compiled, as those that are scored are.
         """
-        done = self.perfbench(*self.sweep_arguments(runs_root, *overrides))
+        done = self.perfbench(*self.sweep_arguments(runs_root, *overrides, compiled=compiled))
         if looked_after:
             return done
         if found := re.search(r"scores will be made by job (\d+)", done.stdout):

@@ -106,7 +106,7 @@ def test_what_waits_for_nodes_is_submitted_with_a_warning(cluster: TestCluster, 
 def test_a_sweep_is_split_run_scored_and_never_submitted_twice(
     cluster: TestCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Two submissions of five trials, in arrays of at most four; nobody waits for them, and no environment disturbs."""
+    """Two submissions of three trials, in arrays of at most two; nobody waits for them, and no environment disturbs."""
     for name, value in HOSTILE.items():
         monkeypatch.setenv(name, value)
     overrides = (
@@ -115,27 +115,28 @@ def test_a_sweep_is_split_run_scored_and_never_submitted_twice(
         "workload.eval_period_s=0.5",
         "workload.targets.smoke.threshold=10.0",
         "cluster.memory_gb_per_node=2",
+        *("ruleset.num_trials=3", "cluster.max_array_size=2", "cluster.array_parallelism=1", "cluster.gpus_per_node=1"),
     )
-    submitted = cluster.perfbench_process(*cluster.sweep_arguments(tmp_path, *overrides))
+    submitted = cluster.perfbench_process(*cluster.sweep_arguments(tmp_path, *overrides, compiled=True))
     assert submitted.returncode == 0, submitted.stderr
-    again = cluster.sweep(tmp_path, *overrides)
+    again = cluster.sweep(tmp_path, *overrides, compiled=True)
     assert "nothing to submit" in again.stdout
     assert len(list(tmp_path.glob(".slurm/arrays/*/manifest.json"))) == 4
-    assert jobs_of(cluster, tmp_path) == ["main 23:00 1", "main 23:00 1", "main 23:00 4", "main 23:00 4"]
+    assert jobs_of(cluster, tmp_path) == ["main 23:00 1", "main 23:00 1", "main 23:00 2", "main 23:00 2"]
 
     cluster.wait_until((tmp_path / ".slurm" / "aggregation" / "done").exists, "the scores are made")
 
     results = [TrialFolder(path.parent).result() for path in tmp_path.rglob("result.json")]
-    assert [result.outcome.kind for result in results if result] == ["reached"] * 10
+    assert [result.outcome.kind for result in results if result] == ["reached"] * 6
     board = next((tmp_path / "score").glob("*.md")).read_text()
     assert "baseline" in board
     assert "shampoo" in board
     assert list((tmp_path / "report").glob("index.html"))
     status = cluster.perfbench("status", str(tmp_path))
-    assert "10 trials: 10 reached" in status.stdout
+    assert "6 trials: 6 reached" in status.stdout
     shutil.rmtree(result_path(tmp_path, trial=3).parent)
-    missing = cluster.sweep(tmp_path, *overrides)
-    assert "10 trials: 1 planned, 9 reached" in missing.stdout
+    missing = cluster.sweep(tmp_path, *overrides, compiled=True)
+    assert "6 trials: 1 planned, 5 reached" in missing.stdout
     assert "1 job with 1 element" in missing.stdout
     cluster.wait_until(result_path(tmp_path, trial=3).exists, "the deleted trial is there again")
 
@@ -252,7 +253,7 @@ def test_whatever_ends_a_trial_is_named_and_other_trials_go_on(cluster: TestClus
     slow = ("submission=baseline", slow_submission(tmp_path / "slow_killed"), trials(1), *SLOW)
     assert cluster.sweep(killed, *slow).returncode == 0
     hangs = failing_submission.write(tmp_path / "hangs", ["hang"])
-    assert cluster.sweep(hung, *hangs, "cluster.hang_timeout_s=15.0").returncode == 0
+    assert cluster.sweep(hung, *hangs, "cluster.hang_timeout_s=45.0").returncode == 0
     fails = failing_submission.write(tmp_path / "fails", list(WAYS))
     assert cluster.sweep(ways, *fails, "cluster.gpus_per_node=1").returncode == 0
     data = tmp_path / "data"
