@@ -10,9 +10,10 @@ import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from types import ModuleType
 
 from perfbench import __version__
-from perfbench.errors import ExitCode, PerfbenchError, nearest_name_hint
+from perfbench.errors import ExitCode, LaunchError, PerfbenchError, nearest_name_hint
 
 VERBS = {
     "run": "run one trial on this machine, or continue it",
@@ -61,19 +62,40 @@ def main(argv: Sequence[str] | None = None) -> int:
     return int(ExitCode.IMPOSSIBLE_REQUEST)
 
 
+def verb_module(verb: str) -> ModuleType:
+    """Return the module of a verb."""
+    return importlib.import_module(f"perfbench.cli.{verb.replace('-', '_')}")
+
+
+def parser_of(verb: str) -> argparse.ArgumentParser:
+    """Return what reads a verb's arguments."""
+    parser = argparse.ArgumentParser(prog=f"perfbench {verb}", description=VERBS[verb].capitalize() + ".")
+    verb_module(verb).add_arguments(parser)
+    return parser
+
+
 def _file_failed(verb: str, problem: OSError) -> int:
     told = PerfbenchError.of_file(problem)
     _complain(verb, str(told))
     return int(ExitCode.RUN_FAILED)
 
 
-def _run_verb(verb: str, arguments: Sequence[str]) -> int:
-    module = importlib.import_module(f"perfbench.cli.{verb.replace('-', '_')}")
-    parser = argparse.ArgumentParser(prog=f"perfbench {verb}", description=VERBS[verb].capitalize() + ".")
-    module.add_arguments(parser)
-    parsed = parser.parse_intermixed_args(arguments)  # flags and keys in any order
+def _exit_code(verb: str, arguments: Sequence[str]) -> int:
     try:
-        return int(module.run(parsed))
+        parsed = parser_of(verb).parse_intermixed_args(arguments)  # flags and keys in any order
+        return int(verb_module(verb).run(parsed))
+    except ModuleNotFoundError as problem:
+        package = (problem.name or "").partition(".")[0]
+        if package in ("", "perfbench"):
+            raise
+        raise LaunchError(
+            f"needs the package {package!r}, which is not installed", hint="pip install 'perfbench[all]'"
+        ) from None
+
+
+def _run_verb(verb: str, arguments: Sequence[str]) -> int:
+    try:
+        return _exit_code(verb, arguments)
     except PerfbenchError as problem:
         _complain(verb, str(problem))
         return int(problem.exit_code)

@@ -24,6 +24,7 @@ from perfbench.errors import ExitCode, PerfbenchError, TrialFailedError, TrialIn
 from perfbench.launch.changed_code import CodeNow, OnChangedCode, check_code
 from perfbench.launch.execute import execute_trial
 from perfbench.launch.preflight import check_submissions, check_trial
+from perfbench.places import command
 from perfbench.spec.result import TrialResult
 from perfbench.spec.run import RunSpec, SlurmCluster, TrialSpec
 from perfbench.tracking.access import RUN_GOES_ON, check_tracking
@@ -116,7 +117,7 @@ def _run_here(
                 break
     print_listing(console, _result_table(trials, results, several=len(requests) > 1))
     next_step = "table" if any(trial.explored for trial in trials) else "score"
-    console.print(f"records: {runs_root.resolve()}   next: .venv/bin/perfbench {next_step} {first.runs_root}")
+    console.print(f"records: {runs_root.resolve()}   next: {command()} {next_step} {first.runs_root}")
     return int(ExitCode.DONE if all(results) and len(results) == len(trials) else ExitCode.RUN_FAILED)
 
 
