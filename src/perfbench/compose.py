@@ -36,6 +36,7 @@ from perfbench.config_files import (
     config_folder,
     config_folders,
     file_of,
+    groups,
     is_path,
     name_or_path,
     outside_file,
@@ -52,9 +53,6 @@ from perfbench.spec.yaml_places import describe, with_lines
 
 _AXES = ("workload", "submission", "study")
 """What a sweep may take several of."""
-
-_NO_GROUPS = ("benchmark", "suite")
-"""Folders of ``configs/`` that a run does not choose from."""
 
 
 def compose_run(overrides: Sequence[str] = ()) -> RunSpec:
@@ -251,14 +249,13 @@ def _composed(overrides: Sequence[str]) -> dict[str, Any]:
         raise ConfigError(
             "a single trial takes one value", where=several[0].key_or_group, hint="`perfbench sweep` takes several"
         )
-    folders = [path.name for folder in config_folders() for path in folder.iterdir() if path.is_dir()]
-    groups = [name for name in dict.fromkeys(folders) if name not in _NO_GROUPS]
-    chosen = {item.key_or_group: str(item.value()) for item in parsed if item.key_or_group in groups}
+    known = groups()
+    chosen = {item.key_or_group: str(item.value()) for item in parsed if item.key_or_group in known}
     if "submission" in chosen:
         chosen["submission"] = name_or_path(chosen["submission"])
     for group, choice in chosen.items():
         check_choice(group, choice)
-    values = {item.key_or_group: item.value() for item in parsed if item.key_or_group not in groups}
+    values = {item.key_or_group: item.value() for item in parsed if item.key_or_group not in known}
     dataset = None if "data" not in values else str(values.pop("data"))
     try:
         config = _chosen_config(chosen)

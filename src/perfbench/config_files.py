@@ -13,6 +13,9 @@ from perfbench.registry import repository_root
 OUTSIDE_FILE = "submission.yaml"
 """What a folder outside of the repository describes its submission in."""
 
+_NO_GROUPS = ("benchmark", "suite")
+"""Folders of ``configs/`` that a run does not choose from."""
+
 
 def config_folder() -> Path:
     """Return where the YAML files are that belong to this code."""
@@ -34,6 +37,12 @@ def choices(group: str) -> list[str]:
     """Return the names in a configuration group, e.g. all workloads with their variants."""
     named = {path.stem for folder in config_folders() for path in (folder / group).glob("*.yaml")}
     return sorted({*named, *own_submissions()} if group == "submission" else named)
+
+
+def groups() -> list[str]:
+    """Return the names of the groups that a run chooses from."""
+    folders = [path.name for folder in config_folders() for path in folder.iterdir() if path.is_dir()]
+    return [name for name in dict.fromkeys(folders) if name not in _NO_GROUPS]
 
 
 def check_choice(group: str, choice: str) -> None:

@@ -8,7 +8,7 @@ import importlib
 import os
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from types import ModuleType
 
@@ -38,6 +38,7 @@ VERBS = {
     "data": "prepare or verify data sets",
     "profile": "time a few steps part by part, and write a trace of them for Perfetto",
     "bench": "measure a whole training step at any scale, on invented batches or real ones",
+    "completion": "print what has a shell complete verbs, keys and names",
     "doctor": "look at this machine: versions, devices, process group, disk, clock",
 }
 
@@ -45,21 +46,38 @@ VERBS = {
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one verb and return the exit code: 0 done, 1 the run failed, 2 asked for the impossible."""
     arguments = list(sys.argv[1:] if argv is None else argv)
+    if "_ARGCOMPLETE" in os.environ:
+        _answer_shell()
     if arguments and arguments[0] in VERBS:
         return _run_verb(arguments[0], arguments[1:])
+    parser = front_door()
+    if arguments and not arguments[0].startswith("-"):
+        parser.error(f"no such verb: {nearest_name_hint(arguments[0], VERBS, kind='verbs')}")
+    parser.parse_args(arguments)
+    return int(ExitCode.IMPOSSIBLE_REQUEST)
+
+
+def front_door(detailed: Collection[str] = ()) -> argparse.ArgumentParser:
+    """Return a parser that knows all verbs, and of some also their arguments."""
     parser = argparse.ArgumentParser(
         prog="perfbench",
         description="Measure how fast a training algorithm trains.",
         epilog="perfbench VERB --help says more about a verb.",
     )
     parser.add_argument("--version", action="version", version=f"perfbench {__version__}")
-    if arguments and not arguments[0].startswith("-"):
-        parser.error(f"no such verb: {nearest_name_hint(arguments[0], VERBS, kind='verbs')}")
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
     for verb, text in VERBS.items():
-        verbs.add_parser(verb, help=text)
-    parser.parse_args(arguments)
-    return int(ExitCode.IMPOSSIBLE_REQUEST)
+        one = verbs.add_parser(verb, help=text)
+        if verb in detailed:
+            verb_module(verb).add_arguments(one)
+    return parser
+
+
+def _answer_shell() -> None:
+    """Answer a shell that asks what a command line can become, and end."""
+    words = os.environ.get("COMP_LINE", "").split()
+    completion = importlib.import_module("perfbench.cli.completion")
+    completion.answer(front_door(words[1:2]))
 
 
 def verb_module(verb: str) -> ModuleType:
