@@ -26,7 +26,11 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 MIN_PYTHON = (3, 11)
 
-PROFILES = {"run": ("engine",), "dev": ("engine", "dev"), "torchrec": ("engine", "dev", "recommendation")}
+PROFILES = {
+    "run": ("engine",),
+    "dev": ("engine", "dev", "docs"),
+    "torchrec": ("engine", "dev", "docs", "recommendation"),
+}
 """Extras by profile, each containing the one before: an environment is widened and never narrowed."""
 
 DATA_PACKAGES = (

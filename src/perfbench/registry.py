@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     from perfbench.api.workload import Workload
 
 _NO_PART_OF_A_TRIAL = frozenset(
-    {CARRIED, "cli", "compose.py", "py.typed", "scoring", "tracking", "tuning", "workloads"}
+    {CARRIED, "cli", "compose.py", "config_files.py", "interface", "py.typed", "scoring", "tracking", "tuning"}
+    | {"workloads"}
 )
 """What of this package asks for trials, shows or scores them; what it asks for is compared by value."""
 

@@ -75,7 +75,7 @@ def test_an_environment_is_widened_and_never_narrowed(
     tool.set_up(checkout, "run")
 
     projects = [command[-1].removeprefix(str(checkout)) for command in steps_run if "--editable" in command]
-    assert projects == ["[engine]", "[engine,dev]", "[engine,dev]"]
+    assert projects == ["[engine]", "[engine,dev,docs]", "[engine,dev,docs]"]
 
 
 def test_an_interrupted_set_up_is_completed_by_the_next(

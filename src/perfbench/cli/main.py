@@ -12,8 +12,8 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from types import ModuleType
 
-from perfbench import __version__
 from perfbench.errors import ExitCode, LaunchError, PerfbenchError, nearest_name_hint
+from perfbench.version import __version__
 
 VERBS = {
     "run": "run one trial on this machine, or continue it",
