@@ -78,7 +78,7 @@ environment:
 	@$(SET_UP) run
 
 ##@ Develop
-.PHONY: setup test test-fast test-gpu fmt lint types arch check
+.PHONY: setup test test-fast test-gpu fmt lint types arch check docs
 setup: ## create .venv with everything in it; does nothing when that is done
 	@$(SET_UP) dev
 
@@ -105,6 +105,9 @@ types: setup ## mypy, strict
 arch: setup ## import contracts, and the rules that tests/architecture holds
 	PYTHONPATH=. $(BIN)/lint-imports
 	$(BIN)/python -m pytest -q tests/architecture
+
+docs: setup ## the documentation site, into build/site/html, offline
+	@PYTHONPATH=. $(BIN)/python -m tools.site
 
 check: lint types arch test ## all of the above: exactly what CI does
 

@@ -19,7 +19,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import Progress
 
-from perfbench.compose import choices, compose_run, compose_submission, compose_workload
+from perfbench.compose import compose_run, compose_submission, compose_workload
+from perfbench.config_files import choices
 from perfbench.results.files import write_text_atomically
 from perfbench.results.store import TrialFolder
 from perfbench.spec.result import Crashed, TargetReached, TrialResult

@@ -27,7 +27,8 @@ from perfbench.api import Batch, GradientSubmission, LossSums, LossType
 from perfbench.api.contracts.conduct import counted_waits, state_bytes
 from perfbench.api.contracts.rehearsal import Rehearsal
 from perfbench.api.contracts.tiny_problems import TinyProblem
-from perfbench.compose import choices, compose_submission, compose_workload
+from perfbench.compose import compose_submission, compose_workload
+from perfbench.config_files import choices
 from perfbench.registry import submission_builder
 from perfbench.spec.submission import PointSpace, SubmissionSpec
 from perfbench.tuning import halton

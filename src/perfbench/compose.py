@@ -17,16 +17,33 @@ from typing import Any, cast
 
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
+from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, QuotedString
+from hydra.core.plugins import Plugins
 from hydra.errors import HydraException
+from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from pydantic import JsonValue
 from yaml import YAMLError
 
+from perfbench.config_files import (
+    OUTSIDE_FILE,
+    check_choice,
+    choices,
+    config_file,
+    config_folder,
+    config_folders,
+    file_of,
+    groups,
+    is_path,
+    name_or_path,
+    outside_file,
+)
 from perfbench.errors import ConfigError, nearest_name_hint
-from perfbench.registry import repository_root, workload_families
+from perfbench.places import own_submission
+from perfbench.registry import workload_families
 from perfbench.spec.run import RunSpec
 from perfbench.spec.submission import SubmissionSpec
 from perfbench.spec.suite import Selection, Suite
@@ -36,22 +53,6 @@ from perfbench.spec.yaml_places import describe, with_lines
 
 _AXES = ("workload", "submission", "study")
 """What a sweep may take several of."""
-
-OUTSIDE_FILE = "submission.yaml"
-"""What a folder outside of the repository describes its submission in."""
-
-_NO_GROUPS = ("benchmark", "suite")
-"""Folders of ``configs/`` that a run does not choose from."""
-
-
-def config_folder() -> Path:
-    """Return where the YAML files are."""
-    return repository_root() / "configs"
-
-
-def choices(group: str) -> list[str]:
-    """Return the names in a configuration group, e.g. all workloads with their variants."""
-    return sorted(path.stem for path in (config_folder() / group).glob("*.yaml"))
 
 
 def compose_run(overrides: Sequence[str] = ()) -> RunSpec:
@@ -65,7 +66,7 @@ def compose_run(overrides: Sequence[str] = ()) -> RunSpec:
         run = RunSpec.from_mapping(composed)
     except ConfigError as problem:
         given = [item.key_or_group for item in _parsed(overrides)]
-        raise with_lines(problem, composed, given=given, configs=config_folder(), outside=OUTSIDE_FILE) from None
+        raise with_lines(problem, composed, given=given, root=config_folder().parent, file_of=file_of) from None
     _check_batch_sizes(run.submission, where="submission")
     return run
 
@@ -102,7 +103,7 @@ def compose_sweep(overrides: Sequence[str] = ()) -> list[RunSpec]:
     rest = [item for item in parsed if item.key_or_group not in _AXES]
     given = {item.key_or_group: _several(item) for item in parsed}
     workloads = _without_repeats(name for asked in given.get("workload", []) for name in _workloads_named(asked))
-    submissions = _without_repeats(_name_if_inside(name) for name in given.get("submission", []))
+    submissions = _without_repeats(name_or_path(name) for name in given.get("submission", []))
     first = [f"workload={workloads[0]}"] if workloads else []
     first += [f"submission={submissions[0]}"] if submissions else []
     base = compose_run([*first, *(str(item.input_line) for item in rest)])
@@ -155,7 +156,7 @@ def _workloads_named(name: str) -> list[str]:
             where="workload",
             hint=nearest_name_hint(name, known, kind="workloads and suites"),
         )
-    plain = OmegaConf.to_container(OmegaConf.load(config_folder() / "suite" / f"{name}.yaml"))
+    plain = OmegaConf.to_container(OmegaConf.load(config_file("suite", name)))
     suite = Suite.from_mapping(cast("dict[str, Any]", plain), where=f"suite {name}")
     match suite.select:
         case Selection.BASES:
@@ -190,8 +191,8 @@ def _alternatives(
     """Compose all workloads and submissions in a single pass, each in a corner of its own."""
     for group, names in (("workload", workloads), ("submission", submissions)):
         for name in names:
-            _check_choice(group, name)
-    outside = {name: _outside_submission(name) for name in submissions if _is_path(name)}
+            check_choice(group, name)
+    outside = {name: _outside_submission(name) for name in submissions if is_path(name)}
     for name in submissions:
         if name not in outside:
             _check_own_submission(name)
@@ -200,8 +201,7 @@ def _alternatives(
     values = {item.key_or_group: item.value() for item in rest if "." in item.key_or_group}
     dataset = next((str(item.value()) for item in rest if item.key_or_group == "data"), None)
     try:
-        with initialize_config_dir(str(config_folder()), version_base="1.3"):
-            config = hydra_compose("run", overrides=corners)
+        config = _hydra_config(corners)
         OmegaConf.set_struct(config, value=False)
         found: dict[str, list[dict[str, Any]]] = {"workload": [], "submission": []}
         for name in workloads:
@@ -249,17 +249,16 @@ def _composed(overrides: Sequence[str]) -> dict[str, Any]:
         raise ConfigError(
             "a single trial takes one value", where=several[0].key_or_group, hint="`perfbench sweep` takes several"
         )
-    groups = [path.name for path in config_folder().iterdir() if path.is_dir() and path.name not in _NO_GROUPS]
-    chosen = {item.key_or_group: str(item.value()) for item in parsed if item.key_or_group in groups}
+    known = groups()
+    chosen = {item.key_or_group: str(item.value()) for item in parsed if item.key_or_group in known}
     if "submission" in chosen:
-        chosen["submission"] = _name_if_inside(chosen["submission"])
+        chosen["submission"] = name_or_path(chosen["submission"])
     for group, choice in chosen.items():
-        _check_choice(group, choice)
-    values = {item.key_or_group: item.value() for item in parsed if item.key_or_group not in groups}
+        check_choice(group, choice)
+    values = {item.key_or_group: item.value() for item in parsed if item.key_or_group not in known}
     dataset = None if "data" not in values else str(values.pop("data"))
     try:
-        with initialize_config_dir(str(config_folder()), version_base="1.3"):
-            config = _chosen_config(chosen)
+        config = _chosen_config(chosen)
         OmegaConf.set_struct(config, value=False)
         at_scale = _at_scale(config.workload, scale=config.scale.name, dataset=dataset)
         config.workload = _with_budget(at_scale, config.ruleset.get("full_scale_budgets", {}))
@@ -271,16 +270,33 @@ def _composed(overrides: Sequence[str]) -> dict[str, Any]:
 
 
 def _chosen_config(chosen: Mapping[str, str]) -> DictConfig:
-    inside = {group: choice for group, choice in chosen.items() if not (group == "submission" and _is_path(choice))}
+    inside = {group: choice for group, choice in chosen.items() if not (group == "submission" and is_path(choice))}
     if "submission" in inside:
         _check_own_submission(inside["submission"])
-    config = hydra_compose("run", overrides=[f"{group}={choice}" for group, choice in inside.items()])
+    config = _hydra_config([f"{group}={choice}" for group, choice in inside.items()])
     if "submission" in chosen and "submission" not in inside:
         config.submission = _outside_submission(chosen["submission"])
     takes_part_in = config.submission.get("rulesets") or []  # a missing key is reported by the typed reading
     if "ruleset" in chosen or not takes_part_in or config.ruleset.kind in takes_part_in:
         return config
     return _chosen_config({**chosen, "ruleset": takes_part_in[0]})
+
+
+class _OwnFolders(SearchPathPlugin):
+    """Has Hydra look into the person's own folders first."""
+
+    def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
+        """Put them before the folder that belongs to this code."""
+        for folder in config_folders()[:-1]:
+            search_path.prepend("own", f"file://{folder}", anchor="main")
+
+
+Plugins.instance().register(_OwnFolders)
+
+
+def _hydra_config(overrides: Sequence[str]) -> DictConfig:
+    with initialize_config_dir(str(config_folder()), version_base="1.3"):
+        return hydra_compose("run", overrides=list(overrides))
 
 
 def _parsed(overrides: Sequence[str]) -> list[Override]:
@@ -300,21 +316,10 @@ def _unreadable(problem: Exception) -> ConfigError:
     return ConfigError(str(problem).splitlines()[0], where="configs", hint="see `perfbench show`")
 
 
-def _name_if_inside(submission: str) -> str:
-    """Return the name of a submission of this repository that is given as the path of its folder."""
-    folder = Path(submission).expanduser().resolve()
-    is_inside = _is_path(submission) and folder.parent == repository_root() / "submissions"
-    return folder.name if is_inside and folder.name in choices("submission") else submission
-
-
-def _is_path(submission: str) -> bool:
-    return "/" in submission
-
-
 def _outside_submission(path: str) -> DictConfig:
     """Return the facts of a submission in a folder outside of the repository, with that folder in them."""
     folder = Path(path).expanduser().resolve()
-    file = folder / OUTSIDE_FILE
+    file = outside_file(folder)
     if not file.is_file():
         raise ConfigError(
             f"no file {file}",
@@ -328,7 +333,7 @@ def _outside_submission(path: str) -> DictConfig:
         raise _unreadable(problem) from None
     except (OmegaConfBaseException, OSError) as problem:
         raise ConfigError(str(problem).splitlines()[0], where=str(file), hint="it must be YAML") from None
-    if (name := config.get("name")) in choices("submission"):
+    if own_submission(name := str(config.get("name"))) != folder and name in choices("submission"):
         raise ConfigError(
             f"this repository has a submission named {name!r} already",
             where=str(file),
@@ -345,23 +350,13 @@ def _check_own_submission(name: str) -> None:
     Raises:
         ConfigError: If it reaches beyond itself: what it says becomes a public record.
     """
-    file = config_folder() / "submission" / f"{name}.yaml"
+    file = config_file("submission", name)
     plain = read_closed_mapping(file)
     for key in ("defaults", "hydra", "folder"):
         if key in plain:
             raise ConfigError(f"{key!r} is not a submission's to say", where=str(file), hint="remove it")
     if "@package" in file.read_text():
         raise ConfigError("'@package' would place it somewhere else", where=str(file), hint="remove it")
-
-
-def _check_choice(group: str, choice: str) -> None:
-    if group == "submission" and _is_path(choice):
-        return
-    known = choices(group)
-    if choice not in known:
-        raise ConfigError(
-            f"no {group} named {choice!r}", where=group, hint=nearest_name_hint(choice, known, kind=f"{group}s")
-        )
 
 
 def _at_scale(workload: DictConfig, *, scale: str, dataset: str | None) -> DictConfig:

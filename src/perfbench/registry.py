@@ -15,6 +15,7 @@ from pydantic import JsonValue
 
 from perfbench.data.preparation import Preparer, data_folder
 from perfbench.errors import ConfigError, SubmissionError, WorkloadError, nearest_name_hint
+from perfbench.places import CARRIED, home, own_submissions
 from perfbench.results.folders import digests_of_files
 from perfbench.spec.base import Spec
 from perfbench.spec.code import CodeFiles
@@ -25,7 +26,10 @@ if TYPE_CHECKING:
     from perfbench.api.submission import Submission, TrainingContext
     from perfbench.api.workload import Workload
 
-_NO_PART_OF_A_TRIAL = frozenset({"cli", "compose.py", "py.typed", "scoring", "tracking", "tuning", "workloads"})
+_NO_PART_OF_A_TRIAL = frozenset(
+    {CARRIED, "cli", "compose.py", "config_files.py", "interface", "py.typed", "scoring", "tracking", "tuning"}
+    | {"workloads"}
+)
 """What of this package asks for trials, shows or scores them; what it asks for is compared by value."""
 
 _METHODS = (
@@ -35,8 +39,8 @@ _METHODS = (
 
 
 def repository_root() -> Path:
-    """Return the checkout that this package runs from: ``configs/`` and ``submissions/`` are beside ``src/``."""
-    return Path(__file__).resolve().parents[2]
+    """Return the checkout that this package runs from, or what an installed copy carries of one: ``places.home``."""
+    return home()
 
 
 def workload_families() -> list[str]:
@@ -45,8 +49,8 @@ def workload_families() -> list[str]:
 
 
 def submission_names() -> list[str]:
-    """Return the names of all submissions on disk."""
-    return _folders_with(repository_root() / "submissions", "submission.py")
+    """Return the names of all submissions on disk, the person's own among them."""
+    return sorted({*_folders_with(repository_root() / "submissions", "submission.py"), *own_submissions()})
 
 
 def workload_folder(family: str) -> Path:
@@ -229,7 +233,7 @@ def _family_module(family: str, module: str) -> ModuleType:
         raise WorkloadError(
             f"needs the package {problem.name!r}, which is not installed",
             where=f"workload family {family}",
-            hint=f"pip install 'perfbench[{family}]', or run `make setup`",
+            hint="pip install 'perfbench[all]', or run `make setup`",
         ) from None
 
 

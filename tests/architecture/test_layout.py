@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from perfbench.compose import choices, compose_run, compose_submission, compose_workload
+from perfbench.compose import compose_run, compose_submission, compose_workload
+from perfbench.config_files import choices
 from perfbench.registry import repository_root, submission_names, workload_families
 from perfbench.spec.workload import ScaleName
 

@@ -75,7 +75,7 @@ def test_an_environment_is_widened_and_never_narrowed(
     tool.set_up(checkout, "run")
 
     projects = [command[-1].removeprefix(str(checkout)) for command in steps_run if "--editable" in command]
-    assert projects == ["[all]", "[all,dev]", "[all,dev]"]
+    assert projects == ["[engine]", "[engine,dev,docs]", "[engine,dev,docs]"]
 
 
 def test_an_interrupted_set_up_is_completed_by_the_next(
@@ -244,3 +244,41 @@ def test_tests_of_a_group_run_in_one_process(tmp_path: Path) -> None:
     processes = (tmp_path / "processes").read_text().split()
     assert len(processes) == 6
     assert len(set(processes)) == 1
+
+
+def test_uv_does_the_same_where_it_is_installed(
+    tool: ModuleType, checkout: Path, steps_run: list[list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tool.shutil, "which", lambda name: "/bin/uv" if name == "uv" else "/bin/g++")
+    monkeypatch.setattr(tool, "indexes_of_pip", lambda: ["--find-links", "/wheels"])
+    monkeypatch.setattr(tool, "has_nvidia_driver", lambda: False)
+
+    tool.set_up(checkout, "torchrec")
+
+    create, project, data, removed, replaced = steps_run
+    python = str(checkout / ".venv/bin/python")
+    assert create[:3] == ["/bin/uv", "venv", "--quiet"]
+    assert {"--seed", "--allow-existing", sys.executable} <= set(create)
+    for command in (project, data, replaced):
+        assert command[:3] == ["/bin/uv", "pip", "install"]
+        assert command[command.index("--python") + 1] == python
+        assert command[command.index("--find-links") + 1] == "/wheels"
+    assert str(checkout / "constraints.txt") in project
+    assert data[-len(tool.DATA_PACKAGES) :] == list(tool.DATA_PACKAGES)
+    assert removed == ["/bin/uv", "pip", "uninstall", "--python", python, "fbgemm-gpu"]
+
+
+def test_uv_looks_where_pip_looks(tool: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    told = "global.index-url='https://a/simple'\nglobal.extra-index-url='https://b/simple https://c/simple'\n"
+    told += ":env:.find-links='/wheels'\nglobal.cert='/etc/certificates'\n"
+
+    def config(command: list[str], **_: object) -> subprocess.CompletedProcess[str]:
+        assert command[1:] == ["-m", "pip", "config", "list"]
+        return subprocess.CompletedProcess(command, 0, stdout=told)
+
+    monkeypatch.setattr(tool.subprocess, "run", config)
+
+    assert tool.indexes_of_pip() == [
+        "--default-index", "https://a/simple", "--index", "https://b/simple", "--index", "https://c/simple",
+        "--find-links", "/wheels", "--index-strategy", "unsafe-best-match",
+    ]  # fmt: skip

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from perfbench.compose import choices
+from perfbench.config_files import choices
 from perfbench.registry import repository_root, submission_names, workload_families
 
 ONE_PROCESS_AT_A_TIME = pytest.mark.xdist_group("fake device")

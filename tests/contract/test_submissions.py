@@ -18,7 +18,8 @@ from perfbench.api.contracts.finding import Finding
 from perfbench.api.contracts.rehearsal import Rehearsal
 from perfbench.api.contracts.submission import check_hyperparameters, check_points, check_source
 from perfbench.api.contracts.tiny_problems import TinyRegression
-from perfbench.compose import choices, compose_submission
+from perfbench.compose import compose_submission
+from perfbench.config_files import choices
 from perfbench.errors import ConfigError, SubmissionError
 from perfbench.registry import (
     repository_root,

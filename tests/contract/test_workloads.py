@@ -10,7 +10,8 @@ import pytest
 
 from perfbench.api.contracts.workload import check_model, check_workload
 from perfbench.api.workload import Workload
-from perfbench.compose import choices, compose_workload
+from perfbench.compose import compose_workload
+from perfbench.config_files import choices
 from perfbench.launch.preflight import ensure_data
 from perfbench.registry import build_workload, repository_root, workload_families
 from perfbench.spec.workload import ScaleName

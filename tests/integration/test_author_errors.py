@@ -10,7 +10,8 @@ import pytest
 from perfbench.api.contracts.finding import Finding
 from perfbench.cli.check import causes, hint_for
 from perfbench.cli.main import main
-from perfbench.compose import choices, compose_run
+from perfbench.compose import compose_run
+from perfbench.config_files import choices
 from perfbench.errors import SubmissionError
 from perfbench.launch.plan import plan_trial
 from perfbench.registry import repository_root, submission_builder

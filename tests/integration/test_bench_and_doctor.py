@@ -12,7 +12,7 @@ import torch
 from benchmarks.whole_step import peak_tflops, waits_by_place
 from perfbench.cli import gpu_checks
 from perfbench.cli.main import main
-from perfbench.compose import choices
+from perfbench.config_files import choices
 from perfbench.engine.wire.precision import precision_as_before
 from perfbench.registry import workload_families
 from perfbench.spec.ruleset import Precision

@@ -10,7 +10,8 @@ import torch
 
 from perfbench.api.contracts.tiny_problems import BATCH_SIZE, TINY_PROBLEMS, TinyProblem
 from perfbench.api.workload import Workload
-from perfbench.compose import choices, compose_workload
+from perfbench.compose import compose_workload
+from perfbench.config_files import choices
 from perfbench.data.inventing import Inventor
 from perfbench.errors import DataError, WorkloadError
 from perfbench.registry import build_workload

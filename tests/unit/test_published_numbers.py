@@ -9,7 +9,8 @@ from typing import NamedTuple
 
 import pytest
 
-from perfbench.compose import choices, compose_workload
+from perfbench.compose import compose_workload
+from perfbench.config_files import choices
 from perfbench.spec.workload import TargetKind
 
 

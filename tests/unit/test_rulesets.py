@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from perfbench.cli.main import main
-from perfbench.compose import choices, compose_run, compose_sweep, config_folder
+from perfbench.compose import compose_run, compose_sweep
+from perfbench.config_files import choices, config_folder
 from perfbench.errors import RulesError
 from perfbench.launch.plan import plan_study
 from perfbench.results.benchmark import split_by_setting

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from perfbench import compose
-from perfbench.compose import compose_run, compose_sweep, config_folder
+from perfbench import compose, config_files
+from perfbench.compose import compose_run, compose_sweep
+from perfbench.config_files import config_folder
 from perfbench.errors import ConfigError
 from perfbench.registry import submission_names
 from perfbench.spec.workload import WorkloadSpec
@@ -62,7 +63,7 @@ def test_nothing_is_looked_up_for_it(folder: Path, monkeypatch: pytest.MonkeyPat
 def test_nor_for_a_file_of_this_repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     own = tmp_path / "configs" / "submission"
     own.mkdir(parents=True)
-    monkeypatch.setattr(compose, "config_folder", lambda: own.parent)
+    monkeypatch.setattr(config_files, "config_folder", lambda: own.parent)
     for text, message in (
         (_GOOD + "options: {a: '${oc.env:HOME}'}\n", "refers to something else"),
         (_GOOD + "defaults: [_self_]\n", "'defaults' is not a submission's to say"),

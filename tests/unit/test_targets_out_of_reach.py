@@ -7,7 +7,7 @@ import argparse
 import pytest
 
 from benchmarks.harness import planned
-from perfbench.compose import choices
+from perfbench.config_files import choices
 from perfbench.registry import workload_families
 
 

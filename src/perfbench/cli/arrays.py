@@ -31,6 +31,7 @@ from perfbench.launch.slurm.queue import array_jobs, held_jobs, jobs_by_trial
 from perfbench.launch.slurm.submission import check_paths, check_site, doubts_of_plan, submit, texts
 from perfbench.launch.states import TrialState
 from perfbench.launch.sweep import SweptTrial, look_up, to_submit
+from perfbench.places import command
 from perfbench.results.store import TrialFolder
 from perfbench.spec.run import SlurmCluster, TrackingSpec, TrialSpec
 
@@ -111,7 +112,7 @@ def _submit_or_show(
     for doubt in done.doubts:
         console.print(f"[yellow]warning[/]: Slurm takes the jobs, but {doubt}", highlight=False)
     console.print(f"submitted: {', '.join(done.job_ids)}; scores will be made by job {done.aggregation_job_id}")
-    console.print(f"watch it: .venv/bin/perfbench status {runs_root} --watch   (nothing has to stay open here)")
+    console.print(f"watch it: {command()} status {runs_root} --watch   (nothing has to stay open here)")
     return int(ExitCode.DONE)
 
 

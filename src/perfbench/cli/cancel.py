@@ -20,6 +20,7 @@ def run(arguments: argparse.Namespace) -> int:
     from perfbench.errors import ExitCode
     from perfbench.launch.slurm import controller
     from perfbench.launch.slurm.manifest import manifest_of_job
+    from perfbench.places import command
 
     console = Console(soft_wrap=True)
     controller.require_slurm()
@@ -35,9 +36,7 @@ def run(arguments: argparse.Namespace) -> int:
             manifest.note_cancelled()
     controller.cancel(sorted(chosen))
     if chosen:
-        console.print(
-            f"cancelled: {', '.join(sorted(chosen))}; `.venv/bin/perfbench resume {arguments.runs_root}` goes on"
-        )
+        console.print(f"cancelled: {', '.join(sorted(chosen))}; `{command()} resume {arguments.runs_root}` goes on")
     else:
         console.print(f"no job of {arguments.runs_root} is queued or running")
     return int(ExitCode.DONE)

@@ -17,7 +17,8 @@ from rich.markup import escape
 
 from perfbench.api.contracts.finding import Attention, Finding
 from perfbench.cli.progress import data_progress
-from perfbench.compose import choices, compose_run, compose_workload
+from perfbench.compose import compose_run, compose_workload
+from perfbench.config_files import choices
 from perfbench.errors import ConfigError, ExitCode
 from perfbench.launch.preflight import ensure_data
 from perfbench.registry import (

@@ -8,11 +8,12 @@ import importlib
 import os
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
+from types import ModuleType
 
-from perfbench import __version__
-from perfbench.errors import ExitCode, PerfbenchError, nearest_name_hint
+from perfbench.errors import ExitCode, LaunchError, PerfbenchError, nearest_name_hint
+from perfbench.version import __version__
 
 VERBS = {
     "run": "run one trial on this machine, or continue it",
@@ -38,6 +39,7 @@ VERBS = {
     "data": "prepare or verify data sets",
     "profile": "time a few steps part by part, and write a trace of them for Perfetto",
     "bench": "measure a whole training step at any scale, on invented batches or real ones",
+    "completion": "print what has a shell complete verbs, keys and names",
     "doctor": "look at this machine: versions, devices, process group, disk, clock",
 }
 
@@ -45,21 +47,50 @@ VERBS = {
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one verb and return the exit code: 0 done, 1 the run failed, 2 asked for the impossible."""
     arguments = list(sys.argv[1:] if argv is None else argv)
+    if "_ARGCOMPLETE" in os.environ:
+        _answer_shell()
     if arguments and arguments[0] in VERBS:
         return _run_verb(arguments[0], arguments[1:])
+    parser = front_door()
+    if arguments and not arguments[0].startswith("-"):
+        parser.error(f"no such verb: {nearest_name_hint(arguments[0], VERBS, kind='verbs')}")
+    parser.parse_args(arguments)
+    return int(ExitCode.IMPOSSIBLE_REQUEST)
+
+
+def front_door(detailed: Collection[str] = ()) -> argparse.ArgumentParser:
+    """Return a parser that knows all verbs, and of some also their arguments."""
     parser = argparse.ArgumentParser(
         prog="perfbench",
         description="Measure how fast a training algorithm trains.",
         epilog="perfbench VERB --help says more about a verb.",
     )
     parser.add_argument("--version", action="version", version=f"perfbench {__version__}")
-    if arguments and not arguments[0].startswith("-"):
-        parser.error(f"no such verb: {nearest_name_hint(arguments[0], VERBS, kind='verbs')}")
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
     for verb, text in VERBS.items():
-        verbs.add_parser(verb, help=text)
-    parser.parse_args(arguments)
-    return int(ExitCode.IMPOSSIBLE_REQUEST)
+        one = verbs.add_parser(verb, help=text)
+        if verb in detailed:
+            verb_module(verb).add_arguments(one)
+    return parser
+
+
+def _answer_shell() -> None:
+    """Answer a shell that asks what a command line can become, and end."""
+    words = os.environ.get("COMP_LINE", "").split()
+    completion = importlib.import_module("perfbench.cli.completion")
+    completion.answer(front_door(words[1:2]))
+
+
+def verb_module(verb: str) -> ModuleType:
+    """Return the module of a verb."""
+    return importlib.import_module(f"perfbench.cli.{verb.replace('-', '_')}")
+
+
+def parser_of(verb: str) -> argparse.ArgumentParser:
+    """Return what reads a verb's arguments."""
+    parser = argparse.ArgumentParser(prog=f"perfbench {verb}", description=VERBS[verb].capitalize() + ".")
+    verb_module(verb).add_arguments(parser)
+    return parser
 
 
 def _file_failed(verb: str, problem: OSError) -> int:
@@ -68,13 +99,22 @@ def _file_failed(verb: str, problem: OSError) -> int:
     return int(ExitCode.RUN_FAILED)
 
 
-def _run_verb(verb: str, arguments: Sequence[str]) -> int:
-    module = importlib.import_module(f"perfbench.cli.{verb.replace('-', '_')}")
-    parser = argparse.ArgumentParser(prog=f"perfbench {verb}", description=VERBS[verb].capitalize() + ".")
-    module.add_arguments(parser)
-    parsed = parser.parse_intermixed_args(arguments)  # flags and keys in any order
+def _exit_code(verb: str, arguments: Sequence[str]) -> int:
     try:
-        return int(module.run(parsed))
+        parsed = parser_of(verb).parse_intermixed_args(arguments)  # flags and keys in any order
+        return int(verb_module(verb).run(parsed))
+    except ModuleNotFoundError as problem:
+        package = (problem.name or "").partition(".")[0]
+        if package in ("", "perfbench"):
+            raise
+        raise LaunchError(
+            f"needs the package {package!r}, which is not installed", hint="pip install 'perfbench[all]'"
+        ) from None
+
+
+def _run_verb(verb: str, arguments: Sequence[str]) -> int:
+    try:
+        return _exit_code(verb, arguments)
     except PerfbenchError as problem:
         _complain(verb, str(problem))
         return int(problem.exit_code)

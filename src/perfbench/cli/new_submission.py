@@ -9,9 +9,10 @@ from string import Template
 
 from rich.console import Console
 
-from perfbench.compose import OUTSIDE_FILE, choices, config_folder
+from perfbench.config_files import OUTSIDE_FILE, choices, config_folder
 from perfbench.errors import ConfigError, ExitCode
-from perfbench.registry import repository_root, submission_names
+from perfbench.places import command, home, is_installed
+from perfbench.registry import submission_names
 from perfbench.results.files import write_text_atomically
 
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
@@ -22,7 +23,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the verb's arguments."""
     parser.add_argument("name", help="lower case, as it will stand in commands and records")
     parser.add_argument(
-        "--folder", type=Path, help="write everything into FOLDER/NAME, outside of the repository, instead"
+        "--folder",
+        type=Path,
+        help="write everything into FOLDER/NAME (default: submissions/ and configs/ of the checkout; "
+        "where perfbench is installed, ./submissions/NAME)",
     )
 
 
@@ -30,14 +34,15 @@ def run(arguments: argparse.Namespace) -> int:
     """Write the files, overwriting nothing, and say what to do next."""
     name: str = arguments.name
     _check_name(name)
-    outside: Path | None = None if arguments.folder is None else arguments.folder.expanduser().resolve() / name
-    code = outside or repository_root() / "submissions" / name
+    folder: Path | None = arguments.folder or (Path("submissions") if is_installed() else None)
+    outside = None if folder is None else folder.expanduser().resolve() / name
+    code = outside or home() / "submissions" / name
     facts = outside / OUTSIDE_FILE if outside else config_folder() / "submission" / f"{name}.yaml"
     for path in (code, facts):
         if path.exists():
             raise ConfigError("exists already, and nothing is overwritten", where=str(path), hint="choose another name")
-    choice = str(outside) if outside else name
-    values = {"name": name, "optimizer": _OPTIMIZER, "command": f"make run WORKLOAD=mnist SUB={choice}"}
+    choice = str(outside) if arguments.folder else name
+    values = {"name": name, "optimizer": _OPTIMIZER, "command": _commands(choice)[0]}
     targets = {code / "submission.py": "submission.py", code / "README.md": "README.md", facts: "submission.yaml"}
     try:
         code.mkdir(parents=True)
@@ -70,8 +75,20 @@ def _report(console: Console, written: list[Path], choice: str) -> None:
         console.print(f"wrote {path}")
     console.print(
         f"\nnext: put your optimizer into {written[0].name}, then\n"
-        f"  .venv/bin/perfbench check submission {choice}\n"
-        f"  make run WORKLOAD=mnist SUB={choice}\n"
-        f'  make sweep WORKLOAD=mnist SUB={choice} HP="learning_rate=1e-4..1e-2" POINTS=4\n'
-        "  make table"
+        + "\n".join(f"  {line}" for line in (f"{command()} check submission {choice}", *_commands(choice)))
+    )
+
+
+def _commands(choice: str) -> tuple[str, str, str]:
+    """Return what an author does next: a trial, a sweep, a look at both."""
+    if is_installed():
+        return (
+            f"perfbench run workload=mnist submission={choice}",
+            f"perfbench sweep workload=mnist submission={choice} hp.learning_rate=1e-4..1e-2 points=4",
+            "perfbench table",
+        )
+    return (
+        f"make run WORKLOAD=mnist SUB={choice}",
+        f'make sweep WORKLOAD=mnist SUB={choice} HP="learning_rate=1e-4..1e-2" POINTS=4',
+        "make table",
     )

@@ -9,7 +9,8 @@ from rich.console import Console
 from rich.markup import escape
 
 from perfbench.cli.listing import Listing, print_listing
-from perfbench.compose import choices, compose_run, compose_submission, compose_workload
+from perfbench.compose import compose_run, compose_submission, compose_workload
+from perfbench.config_files import choices
 from perfbench.errors import ExitCode
 from perfbench.launch.plan import plan_study
 from perfbench.spec.run import TrialSpec

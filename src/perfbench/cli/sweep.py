@@ -24,6 +24,7 @@ from perfbench.errors import ExitCode, PerfbenchError, TrialFailedError, TrialIn
 from perfbench.launch.changed_code import CodeNow, OnChangedCode, check_code
 from perfbench.launch.execute import execute_trial
 from perfbench.launch.preflight import check_submissions, check_trial
+from perfbench.places import command
 from perfbench.spec.result import TrialResult
 from perfbench.spec.run import RunSpec, SlurmCluster, TrialSpec
 from perfbench.tracking.access import RUN_GOES_ON, check_tracking
@@ -50,28 +51,39 @@ def run(arguments: argparse.Namespace) -> int:
     console, view = console_and_view(arguments, lines=True)
     requests, trials = sweep_trials(arguments.overrides)
     cluster, runs_root = requests[0].cluster, Path(requests[0].runs_root)
-    tracking = requests[0].tracking
-    problems: list[PerfbenchError] = []
-    for problem in _problems(trials, runs_root, console, prepares=not arguments.dry_run):
-        if not arguments.dry_run:
-            raise problem
-        problems.append(problem)
-    if not arguments.dry_run:
-        check_tracking(tracking, lambda why: view.warn(f"{why}; {RUN_GOES_ON}"))
     choice = on_changed_code(arguments)
-    tell_withheld(cluster, view)
+    problems: list[PerfbenchError] = []
+    if arguments.dry_run:
+        problems += _problems(trials, runs_root, console, prepares=False)
+        tell_withheld(cluster, view)
+    else:
+        make_sure(requests, trials, console, view)
     if isinstance(cluster, SlurmCluster):
         if trials[0].explored:  # nobody knows them otherwise; of studies `perfbench show` prints the points
             for request in requests:
                 print_listing(console, _plan_table(_of(request, trials)))
+        tracking = requests[0].tracking
         options = SubmitOptions(arguments.dry_run, arguments.retry_failed, tracking, tuple(problems), choice)
         return submit_or_show(trials, cluster, runs_root.resolve(), Console(soft_wrap=True), options)
-    check_code(trials, runs_root.resolve(), choice, code=CodeNow())
-    for request in requests:
-        print_listing(console, _plan_table(_of(request, trials)))
     if arguments.dry_run:
+        check_code(trials, runs_root.resolve(), choice, code=CodeNow())
+        for request in requests:
+            print_listing(console, _plan_table(_of(request, trials)))
         return show_problems(problems, console)
-    return _run_here(requests, trials, console, view, choice)
+    results = run_here(requests, trials, console, view, choice)
+    return int(ExitCode.DONE if all(results) and len(results) == len(trials) else ExitCode.RUN_FAILED)
+
+
+def make_sure(requests: Sequence[RunSpec], trials: Sequence[TrialSpec], console: Console, view: View) -> None:
+    """Check everything that can be known to fail before the first trial starts, and prepare small data.
+
+    Raises:
+        PerfbenchError: The first that is wrong.
+    """
+    for problem in _problems(trials, Path(requests[0].runs_root), console, prepares=True):
+        raise problem
+    check_tracking(requests[0].tracking, lambda why: view.warn(f"{why}; {RUN_GOES_ON}"))
+    tell_withheld(requests[0].cluster, view)
 
 
 def _problems(
@@ -95,12 +107,22 @@ def _of(request: RunSpec, trials: Sequence[TrialSpec]) -> list[TrialSpec]:
     return [trial for trial in trials if (trial.submission.name, trial.workload.name, trial.study) == wanted]
 
 
-def _run_here(
+def run_here(
     requests: Sequence[RunSpec], trials: Sequence[TrialSpec], console: Console, view: View, choice: OnChangedCode
-) -> int:
-    """Run one trial after another; a crashed one does not stop the others."""
+) -> list[TrialResult | None]:
+    """Run one trial after another, those that crash among the others, and show the plan and what came of it.
+
+    Returns:
+        A result or ``None`` for each trial that was started; fewer than there are trials after an interrupt.
+
+    Raises:
+        PerfbenchError: If trials were begun with other code.
+    """
     first = requests[0]
     runs_root = Path(first.runs_root)
+    check_code(trials, runs_root.resolve(), choice, code=CodeNow())
+    for request in requests:
+        print_listing(console, _plan_table(_of(request, trials)))
     results: list[TrialResult | None] = []
     for trial in trials:
         try:
@@ -116,8 +138,8 @@ def _run_here(
                 break
     print_listing(console, _result_table(trials, results, several=len(requests) > 1))
     next_step = "table" if any(trial.explored for trial in trials) else "score"
-    console.print(f"records: {runs_root.resolve()}   next: .venv/bin/perfbench {next_step} {first.runs_root}")
-    return int(ExitCode.DONE if all(results) and len(results) == len(trials) else ExitCode.RUN_FAILED)
+    console.print(f"records: {runs_root.resolve()}   next: {command()} {next_step} {first.runs_root}")
+    return results
 
 
 def _plan_table(trials: Sequence[TrialSpec]) -> Listing:

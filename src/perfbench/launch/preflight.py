@@ -14,6 +14,7 @@ import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 
 from perfbench.data.preparation import MANIFEST_NAME, PrepareRequest, Progress, data_folder
@@ -35,11 +36,16 @@ def check_trial(trial: TrialSpec, runs_root: Path, progress: Progress, *, prepar
         prepares: Whether data may be prepared; if not, data that could be counts as there.
 
     Raises:
+        LaunchError: If torch is not installed, or the run folder cannot be written.
         ConfigError: If the workload's parameters are wrong.
         SubmissionError: If the submission needs a file that is not given.
-        LaunchError: If the run folder cannot be written.
         DataError: If the data is missing, truncated or of another version.
     """
+    if find_spec("torch") is None:
+        raise LaunchError(
+            "a trial needs torch, which is not installed: this is an installation for readers of results",
+            hint="pip install 'perfbench[all]'",
+        )
     params_of(trial.workload)
     check_unshipped_files(trial.submission)
     if not is_writable(runs_root):

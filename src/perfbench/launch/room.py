@@ -22,6 +22,7 @@ from perfbench.data.packages import MODULES_WITH_DATA
 from perfbench.data.preparation import data_folder
 from perfbench.engine.wire.messages import Place, Sandbox
 from perfbench.launch.leftovers import remove_shared_memory
+from perfbench.places import code_folder
 from perfbench.registry import held_out_patterns, repository_root, submission_folder
 from perfbench.results.store import TrialFolder
 from perfbench.spec.environment import Isolation
@@ -115,9 +116,9 @@ def _package_of(submission: Path) -> tuple[str, ...]:
 
 
 def _without_data(folders: Iterable[Path]) -> tuple[list[str], list[str]]:
-    """Return paths that together are these folders less the modules that hold data sets; and folders to list only."""
+    """Return paths that together are these folders less data sets and submissions in them; and folders to list only."""
     with_data = {Path(site, name).resolve() for site in map(str, sys.path) for name in MODULES_WITH_DATA}
-    with_data = {path for path in with_data if path.is_dir()}
+    with_data = {path for path in (*with_data, repository_root() / "submissions") if path.is_dir()}
     read: list[str] = []
     listed: list[str] = []
     waiting = [folder.resolve() for folder in folders]
@@ -138,7 +139,7 @@ def _without_data(folders: Iterable[Path]) -> tuple[list[str], list[str]]:
 def _search_path(trial: TrialSpec, folder: TrialFolder) -> Iterator[Path]:
     """Yield where code is imported from, but for folders that hold data, records or submissions as well."""
     kept_out = (Path(trial.data_root), folder.path, repository_root() / "submissions")
-    yield repository_root() / "src"
+    yield code_folder()
     for path in map(Path, sys.path):
         if path.is_dir() and not any(out.resolve().is_relative_to(path.resolve()) for out in kept_out):
             yield path.resolve()

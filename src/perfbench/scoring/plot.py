@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import math
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, Literal
 
 import matplotlib as mpl
@@ -13,6 +14,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from perfbench.errors import ConfigError
+from perfbench.results.files import atomic_file
 from perfbench.scoring.board import Board
 from perfbench.scoring.curves import Curve
 from perfbench.scoring.report_data import value_limits
@@ -152,3 +155,36 @@ def trials_figure(curves: Sequence[Curve]) -> Figure:
         _plain(axes)
         axes.legend(frameon=False)
     return figure
+
+
+class Drawing:
+    """A figure that notebooks show as a picture.
+
+    Args:
+        figure: Matplotlib's, to be changed at will.
+    """
+
+    def __init__(self, figure: Figure) -> None:
+        self.figure = figure
+
+    def save(self, path: str | Path) -> Path:
+        """Write the figure; the ending (``.svg`` or ``.png``) chooses the format. Return the path.
+
+        Raises:
+            ConfigError: If the ending is another one, or the file cannot be written.
+        """
+        writers = {".svg": as_svg, ".png": as_png}
+        target = Path(path).expanduser()
+        if target.suffix not in writers:
+            raise ConfigError(
+                f"a figure cannot be {target.suffix or 'without an ending'}", where=str(path), hint="use .svg or .png"
+            )
+        try:
+            with atomic_file(target) as file:
+                file.write(writers[target.suffix](self.figure))
+        except OSError as problem:
+            raise ConfigError.of_file(problem, what="the figure cannot be written", where=str(target)) from None
+        return target
+
+    def _repr_png_(self) -> bytes:
+        return as_png(self.figure)

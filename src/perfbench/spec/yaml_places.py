@@ -68,7 +68,12 @@ def with_places(text: str, place: Callable[[str], str]) -> str:
 
 
 def with_lines(
-    problem: ConfigError, composed: Mapping[str, Any], *, given: Sequence[str], configs: Path, outside: str
+    problem: ConfigError,
+    composed: Mapping[str, Any],
+    *,
+    given: Sequence[str],
+    root: Path,
+    file_of: Callable[[str, Mapping[str, Any]], Path],
 ) -> ConfigError:
     """Return an error whose fields are followed by file and line, where they stand in the YAML that was chosen.
 
@@ -76,17 +81,13 @@ def with_lines(
         problem: About the composed configuration.
         composed: Plain data, not yet read.
         given: Keys that the command line sets: those stand in no file.
-        configs: Folder with a folder for each group of choices.
-        outside: Name of the file that describes a submission outside of the repository, in its folder.
+        root: Files below it are shown relative to it.
+        file_of: Gives the file of what was chosen in a group.
     """
-    root = configs.parent
 
     def place(field: str) -> str:
         group, *path = field.split(".")
-        chosen = composed[group]
-        file = (
-            Path(chosen["folder"]) / outside if chosen.get("folder") else configs / group / f"{chosen.get('name')}.yaml"
-        )
+        file = file_of(group, composed[group])
         if any("." in key and field.startswith(key) for key in given) or not file.is_file():
             return ""
         at_scale = ["scales", str(composed["scale"]["name"]), *path]

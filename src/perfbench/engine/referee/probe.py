@@ -14,6 +14,7 @@ import torch
 
 from perfbench.engine.referee.checkout import commit_of
 from perfbench.inherited import switches
+from perfbench.places import COMMIT
 from perfbench.registry import repository_root
 from perfbench.results.folders import digests_of_files
 from perfbench.spec.code import digest_of
@@ -82,9 +83,9 @@ def _cpu_model() -> str:
 def _commit() -> tuple[str | None, bool | None]:
     """Return the commit of the checkout and whether it is clean; ``None`` outside a checkout.
 
-    A copy of the code that was made for jobs says in a file ``COMMIT`` which one it was.
+    A copy of the code, made for jobs or by an installation, says in a file which one it was.
     """
-    noted = repository_root() / "COMMIT"
+    noted = repository_root() / COMMIT
     if noted.exists():
         commit, _, state = noted.read_text().strip().partition(" ")
         return commit or None, state == "clean" if commit else None

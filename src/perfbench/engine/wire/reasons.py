@@ -9,6 +9,7 @@ import traceback
 from pathlib import Path
 
 from perfbench.errors import DataError, SubmissionError
+from perfbench.places import package_folder
 from perfbench.registry import repository_root
 from perfbench.spec.result import FailureReason
 
@@ -53,7 +54,7 @@ def _frame_of_submission(problem: BaseException, submission_folder: str | None) 
     submissions = [repository_root() / "submissions"]
     if submission_folder is not None:
         submissions.append(Path(submission_folder).resolve())
-    package = repository_root() / "src"
+    package = package_folder()
     for frame in reversed(traceback.extract_tb(problem.__traceback__)):
         file = Path(frame.filename).resolve()
         if any(file.is_relative_to(folder) for folder in submissions):

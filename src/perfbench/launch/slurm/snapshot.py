@@ -14,11 +14,12 @@ from pathlib import Path
 from perfbench.engine.referee.checkout import commit_of
 from perfbench.errors import LaunchError
 from perfbench.launch.slurm.manifest import books_folder
+from perfbench.places import CARRIED, COMMIT, package_folder
 from perfbench.registry import repository_root
 from perfbench.results.files import sync_folder, write_text_atomically
 
-_PARTS = ("src", "submissions", "configs", "slurm")
-_LEFT_OUT = shutil.ignore_patterns("__pycache__", "*.pyc", "*.egg-info", ".*")
+_PARTS = ("submissions", "configs", "slurm")
+_LEFT_OUT = shutil.ignore_patterns("__pycache__", "*.pyc", CARRIED, ".*")
 _OUTSIDE = "outside"
 
 
@@ -41,7 +42,7 @@ def take_snapshot(runs_root: Path, *, submission_folder: str | None) -> Path:
         aside.mkdir(parents=True)
         for name, source in sources.items():
             shutil.copytree(source, aside / name, ignore=_LEFT_OUT)
-        write_text_atomically(aside / "COMMIT", _commit_text(repository_root()))
+        write_text_atomically(aside / COMMIT, _commit_text(repository_root()))
         aside.rename(target)
         sync_folder(target.parent)
     except OSError as problem:
@@ -73,6 +74,7 @@ def outside_submission(snapshot: Path, submission_folder: str | None) -> str | N
 def _sources(submission_folder: str | None) -> dict[str, Path]:
     """Return what is copied, by its name in the snapshot."""
     sources = {name: repository_root() / name for name in _PARTS if (repository_root() / name).is_dir()}
+    sources = {"src/perfbench": package_folder(), **sources}
     if submission_folder is not None:
         folder = Path(submission_folder).resolve()
         sources[f"{_OUTSIDE}/{folder.name}"] = folder
@@ -81,12 +83,15 @@ def _sources(submission_folder: str | None) -> dict[str, Path]:
 
 def _files(folder: Path) -> Iterator[Path]:
     for path in sorted(folder.rglob("*")):
-        hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
-        if path.is_file() and not hidden and "__pycache__" not in path.parts and path.suffix != ".pyc":
+        parts = path.relative_to(folder).parts
+        is_left_out = any(part.startswith(".") or part in ("__pycache__", CARRIED) for part in parts)
+        if path.is_file() and not is_left_out and path.suffix != ".pyc":
             yield path
 
 
 def _commit_text(root: Path) -> str:
-    """Return the commit of the checkout and whether files differ from it; empty outside of a checkout."""
+    """Return the commit of the code and whether files differ from it; empty where nobody knows."""
+    if (root / COMMIT).exists():  # a copy: installed, or itself a snapshot
+        return (root / COMMIT).read_text()
     commit, is_clean = commit_of(root)
     return "" if commit is None else f"{commit} {'clean' if is_clean else 'changed'}\n"
