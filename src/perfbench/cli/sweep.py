@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from perfbench.cli.arrays import SubmitOptions, show_problems, submit_or_show
+from perfbench.cli.expectation import expectation
 from perfbench.cli.exploring import sweep_trials
 from perfbench.cli.listing import Listing, print_listing, short
 from perfbench.cli.output import (
@@ -64,14 +65,22 @@ def run(arguments: argparse.Namespace) -> int:
         if trials[0].explored:  # nobody knows them otherwise; of studies `perfbench show` prints the points
             for request in requests:
                 print_listing(console, _plan_table(_of(request, trials)))
+        if arguments.dry_run:
+            _print_expectation(console, trials)
         options = SubmitOptions(arguments.dry_run, arguments.retry_failed, tracking, tuple(problems), choice)
         return submit_or_show(trials, cluster, runs_root.resolve(), Console(soft_wrap=True), options)
     check_code(trials, runs_root.resolve(), choice, code=CodeNow())
     for request in requests:
         print_listing(console, _plan_table(_of(request, trials)))
     if arguments.dry_run:
+        _print_expectation(console, trials)
         return show_problems(problems, console)
     return _run_here(requests, trials, console, view, choice)
+
+
+def _print_expectation(console: Console, trials: Sequence[TrialSpec]) -> None:
+    for line in expectation(trials):
+        console.print(escape(line), highlight=False)
 
 
 def _problems(

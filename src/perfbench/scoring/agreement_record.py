@@ -16,6 +16,8 @@ from perfbench.scoring.subset_tables import SmallerBoards
 from perfbench.spec.base import Spec
 
 _NUM_DRAWS = 100
+_ROUNDING = 1e-6
+"""Of costs in the file."""
 
 
 class PartOfBoard(Spec):
@@ -75,7 +77,7 @@ class AgreementRecord(Spec):
         if part is None or not (1 <= num_studies <= self.num_studies and 1 <= num_trials <= self.num_trials):
             return None
         cost = part.cost * num_studies * num_trials
-        paid = [one for one in self.validated if one.cost <= cost + 1e-9]
+        paid = [one for one in self.validated if one.cost <= cost + _ROUNDING]
         return Expected(cost, part.tau[num_studies - 1][num_trials - 1], paid[-1] if paid else None)
 
 

@@ -140,7 +140,9 @@ def best_designs(times: TrialTimes, *, seed: int = 0) -> list[Design]:
         return best_so_far(mean[choice.size, choice.subset], dearest=dearest)
 
     everyone = np.ones(num_submissions, dtype=np.bool_)
-    front = np.unique(chosen_by(everyone, dearest=False))
+    front = np.unique(
+        [*chosen_by(everyone, dearest=False).tolist(), len(choice.cost) - 1]
+    )  # the last is the whole board
     pairs = Pairs.of(num_submissions)
     whole = pair_signs(points(medians, times.benchmark), masks[-1:], pairs)
     worth = [points(board.times_s, times.benchmark) for board in drawn_boards(times, _NUM_DRAWS, generator)]
