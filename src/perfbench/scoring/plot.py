@@ -12,6 +12,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import NullLocator
 
 from perfbench.scoring.board import Board
 from perfbench.scoring.curves import Curve
@@ -23,6 +24,7 @@ from perfbench.scoring.tables import cell_text
 mpl.rcParams["text.parse_math"] = False  # a dollar sign in a name begins no formula
 _DOTS_PER_INCH = 160
 _COLUMNS = 3
+_PERCENTS = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0)
 
 
 def profile_figure(board: Board) -> Figure:
@@ -70,6 +72,8 @@ def front_figure(analysis: SubsetAnalysis) -> Figure:
     axes.set(
         xscale="log", xlabel="share of the whole benchmark's budget (%)", ylabel="Kendall's tau with the whole board"
     )
+    axes.set_xticks([one for one in _PERCENTS if one >= cost[0]], [f"{one:g}" for one in _PERCENTS if one >= cost[0]])
+    axes.xaxis.set_minor_locator(NullLocator())
     axes.set(title=analysis.times.benchmark.name, ylim=(min(-0.05, float(analysis.in_sample.min()) - 0.05), 1.03))
     _plain(axes)
     axes.legend(loc="lower right", frameon=False, fontsize=8)
