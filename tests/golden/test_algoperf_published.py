@@ -14,12 +14,14 @@ import pytest
 
 from perfbench.cli.boards import load_benchmark
 from perfbench.cli.subsets import smaller_boards_of, without_held_out
+from perfbench.registry import repository_root
 from perfbench.results.algoperf import read_algoperf_logs
 from perfbench.results.benchmark import Benchmark
 from perfbench.results.trials import Complaint, TrialLog
 from perfbench.scoring.board import Board, Verdict, leaderboard
 from perfbench.scoring.profile import Layout, scores
 from perfbench.scoring.subset_front import SubsetAnalysis, analyse_subsets
+from perfbench.scoring.subset_tables import front_table
 from perfbench.scoring.subsets import TrialTimes
 
 _PUBLISHED_FILES = Path(__file__).resolve().parents[2].parent / "shared" / "algoperf_logs"
@@ -207,6 +209,14 @@ def test_eleven_entries_are_too_few_to_say_that_a_subset_predicts(without_varian
     assert two.num_chosen == 11
     assert two.validated.low < two.chance.mean < two.validated.value
     assert not any(row.predicts for row in without_variants.rows)
+
+
+def test_the_documents_say_what_the_analysis_says(without_variants: SubsetAnalysis) -> None:
+    page = (repository_root() / "docs" / "science.md").read_text()
+
+    for _, _, in_sample, validated, chance, *_ in front_table(without_variants).rows:
+        assert f"| {in_sample} | {validated} | {chance} |" in page
+    assert f"agrees with itself by {without_variants.repeated.value:.2f}" in page
 
 
 def test_all_of_it_takes_seconds(by_the_rules: Board, published: Logs) -> None:
