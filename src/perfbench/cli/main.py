@@ -29,6 +29,7 @@ VERBS = {
     "subsets": "ask which workloads, studies and trials tell a board's ranking, at what cost, and validate the answer",
     "early-stopping": "ask how early trials on record could have been told to miss their target, and how often wrongly",
     "verify": "look for what makes trial folders incomparable or incomplete",
+    "replay": "run a finished trial again and compare: evaluations, traced states, times",
     "sync": "send trial folders to Weights & Biases, as often as you like: nothing is sent twice",
     "wandb-dashboard": "make a Weights & Biases report of trial folders, or the same as a local page",
     "export": "write trial folders in the form of the AlgoPerf logs",
