@@ -84,6 +84,7 @@ def wanted_of(arguments: argparse.Namespace, published: Published) -> Wanted:
         submissions=_chosen(arguments.submissions, "submission", _in_order(published)),
         max_trials=arguments.max_trials,
         rescaled_on=published.rescaled_on,
+        first=frozenset(published.boards[0].scores),
     )
 
 

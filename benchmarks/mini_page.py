@@ -2,45 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
 
-import numpy as np
 from matplotlib.figure import Figure
 
+from benchmarks.mini_correlation import LEAST_ENTRIES, TAU_MAX, Correlation, best, correlations, ratios
 from benchmarks.mini_plan import Wanted, facts_of, target_of
-from benchmarks.mini_results import REACHED, Best, Published, PublishedBoard, Results
+from benchmarks.mini_results import REACHED, Best, Published, Results
 from perfbench.results.files import atomic_file, write_text_atomically
-from perfbench.results.trials import Floats
-from perfbench.scoring.agreement import Pairs, pair_signs, tally
 from perfbench.scoring.plot import as_svg
-from perfbench.scoring.profile import exact_score, ratios_to_fastest
 from perfbench.scoring.style import line_style, profile_steps
-from perfbench.scoring.uncertainty import Interval, interval_of
 
-_TAU_MAX = 4.0
-_NUM_SAMPLES = 4000
-_LEAST_ENTRIES = 6
-"""With fewer no order is told from chance: of four entries one in twelve is fully in order, or fully reversed."""
 _PICTURE = "images/mini-board.svg"
-
-
-class Correlation(NamedTuple):
-    """A mini board beside a published one."""
-
-    board: PublishedBoard
-    how: str
-    measure: str
-    entries: tuple[str, ...]
-    workloads: tuple[str, ...]
-    tau: float
-    interval: Interval
-
-    @property
-    def excludes_chance(self) -> bool:
-        """Tell whether the interval leaves no room for no relation at all."""
-        return self.interval.low > 0 or self.interval.high < 0
 
 
 def write_page(path: Path, wanted: Wanted, results: Results, published: Published) -> None:
@@ -68,7 +42,7 @@ def write_page(path: Path, wanted: Wanted, results: Results, published: Publishe
         "Kendall's tau-b of mini and published scores; in brackets the 95 % interval, bootstrapped over entries.",
         "A mini score is the area under the performance profile, as [scoring](scoring.md) has it, over workloads that",
         f"all entries of the row have run; `{wanted.rescaled_on}`, on which rates are rescaled, is never among them.",
-        f"Boards of which fewer than {_LEAST_ENTRIES} entries have run are left out.",
+        f"Boards of which fewer than {LEAST_ENTRIES} entries have run are left out.",
         "",
         *_table("As published", wanted, results, shown, rescaled=False),
     ]
@@ -88,11 +62,11 @@ def first_sentence(found: Sequence[Correlation]) -> str:
     """Return what small tasks say of large ones, whatever it is."""
     if not found:
         return "**Nothing can be said yet of whether small tasks predict the published ranking: too little has run.**"
-    first = max(found, key=lambda one: (len(one.entries), len(one.workloads), -found.index(one)))
+    first = max(found, key=lambda one: (len(one.what.entries), len(one.what.workloads), -found.index(one)))
     numbers = f"Kendall's tau {first.tau:.2f} [{first.interval.low:.2f}, {first.interval.high:.2f}]"
     what = (
-        f"({len(first.entries)} entries of {first.board.name}, {', '.join(first.workloads)}, by {first.measure}, "
-        f"{first.how})"
+        f"({len(first.what.entries)} entries of {first.board.name}, {', '.join(first.what.workloads)}, "
+        f"by {first.measure}, {first.how})"
     )
     if not first.excludes_chance:
         return f"**These small tasks predict nothing of the published ranking: {numbers} includes chance** {what}."
@@ -101,80 +75,8 @@ def first_sentence(found: Sequence[Correlation]) -> str:
     return f"**These small tasks predict a part of the published ranking: {numbers}** {what}."
 
 
-def correlations(wanted: Wanted, results: Results, published: Published) -> Iterable[Correlation]:
-    """Yield every published board beside the mini board: points as published and rescaled, by steps and by seconds."""
-    for board in published.boards:
-        for rescaled in (False, True):
-            entries = [name for name in board.scores if any(_rows(wanted, results, name, rescaled=rescaled))]
-            workloads = [
-                one
-                for one in wanted.workloads
-                if one != wanted.rescaled_on
-                and all(_best(wanted, results, one, name, rescaled=rescaled) for name in entries)
-            ]
-            is_same = rescaled and not any(wanted.factor(results, name) for name in entries)
-            if len(entries) < _LEAST_ENTRIES or not workloads or is_same:
-                continue
-            full = np.array([board.scores[name] for name in entries])
-            for measure in ("steps", "seconds"):
-                score = _scores(wanted, results, entries, workloads, measure=measure, rescaled=rescaled)
-                tau, interval = _tau(score, full)
-                how = "rate rescaled" if rescaled else "points as published"
-                yield Correlation(board, how, measure, tuple(entries), tuple(workloads), tau, interval)
-
-
-def _scores(
-    wanted: Wanted,
-    results: Results,
-    entries: Sequence[str],
-    workloads: Sequence[str],
-    *,
-    measure: str,
-    rescaled: bool,
-) -> Floats:
-    return exact_score(
-        _ratios(wanted, results, entries, workloads, measure=measure, rescaled=rescaled), tau_max=_TAU_MAX
-    )
-
-
-def _ratios(
-    wanted: Wanted,
-    results: Results,
-    entries: Sequence[str],
-    workloads: Sequence[str],
-    *,
-    measure: str,
-    rescaled: bool,
-) -> Floats:
-    rows = []
-    for name in entries:
-        cells = [_best(wanted, results, one, name, rescaled=rescaled) for one in workloads]
-        rows.append([np.inf if cell is None else getattr(cell, measure) for cell in cells])
-    return ratios_to_fastest(np.array(rows))
-
-
-def _tau(first: Floats, second: Floats, *, seed: int = 0) -> tuple[float, Interval]:
-    """Return tau-b and its interval: entries drawn with replacement, a pair as often as both of it."""
-    pairs = Pairs.of(len(first))
-    signs = [pair_signs(scores[:, None], np.ones((1, 1)), pairs) for scores in (first, second)]
-    drawn = np.random.default_rng(seed).multinomial(len(first), np.full(len(first), 1 / len(first)), _NUM_SAMPLES)
-    weights = (drawn[:, pairs.first] * drawn[:, pairs.second]).astype(np.float64)
-    samples = tally(signs[0], signs[1], weights).tau()[:, 0]
-    return float(tally(signs[0], signs[1]).tau()[0]), interval_of(samples, 0.95)
-
-
-def _best(wanted: Wanted, results: Results, workload: str, name: str, *, rescaled: bool) -> Best | None:
-    """Return a cell; rescaled with factor 1 and without a rate it is what was published."""
-    if not rescaled:
-        return wanted.best(results, workload, name)
-    factor = wanted.factor(results, name)
-    if factor is None:
-        return None if facts_of(name).has_rate else wanted.best(results, workload, name)
-    return wanted.best(results, workload, name, factor)
-
-
 def _rows(wanted: Wanted, results: Results, name: str, *, rescaled: bool = False) -> list[Best | None]:
-    return [_best(wanted, results, one, name, rescaled=rescaled) for one in wanted.workloads]
+    return [best(wanted, results, one, name, rescaled=rescaled) for one in wanted.workloads]
 
 
 def _done(wanted: Wanted, results: Results) -> list[str]:
@@ -196,7 +98,7 @@ def _correlation_table(found: Sequence[Correlation]) -> list[str]:
     if not found:
         return ["Too little has run."]
     rows = [
-        f"| {one.board.name} | {one.how} | {one.measure} | {len(one.entries)} | {', '.join(one.workloads)} | "
+        f"| {one.board.name} | {one.how} | {one.measure} | {len(one.what.entries)} | {', '.join(one.what.workloads)} | "
         f"{one.tau:.2f} [{one.interval.low:.2f}, {one.interval.high:.2f}] |"
         for one in found
     ]
@@ -224,7 +126,7 @@ def _table(title: str, wanted: Wanted, results: Results, shown: Sequence[str], *
     lines += ["| submission | " + " | ".join(heads) + " |", "| --- |" + " --- |" * len(heads)]
     for name in shown:
         factor = wanted.factor(results, name) if rescaled else None
-        cells = [_text(_best(wanted, results, one, name, rescaled=rescaled)) for one in wanted.workloads]
+        cells = [_text(best(wanted, results, one, name, rescaled=rescaled)) for one in wanted.workloads]
         lines.append("| " + " | ".join([name, *([f"{factor:g}"] if factor else []), *cells]) + " |")
     absent = [name for name in wanted.submissions if name not in shown] if not rescaled else []
     files = [name for name in absent if facts_of(name).missing_files]
@@ -255,13 +157,12 @@ def _profile(wanted: Wanted, results: Results, published: Published) -> Figure |
     first = found[0]
     figure = Figure(figsize=(8.0, 4.8), layout="constrained")
     axes = figure.add_subplot()
-    rescaled = first.how == "rate rescaled"
-    ratios = _ratios(wanted, results, first.entries, first.workloads, measure="steps", rescaled=rescaled)
-    for row, name in enumerate(first.entries):
+    factors_of = ratios(wanted, results, first.what, "steps")
+    for row, name in enumerate(first.what.entries):
         colour, dashes = line_style(row)
-        factors, shares = profile_steps(ratios[row].tolist(), tau_max=_TAU_MAX)
+        factors, shares = profile_steps(factors_of[row].tolist(), tau_max=TAU_MAX)
         axes.step(factors, shares, where="post", color=colour, linestyle=(0, dashes) if dashes else "-", label=name)
-    axes.set(xlim=(1.0, _TAU_MAX), ylim=(-0.02, 1.02), xlabel="factor of the fewest steps", ylabel="share of workloads")
-    axes.set_title(f"{', '.join(first.workloads)}: {first.how}")
+    axes.set(xlim=(1.0, TAU_MAX), ylim=(-0.02, 1.02), xlabel="factor of the fewest steps", ylabel="share of workloads")
+    axes.set_title(f"{', '.join(first.what.workloads)}: {first.how}")
     axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False)
     return figure

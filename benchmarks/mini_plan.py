@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from itertools import product
 from typing import NamedTuple
 
 from benchmarks.mini_results import Best, Results, best_factor, best_of
@@ -82,6 +83,8 @@ class Wanted:
     submissions: tuple[str, ...]
     max_trials: int
     rescaled_on: str
+    first: frozenset[str] = frozenset()
+    """Submissions that run on all workloads before the others begin."""
 
     def best(self, results: Results, workload: str, submission: str, factor: float = 1.0) -> Best | None:
         """Return what a submission did on a workload."""
@@ -111,8 +114,9 @@ class Wanted:
 
     def _points(self, results: Results, factors: Mapping[str, float], points: Sequence[int]) -> Iterator[Job]:
         for point in points:
-            for workload in self.workloads:
-                for name, factor in factors.items():
-                    found = self.best(results, workload, name, factor)
+            for is_first in (True, False):
+                names = [name for name in factors if (name in self.first) is is_first]
+                for workload, name in product(self.workloads, names):
+                    found = self.best(results, workload, name, factors[name])
                     if (found is None and point == 1) or (found and not found.is_over and found.num_tried == point - 1):
-                        yield Job(workload, name, point, factor)
+                        yield Job(workload, name, point, factors[name])

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from benchmarks import mini_board
-from benchmarks.mini_page import correlations, first_sentence, write_page
+from benchmarks.mini_correlation import correlations
+from benchmarks.mini_page import first_sentence, write_page
 from benchmarks.mini_plan import FACTORS, Job, Wanted, facts_of, rate_of
 from benchmarks.mini_results import Published, PublishedBoard, Ran, Results, best_factor, best_of
 from perfbench.compose import choices
@@ -45,6 +46,16 @@ def test_first_points_come_first_and_then_the_rate_of_those_that_have_one() -> N
     rescaling = [job for job in jobs if job.factor != 1.0]
     assert [job.factor for job in rescaling] == [factor for factor in FACTORS if factor != 1.0]
     assert {(job.workload, job.submission) for job in rescaling} == {("mnist", "adamw")}
+
+
+def test_entries_of_the_first_published_board_run_on_all_workloads_before_others_begin() -> None:
+    wanted = Wanted(
+        ("mnist", "criteo"), ("adamw", "amos"), max_trials=1, rescaled_on="mnist", first=frozenset({"amos"})
+    )
+
+    jobs = list(wanted.missing(_results()))
+
+    assert [job.submission for job in jobs[:4]] == ["amos", "amos", "adamw", "adamw"]
 
 
 def test_nothing_that_has_run_runs_again_and_other_points_follow_a_miss() -> None:
@@ -136,9 +147,29 @@ def test_the_first_sentence_says_what_the_interval_allows() -> None:
         found = list(correlations(wanted, results, published))
         assert said in first_sentence(found)
         assert {one.how for one in found} == {"points as published"}
-        assert all(one.workloads == ("criteo",) for one in found)
+        assert all(one.what.workloads == ("criteo",) for one in found)
     noisy = [one._replace(tau=0.2, interval=one.interval._replace(low=-0.3, high=0.7)) for one in found]
     assert "predict nothing of the published ranking" in first_sentence(noisy)
+
+
+def test_a_workload_that_some_lack_is_compared_by_those_that_have_it() -> None:
+    wanted, results, published = _ranked()
+    wanted = Wanted((*wanted.workloads, "ogbg"), wanted.submissions, max_trials=1, rescaled_on="mnist")
+    for row, name in enumerate(wanted.submissions[:6]):
+        results = results.with_one(_ran("ogbg", name, step=100 + 10 * row))
+
+    compared = {one.what.workloads: one.what.entries for one in correlations(wanted, results, published)}
+
+    assert compared == {("criteo",): wanted.submissions, ("criteo", "ogbg"): wanted.submissions[:6]}
+
+
+def test_seconds_of_two_machines_are_not_laid_side_by_side() -> None:
+    wanted, results, published = _ranked()
+    first, *others = results.ran
+    mixed = _results(first.model_copy(update={"machine": "another"}), *others)
+
+    assert {one.measure for one in correlations(wanted, results, published)} == {"steps", "seconds"}
+    assert {one.measure for one in correlations(wanted, mixed, published)} == {"steps"}
 
 
 def test_what_is_missing_stands_on_the_page_as_missing(tmp_path: Path) -> None:
