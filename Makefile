@@ -150,8 +150,8 @@ bench-newcomer: environment ## minutes from make new-submission to the first com
 kill-campaign: environment ## trials killed at random moments and continued: ARGS="--kills 100"
 	@$(ONE_THREAD) $(BIN)/python -m benchmarks.kill_campaign $(ARGS)
 
-mini-board: environment ## which submission reaches which mini target, into docs/mini-board.md
-	@$(ONE_THREAD) $(BIN)/python benchmarks/mini_board.py $(ARGS)
+mini-board: environment ## which submission reaches which mini target, resumable, into docs/mini-board.md: make mini-board ARGS="--workloads all"
+	@$(ONE_THREAD) $(BIN)/python -m benchmarks.mini_board $(ARGS)
 
 bench-shampoo: environment ## blocks, bytes, communication and step time of shampoo at full scale's shapes
 	@$(ONE_THREAD) PYTHONPATH=. $(BIN)/python benchmarks/shampoo.py $(ARGS)

@@ -1,169 +1,169 @@
-"""Which submission reaches which workload's smoke target at mini scale, as a page of the documentation.
+"""Which submission reaches which workload's smoke target at mini scale, and whether that says anything of full scale.
 
-Each submission runs its points one after another, in their order, until one reaches the target. Evaluations are by
-steps, 40 over the budget, so that a busy machine changes the seconds but neither steps nor outcomes. What has run is
-not run again: the page can be made in several sittings, and rows fill in when a workload or submission is new.
+Each submission runs its points one after another, in their order, until one reaches the target: first the first point
+of all, then the others. Evaluations are by steps, 40 over the budget, so that a busy machine changes the seconds but
+neither steps nor outcomes. Then, on one workload by which nothing is compared, the learning rate of each first point
+is tried at several factors, and the points run again with the best: whether a full-scale rate fits a small task is
+another question than which algorithm is better.
 
-    python benchmarks/mini_board.py --workloads criteo,mnist [--submissions all] [--max-trials 5]
+What has run stands in one JSON file and is not run again: the board can be made in many sittings, beside other work (it
+lowers its own priority), and after every trial its page is drawn anew.
+
+    make mini-board ARGS="--workloads all [--submissions all] [--max-trials 5] [--hours 2]"
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import subprocess
 import sys
-from dataclasses import dataclass
+import time
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from rich.console import Console
-from rich.progress import Progress
-
-from perfbench.compose import compose_run, compose_submission, compose_workload
+from benchmarks.mini_page import write_page
+from benchmarks.mini_plan import RATE, Job, Wanted, facts_of, rate_of, workload_of
+from benchmarks.mini_results import Published, Ran, Results
 from perfbench.config_files import choices
-from perfbench.results.files import write_text_atomically
+from perfbench.errors import PerfbenchError
+from perfbench.results.locks import held
 from perfbench.results.store import TrialFolder
-from perfbench.spec.result import Crashed, TargetReached, TrialResult
-from perfbench.spec.workload import Direction, ScaleName, TargetKind
+from perfbench.spec.result import Crashed, TargetReached
 
 NUM_EVALUATIONS = 40
+_PUBLISHED = Path(__file__).with_name("published_boards.yaml")
 
 
-@dataclass(frozen=True)
-class Cell:
-    """What a submission did on a workload: the trial that reached the target, else the best of those that ran."""
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run what is missing, a trial at a time, and keep results and page."""
+    arguments = arguments_of(argv)
+    published = Published.read(_PUBLISHED)
+    wanted = wanted_of(arguments, published)
+    os.nice(arguments.nice)
+    until_s = time.monotonic() + 3600 * arguments.hours
+    results = Results.read(arguments.results, num_evaluations=NUM_EVALUATIONS)
+    arguments.runs_root.mkdir(parents=True, exist_ok=True)
+    with held(arguments.runs_root / "board.lock", busy="another mini board runs here"):
+        while not arguments.only_write and (job := next(wanted.missing(results), None)) is not None:
+            if time.monotonic() > until_s:
+                print("out of time: the same command goes on")
+                break
+            print(f"{datetime.now(UTC):%H:%M:%S} {job.submission} on {job.workload}: {_what(job)}", flush=True)
+            results = results.with_one(_ran(arguments, job))
+            print(f"         {results.ran[-1].outcome}, step {results.ran[-1].step}", flush=True)
+            results.write(arguments.results)
+            write_page(arguments.page, wanted, results, published)
+    write_page(arguments.page, wanted, results, published)
+    print(f"wrote {arguments.page}")
+    return 0
 
-    trial: int
-    num_tried: int
-    result: TrialResult
 
-    def text(self) -> str:
-        """Return the cell for the page."""
-        match self.result.outcome:
-            case TargetReached(step=step, submission_time_s=seconds):
-                return f"{seconds:.0f} s, {step:,} steps (point {self.trial})"
-            case Crashed(reason=reason):
-                return f"crashed: {reason.value} ({self.num_tried} tried)"
-            case outcome:
-                best = self.result.best_metric
-                shown = "none" if best is None else f"{best:.4g}"
-                return f"**not reached**: best {shown}, {outcome.kind} ({self.num_tried} tried)"
-
-
-def main() -> None:
-    """Run what is missing, then write the page."""
+def arguments_of(argv: Sequence[str] | None) -> argparse.Namespace:
+    """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--workloads", default="criteo", help="separated by commas")
+    parser.add_argument("--workloads", default="all", help="separated by commas; all")
     parser.add_argument("--submissions", default="all", help="separated by commas; all")
-    parser.add_argument("--max-trials", type=int, default=5)
+    parser.add_argument("--max-trials", type=int, default=5, help="points of a submission at most")
+    parser.add_argument("--hours", type=float, default=1e6, help="begin no trial after so many")
+    parser.add_argument("--trial-minutes", type=float, default=30.0, help="of training: a trial's time budget")
+    parser.add_argument("--nice", type=int, default=15, help="added to the own priority number")
     parser.add_argument("--runs-root", type=Path, default=Path("runs/mini_board"))
     parser.add_argument("--data-root", type=Path, default=Path("data"))
+    parser.add_argument("--results", type=Path, default=Path("docs/mini-board.json"))
     parser.add_argument("--page", type=Path, default=Path("docs/mini-board.md"))
     parser.add_argument("--only-write", action="store_true", help="run nothing: the page of what has run")
-    arguments = parser.parse_args()
-    workloads = arguments.workloads.split(",")
-    submissions = choices("submission") if arguments.submissions == "all" else arguments.submissions.split(",")
-    cells: dict[tuple[str, str], Cell | str] = {}
-    with Progress(console=Console(stderr=True)) as progress:
-        task = progress.add_task("mini board", total=len(workloads) * len(submissions))
-        for workload in workloads:
-            for submission in submissions:
-                progress.update(task, description=f"{submission} on {workload}")
-                cells[submission, workload] = cell_of(arguments, submission, workload)
-                progress.advance(task)
-    write_text_atomically(arguments.page, page(arguments, submissions, workloads, cells))
-    print(f"wrote {arguments.page}")
+    return parser.parse_args(argv)
 
 
-def cell_of(arguments: argparse.Namespace, submission: str, workload: str) -> Cell | str:
-    """Return what a submission does on a workload, running trials while none has reached the target."""
-    spec = compose_submission(submission)
-    if missing := [name for name, file in spec.files.items() if file.path is None]:
-        return f"not run: needs {', '.join(missing)}"
-    num_points = compose_run([f"submission={submission}"]).ruleset.num_trials
-    done: list[Cell] = []
-    for trial in range(1, min(num_points, arguments.max_trials) + 1):
-        result = result_of(arguments, submission, workload, trial)
-        if result is None:
-            break
-        done.append(Cell(trial=trial, num_tried=trial, result=result))
-        if isinstance(result.outcome, TargetReached):
-            return done[-1]
-    if not done:
-        return "not run"
-    direction = next(iter(compose_workload(workload, scale=ScaleName.MINI.value).targets.values())).direction
-    sign = 1 if direction is Direction.MAXIMIZE else -1
-    best = max(done, key=lambda c: -float("inf") if c.result.best_metric is None else sign * c.result.best_metric)
-    return Cell(trial=best.trial, num_tried=len(done), result=best.result)
+def wanted_of(arguments: argparse.Namespace, published: Published) -> Wanted:
+    """Return what the board shall hold."""
+    return Wanted(
+        workloads=_chosen(arguments.workloads, "workload", published.order),
+        submissions=_chosen(arguments.submissions, "submission", _in_order(published)),
+        max_trials=arguments.max_trials,
+        rescaled_on=published.rescaled_on,
+        first=frozenset(published.boards[0].scores),
+    )
 
 
-def result_of(arguments: argparse.Namespace, submission: str, workload: str, trial: int) -> TrialResult | None:
-    """Return a trial's result; run it first if it has none."""
-    root: Path = arguments.runs_root
-    folder = TrialFolder(root / submission / "study_0" / workload / f"trial_{trial}")
-    if folder.path.exists() and (result := folder.result()) is not None:
-        return result
-    if arguments.only_write:
-        return None
-    step_hint = compose_workload(workload, scale=ScaleName.MINI.value).step_hint
-    command = [
-        *(sys.executable, "-m", "perfbench", "run", f"workload={workload}", f"submission={submission}"),
-        *(f"trial={trial}", "evaluation=every_steps", f"evaluation.every_steps={max(1, step_hint // NUM_EVALUATIONS)}"),
-        *(f"runs_root={root}", f"data_root={arguments.data_root}", "workload.max_submission_time_s=1e6"),
-        "scale.checkpoint_period_s=1e6",
-    ]
+def _chosen(asked: str, group: str, order: Sequence[str]) -> tuple[str, ...]:
+    """Return the names that were asked for; under `all` those of the order that are here."""
+    here = choices(group)
+    names = [name for name in order if name in here] if asked == "all" else asked.split(",")
+    if unknown := [name for name in names if name not in here]:
+        sys.exit(f"no {group} named {', '.join(unknown)}")
+    return tuple(names)
+
+
+def _in_order(published: Published) -> list[str]:
+    """Return the submissions: entries of published boards, then external ones, then self-tuning ones."""
+    entries = published.entries()
+    others = sorted(set(choices("submission")) - set(entries), key=lambda name: (not facts_of(name).is_external, name))
+    return [*entries, *others]
+
+
+def _what(job: Job) -> str:
+    return f"point {job.point}" + ("" if job.factor == 1.0 else f", rate x {job.factor:g}")
+
+
+def _ran(arguments: argparse.Namespace, job: Job) -> Ran:
+    """Run a trial, or continue it, and return what came of it."""
+    root: Path = arguments.runs_root / ("as_published" if job.factor == 1.0 else f"rate_x_{job.factor:g}_{job.point}")
+    command = [*(sys.executable, "-m", "perfbench", "run"), *overrides_of(arguments, job, root), "--quiet"]
     ended = subprocess.run(command, check=False, capture_output=True, text=True)
-    if not folder.path.exists():
-        sys.exit(f"{' '.join(command)}\n{ended.stdout[-2000:]}{ended.stderr[-2000:]}")
-    return folder.result()
+    if (folder := _folder(root, job)) is None:
+        what = (ended.stderr.strip() or ended.stdout.strip()).splitlines()[-1:]
+        raise PerfbenchError(f"the trial did not begin: {what}", where=" ".join(command))
+    result, environment = folder.result(), folder.environment()
+    cpu = environment.cpu_model
+    if result is None:
+        raise PerfbenchError("the trial has no end: the same command goes on with it", where=str(folder.path))
+    reached = result.outcome if isinstance(result.outcome, TargetReached) else None
+    crash = f": {result.outcome.reason}" if isinstance(result.outcome, Crashed) else ""
+    return Ran(
+        workload=job.workload,
+        submission=job.submission,
+        point=job.point,
+        factor=job.factor,
+        outcome=result.outcome.kind + crash,
+        step=None if reached is None else reached.step,
+        submission_time_s=None if reached is None else round(reached.submission_time_s, 2),
+        num_steps=result.num_steps,
+        best_metric=result.best_metric,
+        machine=f"{cpu}, {environment.threads_per_rank} thread, torch {environment.packages['torch']}",
+        date=f"{datetime.now(UTC).date()}",
+    )
 
 
-def page(
-    arguments: argparse.Namespace,
-    submissions: list[str],
-    workloads: list[str],
-    cells: dict[tuple[str, str], Cell | str],
-) -> str:
-    """Return the page in Markdown."""
-    specs = {name: compose_workload(name, scale=ScaleName.MINI.value) for name in workloads}
-    targets = {name: spec.targets[TargetKind.SMOKE] for name, spec in specs.items()}
-    head = [f"{name} ({targets[name].metric} {targets[name].threshold:g})" for name in workloads]
-    rows = [[submission, *(text(cells[submission, workload]) for workload in workloads)] for submission in submissions]
-    when = f"{datetime.now(UTC).date()}, {machine(arguments, cells)}"
-    lines = [
-        "# Mini board",
-        "",
-        "Which submission reaches which workload's *smoke target* at mini scale: scored seconds and steps, by the",
-        "first of its points that does. It shows that an entry trains, not which is faster: seconds are of a busy",
-        "machine, and points were chosen for the full scale. Where one is not reached, the README says why.",
-        "",
-        f'    make mini-board ARGS="--workloads {",".join(workloads)}"',
-        "",
-        f"{when}; evaluations every 1/{NUM_EVALUATIONS} of the step budget.",
-        "",
-        "| submission | " + " | ".join(head) + " |",
-        "| --- |" + " --- |" * len(workloads),
-        *("| " + " | ".join(row) + " |" for row in rows),
+def overrides_of(arguments: argparse.Namespace, job: Job, root: Path) -> list[str]:
+    """Return what the trial is composed of: its steps end it, unless the machine is hopelessly slow."""
+    every_steps = max(1, workload_of(job.workload).step_hint // NUM_EVALUATIONS)
+    overrides = [
+        *(f"workload={job.workload}", f"submission={job.submission}", f"trial={job.point}"),
+        *("evaluation=every_steps", f"evaluation.every_steps={every_steps}", f"runs_root={root}"),
+        *(f"data_root={arguments.data_root}", f"workload.max_submission_time_s={60 * arguments.trial_minutes}"),
     ]
-    return "\n".join(lines) + "\n"
+    rate = rate_of(job.submission, job.point)
+    if job.factor != 1.0 and rate is not None:
+        overrides.append(f"hp.{RATE}={rate * job.factor!r}")
+    return overrides
 
 
-def text(cell: Cell | str) -> str:
-    """Return a cell's text."""
-    return cell if isinstance(cell, str) else cell.text()
-
-
-def machine(arguments: argparse.Namespace, cells: dict[tuple[str, str], Cell | str]) -> str:
-    """Return the machine and versions that the newest trial ran on."""
-    for (submission, workload), cell in reversed(cells.items()):
-        if isinstance(cell, Cell):
-            folder = arguments.runs_root / submission / "study_0" / workload / f"trial_{cell.trial}"
-            environment = TrialFolder(folder).environment()
-            return (
-                f"{environment.cpu_model}, {environment.threads_per_rank} thread, torch {environment.packages['torch']}"
-            )
-    return "nothing has run"
+def _folder(root: Path, job: Job) -> TrialFolder | None:
+    """Return the trial's folder; with another rate it is an explored one, and the only one of its root."""
+    if job.factor == 1.0:
+        path = root / job.submission / "study_0" / job.workload / f"trial_{job.point}"
+        return TrialFolder(path) if path.exists() else None
+    found = sorted((root / job.submission / "explored" / job.workload).glob("*/run.json"))
+    return TrialFolder(found[0].parent) if found else None
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        sys.exit(main())
+    except PerfbenchError as problem:
+        sys.exit(f"mini board: {problem}")
+    except KeyboardInterrupt:
+        sys.exit("mini board: interrupted; the same command goes on")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import tarfile
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,11 +13,16 @@ import numpy as np
 import pytest
 
 from perfbench.cli.boards import load_benchmark
+from perfbench.cli.subsets import smaller_boards_of, without_held_out
+from perfbench.registry import repository_root
 from perfbench.results.algoperf import read_algoperf_logs
 from perfbench.results.benchmark import Benchmark
 from perfbench.results.trials import Complaint, TrialLog
 from perfbench.scoring.board import Board, Verdict, leaderboard
 from perfbench.scoring.profile import Layout, scores
+from perfbench.scoring.subset_front import SubsetAnalysis, analyse_subsets
+from perfbench.scoring.subset_tables import front_table
+from perfbench.scoring.subsets import TrialTimes
 
 _PUBLISHED_FILES = Path(__file__).resolve().parents[2].parent / "shared" / "algoperf_logs"
 
@@ -168,3 +174,55 @@ def test_the_rounded_table_of_the_paper_gives_its_scores_within_rounding() -> No
     assert found["shampoo"] == pytest.approx(0.781, abs=0.003)
     for name, (published_score, _) in _PAPER_TABLE.items():
         assert found[name] == pytest.approx(published_score, abs=0.01), name
+
+
+@pytest.fixture(scope="module")
+def without_variants(by_the_rules: Board, published: Logs) -> SubsetAnalysis:
+    _, logs, _ = published
+    return analyse_subsets(TrialTimes.of(without_held_out(by_the_rules, logs), logs))
+
+
+def test_two_workloads_agree_as_the_first_look_said_only_without_held_out_variants(
+    without_variants: SubsetAnalysis, by_the_rules: Board, published: Logs
+) -> None:
+    _, logs, _ = published
+    by_rules = analyse_subsets(TrialTimes.of(by_the_rules, logs), num_samples=20)
+    two, three = ("criteo1tb", "ogbg"), ("criteo1tb", "librispeech_deepspeech", "ogbg")
+
+    def agreement(analysis: SubsetAnalysis, names: tuple[str, ...], *, has_variants: bool) -> tuple[float, float]:
+        number = analysis.subsets.number_of(names, has_variants=has_variants)
+        return round(float(analysis.subsets.cost[number]), 3), round(float(analysis.in_sample[number]), 2)
+
+    assert agreement(without_variants, two, has_variants=True) == (0.077, 0.88)
+    assert agreement(without_variants, three, has_variants=True) == (0.24, 0.96)
+    assert agreement(by_rules, two, has_variants=True) == (0.096, 0.44)
+    assert agreement(by_rules, three, has_variants=True) == (0.197, 0.67)
+    assert agreement(by_rules, two, has_variants=False) == (0.048, 0.84)
+
+
+def test_eleven_entries_are_too_few_to_say_that_a_subset_predicts(without_variants: SubsetAnalysis) -> None:
+    by_names = {without_variants.subsets.names(row.subset): row for row in without_variants.rows}
+
+    two = by_names["criteo1tb", "ogbg"]
+    three = by_names["criteo1tb", "librispeech_deepspeech", "ogbg"]
+    assert (round(two.validated.value, 2), round(three.validated.value, 2)) == (0.88, 0.85)
+    assert two.num_chosen == 11
+    assert two.validated.low < two.chance.mean < two.validated.value
+    assert not any(row.predicts for row in without_variants.rows)
+
+
+def test_the_documents_say_what_the_analysis_says(without_variants: SubsetAnalysis) -> None:
+    page = (repository_root() / "docs" / "science.md").read_text()
+
+    for _, _, in_sample, validated, chance, *_ in front_table(without_variants).rows:
+        assert f"| {in_sample} | {validated} | {chance} |" in page
+    assert f"agrees with itself by {without_variants.repeated.value:.2f}" in page
+
+
+def test_all_of_it_takes_seconds(by_the_rules: Board, published: Logs) -> None:
+    _, logs, _ = published
+    started_s = time.process_time()  # a busy machine has the same
+
+    smaller_boards_of(by_the_rules, logs, num_samples=1000)
+
+    assert time.process_time() - started_s < 8.0

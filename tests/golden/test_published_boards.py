@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from benchmarks import across_boards
 from perfbench.cli.boards import load_benchmark, read_boards, read_published
 from perfbench.cli.main import main
 from perfbench.errors import ResultsError
@@ -191,6 +192,22 @@ def test_published_scores_of_v10_from_the_published_times() -> None:
     assert differing == {"schedule_free_adamw_jax_v2"}
     one_point = 1 / 99 / len(V10_WORKLOADS)
     assert abs(board.score["schedule_free_adamw_jax_v2"] - 0.4405) < 1.01 * one_point
+
+
+def test_the_times_by_which_choices_of_another_board_are_judged_are_the_published_ones() -> None:
+    benchmark, times_s = across_boards.other_board(Path(across_boards.__file__).with_name("published_times.yaml"))
+
+    order = [V10_WORKLOADS.index(name) for name in benchmark.workloads]
+    assert times_s.tolist() == [[times[column] or math.inf for column in order] for _, times in V10_BOARD.values()]
+    for names, tau in (
+        (("criteo1tb", "ogbg"), 0.57),
+        (("criteo1tb", "librispeech_deepspeech", "ogbg"), 0.68),
+        (("criteo1tb", "fastmri", "ogbg"), 0.74),
+    ):
+        estimate, chance = across_boards.judged(benchmark, times_s, names)
+        assert round(estimate.value, 2) == tau
+        assert estimate.low < estimate.value < estimate.high
+        assert 0.3 < chance.mean < estimate.value
 
 
 def test_a_file_of_one_s_own_extends_a_board_of_the_folder(tmp_path: Path) -> None:

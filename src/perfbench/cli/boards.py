@@ -246,13 +246,18 @@ def print_board(console: Console, board: Board, uncertainty: Uncertainty | None,
     if has_open_ends(board):
         tables.append(state_table(board))
     tables.extend(extra)
+    print_tables(console, tables)
+    for warning in board.warnings:
+        console.print(f"[yellow]warning[/]: {escape(warning)}", soft_wrap=True)
+
+
+def print_tables(console: Console, tables: Sequence[Table]) -> None:
+    """Print tables with what they mean, in parts where they are wider than the terminal."""
     for table in tables:
         for part in parts_that_fit(table, console.width):
             console.print(rich_table(part))
         if table.caption:
             console.print(f"[dim]{escape(table.caption)}[/]\n", soft_wrap=True)
-    for warning in board.warnings:
-        console.print(f"[yellow]warning[/]: {escape(warning)}", soft_wrap=True)
 
 
 def print_recognised(console: Console, read: ReadBoards) -> None:

@@ -27,6 +27,8 @@ VERBS = {
     "compare": "show what differs between trials, and what came of it: curves, times, speed, memory",
     "score": "turn trial folders into a leaderboard",
     "report": "write a leaderboard as one self-contained page, with its figures",
+    "subsets": "ask which workloads, studies and trials tell a board's ranking, at what cost, and validate the answer",
+    "early-stopping": "ask how early trials on record could have been told to miss their target, and how often wrongly",
     "verify": "look for what makes trial folders incomparable or incomplete",
     "replay": "run a finished trial again and compare: evaluations, traced states, times",
     "sync": "send trial folders to Weights & Biases, as often as you like: nothing is sent twice",

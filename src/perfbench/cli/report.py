@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import argparse
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from perfbench.cli.score import add_input_arguments, read_asked
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from rich.console import Console
 
     from perfbench.cli.boards import ReadBoards
-    from perfbench.results.trials import RecordedTrial
-    from perfbench.scoring.report import ReportedBoard
+    from perfbench.results.trials import RecordedTrial, TrialLog
+    from perfbench.scoring.board import Board
+    from perfbench.scoring.report import ReportedBoard, SmallerSection
+
+_NUM_SAMPLES = 200
+"""For the intervals of smaller boards: `perfbench subsets` has more."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -21,6 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_input_arguments(parser)
     parser.add_argument("--out", type=Path, metavar="DIR", help="where the page goes (default: PATH/report)")
     parser.add_argument("--no-pictures", action="store_true", help="write the page only")
+    parser.add_argument("--no-subsets", action="store_true", help="leave out what smaller boards are worth")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -36,11 +44,13 @@ def run(arguments: argparse.Namespace) -> int:
     print_recognised(console, read)
     print_complaints(console, read.complaints)
     folder = arguments.out or (paths[0] if paths[0].is_dir() else paths[0].parent) / "report"
-    write_report(console, read, folder, with_pictures=not arguments.no_pictures)
+    write_report(console, read, folder, with_pictures=not arguments.no_pictures, with_subsets=not arguments.no_subsets)
     return int(ExitCode.DONE)
 
 
-def write_report(console: Console, read: ReadBoards, folder: Path, *, with_pictures: bool) -> None:
+def write_report(
+    console: Console, read: ReadBoards, folder: Path, *, with_pictures: bool, with_subsets: bool = False
+) -> None:
     """Write the page of all boards, with its figures as pictures if wanted, and say where it is.
 
     Raises:
@@ -53,7 +63,10 @@ def write_report(console: Console, read: ReadBoards, folder: Path, *, with_pictu
     from perfbench.scoring.report import ReportedBoard, report_page
     from perfbench.scoring.uncertainty import bootstrap
 
-    boards = [ReportedBoard(board, bootstrap(board), logs) for board, logs in zip(read.boards, read.logs, strict=True)]
+    boards = [
+        ReportedBoard(board, bootstrap(board), logs, _smaller(board, logs) if with_subsets else None)
+        for board, logs in zip(read.boards, read.logs, strict=True)
+    ]
     contents = {"index.html": report_page(boards, read.recorded, read.complaints).encode()}
     if with_pictures:
         contents |= _pictures(boards, read.recorded)
@@ -70,6 +83,23 @@ def write_report(console: Console, read: ReadBoards, folder: Path, *, with_pictu
     pictures = f", {len(contents) - 1} pictures in figures/" if len(contents) > 1 else ""
     page = escape(printable(folder / "index.html"))
     console.print(f"report of {read.num_trials} trials: [bold]{page}[/] ({kilobytes:,.0f} KB){pictures}")
+
+
+def _smaller(board: Board, logs: Sequence[TrialLog]) -> SmallerSection | None:
+    """Ask what smaller boards are worth; nothing where a board has too few submissions or too many workloads."""
+    from perfbench.cli.subsets import smaller_boards_of
+    from perfbench.errors import ScoringError
+    from perfbench.scoring.plot import as_svg, front_figure
+    from perfbench.scoring.report import SmallerSection
+    from perfbench.scoring.subset_tables import tables
+
+    try:
+        found = smaller_boards_of(board, logs, num_samples=_NUM_SAMPLES)
+    except ScoringError:
+        return None
+    drawn = as_svg(front_figure(found.subsets)).decode()
+    alone = re.sub(r"<metadata>.*?</metadata>", "", drawn[drawn.index("<svg") :], flags=re.DOTALL)
+    return SmallerSection(tables(found), alone)
 
 
 def _pictures(boards: list[ReportedBoard], recorded: tuple[RecordedTrial, ...]) -> dict[str, bytes]:

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from perfbench.cli.arrays import SubmitOptions, show_problems, submit_or_show
+from perfbench.cli.expectation import expectation
 from perfbench.cli.exploring import sweep_trials
 from perfbench.cli.listing import Listing, print_listing, short
 from perfbench.cli.output import (
@@ -63,12 +64,15 @@ def run(arguments: argparse.Namespace) -> int:
             for request in requests:
                 print_listing(console, _plan_table(_of(request, trials)))
         tracking = requests[0].tracking
+        if arguments.dry_run:
+            _print_expectation(console, trials)
         options = SubmitOptions(arguments.dry_run, arguments.retry_failed, tracking, tuple(problems), choice)
         return submit_or_show(trials, cluster, runs_root.resolve(), Console(soft_wrap=True), options)
     if arguments.dry_run:
         check_code(trials, runs_root.resolve(), choice, code=CodeNow())
         for request in requests:
             print_listing(console, _plan_table(_of(request, trials)))
+        _print_expectation(console, trials)
         return show_problems(problems, console)
     results = run_here(requests, trials, console, view, choice)
     return int(ExitCode.DONE if all(results) and len(results) == len(trials) else ExitCode.RUN_FAILED)
@@ -84,6 +88,11 @@ def make_sure(requests: Sequence[RunSpec], trials: Sequence[TrialSpec], console:
         raise problem
     check_tracking(requests[0].tracking, lambda why: view.warn(f"{why}; {RUN_GOES_ON}"))
     tell_withheld(requests[0].cluster, view)
+
+
+def _print_expectation(console: Console, trials: Sequence[TrialSpec]) -> None:
+    for line in expectation(trials):
+        console.print(escape(line), highlight=False)
 
 
 def _problems(

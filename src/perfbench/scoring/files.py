@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import zip_longest
 from pathlib import Path
 
@@ -65,6 +65,15 @@ def write_boards(
         contents[f"pairs{stem}.csv"] = as_csv(comparison_table(board)).encode()
         if with_pictures:
             contents |= _pictures(board, stem)
+    return write_contents(folder, contents)
+
+
+def write_contents(folder: Path, contents: Mapping[str, bytes]) -> list[Path]:
+    """Write files, replacing what an earlier call wrote, and return them.
+
+    Raises:
+        ScoringError: If the folder cannot be written.
+    """
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for name, content in contents.items():

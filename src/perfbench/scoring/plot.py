@@ -13,18 +13,21 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import NullLocator
 
 from perfbench.errors import ConfigError
 from perfbench.results.files import atomic_file
 from perfbench.scoring.board import Board
 from perfbench.scoring.curves import Curve
 from perfbench.scoring.report_data import value_limits
-from perfbench.scoring.style import PHASE_COLOURS, line_style, profile_steps
+from perfbench.scoring.style import COLOURS, PHASE_COLOURS, line_style, profile_steps
+from perfbench.scoring.subset_front import SubsetAnalysis
 from perfbench.scoring.tables import cell_text
 
 mpl.rcParams["text.parse_math"] = False  # a dollar sign in a name begins no formula
 _DOTS_PER_INCH = 160
 _COLUMNS = 3
+_PERCENTS = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0)
 
 
 def profile_figure(board: Board) -> Figure:
@@ -48,6 +51,35 @@ def profile_figure(board: Board) -> Figure:
     axes.set_yticks(np.linspace(0.0, 1.0, 6))
     _plain(axes)
     axes.legend(title="submission and score", loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False)
+    return figure
+
+
+def front_figure(analysis: SubsetAnalysis) -> Figure:
+    """Draw agreement against cost: every subset, the front in sample, what it is worth validated, and chance."""
+    figure = Figure(figsize=(8.0, 4.8), layout="constrained")
+    axes = figure.add_subplot()
+    cost = 100 * analysis.subsets.cost
+    at = [100 * float(analysis.subsets.cost[row.subset]) for row in analysis.rows]
+    axes.plot(cost, analysis.in_sample, ".", color="#bbbbbb", markersize=3, label="every subset, in sample")
+    own = [row.in_sample.value for row in analysis.rows]
+    axes.step(at, own, where="post", color=COLOURS[0], linewidth=1.8, label="best choice, in sample")
+    validated = [row.validated.value for row in analysis.rows]
+    low, high = ([getattr(row.validated, end) for row in analysis.rows] for end in ("low", "high"))
+    axes.vlines(at, low, high, color=COLOURS[1], linewidth=0.9)
+    label = "best choice, validated (interval over studies and submissions)"
+    axes.plot(at, validated, "o-", color=COLOURS[1], linewidth=1.2, markersize=4, label=label)
+    chance = [row.chance.mean for row in analysis.rows]
+    axes.plot(at, chance, color="black", linestyle=":", linewidth=1.2, label="by chance, validated")
+    axes.axhline(analysis.repeated.value, color="#999999", linewidth=0.8)
+    axes.annotate("whole board, repeated", (cost[-1], analysis.repeated.value), ha="right", va="bottom", fontsize=8)
+    axes.set(
+        xscale="log", xlabel="share of the whole benchmark's budget (%)", ylabel="Kendall's tau with the whole board"
+    )
+    axes.set_xticks([one for one in _PERCENTS if one >= cost[0]], [f"{one:g}" for one in _PERCENTS if one >= cost[0]])
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.set(title=analysis.times.benchmark.name, ylim=(min(-0.05, float(analysis.in_sample.min()) - 0.05), 1.03))
+    _plain(axes)
+    axes.legend(loc="lower right", frameon=False, fontsize=8)
     return figure
 
 

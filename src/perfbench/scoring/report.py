@@ -43,12 +43,23 @@ _FIGURES = (
 
 
 @dataclass(frozen=True, slots=True)
+class SmallerSection:
+    """Smaller boards for the page."""
+
+    tables: Sequence[Table]
+    figure: str
+    """The front as an ``svg`` element."""
+
+
+@dataclass(frozen=True, slots=True)
 class ReportedBoard:
     """A board and what its page is made from."""
 
     board: Board
     uncertainty: Uncertainty
     logs: Sequence[TrialLog]
+    smaller: SmallerSection | None = None
+    """What boards of fewer workloads, studies and trials are worth; ``None`` with too few submissions to ask."""
 
 
 def report_page(
@@ -125,12 +136,21 @@ def _section(index: int, one: ReportedBoard, recorded: Sequence[RecordedTrial]) 
 {_warnings(board)}
 {_leaderboard(board, one.uncertainty)}
 <div class="key-of-submissions"></div>
-{figures}{_evaluation_warning(shares)}{hidden}
+{figures}{_evaluation_warning(shares)}{hidden}{_smaller(one.smaller)}
 <h3>Tables</h3>
 {folded}
 {_trials(index, board, recorded)}
 </section>
 """
+
+
+def _smaller(section: SmallerSection | None) -> str:
+    """Return the front of cost against agreement, and its tables."""
+    if section is None:
+        return ""
+    first, *others = section.tables
+    folded = "".join(f"<details><summary>{escape(one.title)}</summary>{_table(one)}</details>" for one in others)
+    return f'<h3>Smaller boards</h3><figure class="scroll">{section.figure}</figure>{_table(first)}{folded}'
 
 
 def _leaderboard(board: Board, uncertainty: Uncertainty) -> str:

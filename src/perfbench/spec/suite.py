@@ -6,7 +6,7 @@ from enum import StrEnum
 
 from pydantic import Field, model_validator
 
-from perfbench.spec.base import Spec
+from perfbench.spec.base import MOST_CHARACTERS, Spec
 
 
 class Selection(StrEnum):
@@ -22,6 +22,8 @@ class Selection(StrEnum):
 class Suite(Spec):
     """Which workloads a suite has: ``configs/suite/<name>.yaml``."""
 
+    description: str = Field(default="", max_length=MOST_CHARACTERS)
+    """What it is for, and what may be expected of it."""
     select: Selection
     workloads: tuple[str, ...] = Field(default=())
     """If they are listed."""
