@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from perfbench.api.workload import Batch, BatchNormMode, LossSums, LossType, ParameterRole, Shard
 from perfbench.spec.result import Measurement
@@ -93,8 +93,13 @@ class TrainingContext:
 class Submission(Protocol):
     """A training algorithm. Construction is the initialisation of its state (``build`` of its module)."""
 
-    state_is_sharded: ClassVar[bool]
-    """Whether ranks hold different state: then every rank's state is saved, otherwise only rank 0's."""
+    @property
+    def state_is_sharded(self) -> bool:
+        """Whether ranks hold different state: then every rank's state is saved, otherwise only rank 0's.
+
+        A class variable of nearly all submissions; one that may or may not split its state says so for each run.
+        """
+        ...
 
     def data_selection(self, batches: Iterator[Batch]) -> Batch:
         """Choose the next batch (scored). Whatever it takes from ``batches`` is spent."""
