@@ -18,7 +18,8 @@ FUNCTIONS = ("get_batch_size", "init_optimizer_state", "update_params", "data_se
 """What every submission of theirs binds."""
 _ENTRY = "submission.py"
 _TUNING = "tuning_search_space.json"
-_JAX = frozenset({"jax", "flax", "optax", "chex"})
+JAX = frozenset({"jax", "flax", "optax", "chex"})
+"""Packages that say of a file that it is written for another framework."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +81,7 @@ class Folder:
         """Yield the calls of a function or method of that name."""
         for _, tree in self.used():
             for node in ast.walk(tree):
-                if isinstance(node, ast.Call) and _name_of(node.func) == name:
+                if isinstance(node, ast.Call) and name_of(node.func) == name:
                     yield node
 
 
@@ -159,12 +160,13 @@ def _imports_jax(file: Path) -> bool:
             else []
         )
     ]
-    return any(name.partition(".")[0] in _JAX for name in names)
+    return any(name.partition(".")[0] in JAX for name in names)
 
 
 def _keywords(call: ast.Call) -> set[str]:
     return {keyword.arg for keyword in call.keywords if keyword.arg is not None}
 
 
-def _name_of(node: ast.expr) -> str:
+def name_of(node: ast.expr) -> str:
+    """Return the last part of a dotted name; empty for other expressions."""
     return node.attr if isinstance(node, ast.Attribute) else node.id if isinstance(node, ast.Name) else ""
