@@ -19,7 +19,7 @@ from perfbench.spec.code import CodeRecord
 from perfbench.spec.environment import Environment
 from perfbench.spec.result import Measurement, Outcome, Resumed, TrialResult
 from perfbench.spec.run import TrialSpec
-from perfbench.spec.submission import HyperparameterPoint
+from perfbench.spec.submission import HyperparameterPoint, SubmissionSpec
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -76,6 +76,8 @@ class TrialLog:
     """How it ended by its own record; published logs have none."""
     hyperparameters: HyperparameterPoint | None = None
     """The trial's point; ``None`` under self-tuning and in published logs."""
+    adapted: str = ""
+    """Of a submission whose interface is not ours: whose it is and what its runner's part was; empty for all others."""
 
     def __len__(self) -> int:
         """Return the number of evaluations."""
@@ -122,7 +124,15 @@ class RecordedTrial:
             is_started=bool(self.records) or self.result is not None or self.environment is not None,
             outcome=None if self.result is None else self.result.outcome,
             hyperparameters=self.spec.hyperparameters,
+            adapted=_adapted(self.spec.submission),
         )
+
+
+def _adapted(submission: SubmissionSpec) -> str:
+    if submission.form == "native":
+        return ""
+    options = ", ".join(f"{name} {value}" for name, value in sorted(submission.options.items()))
+    return f"AlgoPerf's interface, adapted ({options})" if options else "AlgoPerf's interface, adapted"
 
 
 @dataclass(slots=True)
