@@ -68,7 +68,7 @@ def test_the_form_is_on_the_trial_s_record_and_on_the_board(tmp_path: Path) -> N
     note = "nadamw: AlgoPerf's interface, adapted (dropout as_run)"
     assert trial.spec.submission.form == "algoperf"
     assert note in board.notes
-    assert note in score_table(board).legend
+    assert note in score_table(board).caption
     assert not any(one.startswith("b:") for one in board.notes)
 
 
