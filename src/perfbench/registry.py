@@ -259,10 +259,10 @@ def _submission_module(spec: SubmissionSpec) -> ModuleType:
             where=str(folder),
             hint=nearest_name_hint(spec.name, submission_names(), kind="submissions"),
         )
-    # Submissions are a package beside src/, not part of the installation.
-    parent = str(folder.parent.parent if spec.folder is None else folder.parent)
-    if parent not in sys.path:
-        sys.path.append(parent)
+    # Submissions are a package beside src/, not part of the installation; one that is elsewhere may build on them.
+    for parent in (str(folder.parent.parent if spec.folder is None else folder.parent), str(repository_root())):
+        if parent not in sys.path:
+            sys.path.append(parent)
     name = _module_name(spec)
     with _told_as_the_submission_s(spec, folder):
         module = importlib.import_module(name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import sys
@@ -52,6 +53,34 @@ def test_a_rank_that_cannot_begin_has_crashed_and_was_not_interrupted(
     result = the_folder(tmp_path).result()
     assert result is not None
     assert isinstance(result.outcome, Crashed)
+
+
+def test_a_start_that_fails_by_chance_is_made_once_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(local, "_PAUSE_S", 0.0)
+    tries = tmp_path / "tries"
+
+    with pytest.raises(TrialFailedError, match=r"crashed on rank 0 \(engine\)"):
+        run_ranks(tmp_path, monkeypatch, f"echo >> {tries}; exit 3")
+    assert len(tries.read_text()) == 2
+
+    folder = the_folder(tmp_path)
+    with pytest.raises(TrialFailedError, match="crashed on rank 0"):
+        run_ranks(tmp_path, monkeypatch, f"echo >> {tries}; echo '{pulse()}' >> {folder.path}/telemetry.jsonl; exit 3")
+    assert len(tries.read_text()) == 3
+
+
+def pulse() -> str:
+    return json.dumps({"kind": "pulse", "phase": "training", "submission_time_s": 2.0})
+
+
+def test_a_trial_is_not_started_for_ever(tmp_path: Path) -> None:
+    trial, folder = trial_spec(), the_folder(tmp_path)
+    for attempt in (1, 2):
+        folder.path.mkdir(parents=True, exist_ok=True)
+        folder.append_telemetry("started", {"attempt": attempt})
+
+    with pytest.raises(TrialFailedError, match=r"2 attempts have brought no result \(cluster.max_attempts\)"):
+        local.run_trial(trial, folder, lambda: None, LocalCluster(max_attempts=2))
 
 
 def test_ranks_that_have_saved_as_asked_are_interrupted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -194,7 +194,7 @@ def test_trials_that_may_not_be_scored_are_left_out_with_a_warning() -> None:
     board = leaderboard(trials, benchmark("w", num_studies=1, num_trials=1))
 
     assert board.cells["a", "w"].time.time_s == 20.0
-    assert board.warnings == ("a: 1 trial left out: evaluated after fixed steps, not by wall clock",)
+    assert board.warnings == ("a: 1 trial left out: not scorable",)
 
 
 def test_nothing_to_score_is_an_error_with_a_hint() -> None:

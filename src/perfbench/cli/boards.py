@@ -20,6 +20,7 @@ from perfbench.scoring.selection import Selection, check_names
 from perfbench.scoring.tables import Table, comparison_table, has_open_ends, score_table, state_table, time_table
 from perfbench.scoring.uncertainty import Uncertainty
 from perfbench.scoring.verify import contradictions
+from perfbench.spec.environment import Isolation
 
 _DEFAULT_PATH = Path("runs")
 _SHOWN_PROBLEMS = 20
@@ -66,6 +67,7 @@ def read_boards(
     as_published: bool,
     selection: Selection | None = None,
     trust: bool = False,
+    attested: bool = False,
 ) -> ReadBoards:
     """Read trials and score them: one board per setting that may be compared.
 
@@ -77,6 +79,7 @@ def read_boards(
         as_published: Follow the published board where it departs from the rules.
         selection: Of submissions, workloads and open studies; ``None`` for all finished ones.
         trust: Count trials whose records contradict themselves.
+        attested: Count only trials whose submission was confined.
 
     Raises:
         ResultsError: If there is no trial, a path does not exist, or which benchmark logs belong to is not plain.
@@ -97,6 +100,7 @@ def read_boards(
             hint="`perfbench table` lists them with what came of them",
         )
     trials = _believed(scored, complaints, trust=trust)
+    trials = _attested(trials, complaints) if attested else trials
     settings = [benchmark_of(name, members, complaints) for name, members in split_by_setting(trials).items()]
     check_names(chosen, [trial.log() for trial in trials], [derived for derived, _ in settings])
     boards, logs_of_boards, problems = [], [], []
@@ -142,6 +146,25 @@ def _believed(trials: Sequence[RecordedTrial], complaints: list[Complaint], *, t
             f"none of {len(trials)} trials can be believed; the first: {next(iter(found.values()))[0]}",
             hint="`perfbench verify` names every finding; --trust counts them all the same",
         )
+    return kept
+
+
+def _attested(trials: Sequence[RecordedTrial], complaints: list[Complaint]) -> list[RecordedTrial]:
+    """Return the trials whose submission was confined.
+
+    Raises:
+        ScoringError: If there is none.
+    """
+    kept = [trial for trial in trials if trial.isolation() is Isolation.SANDBOX]
+    if not kept:
+        raise ScoringError(
+            f"none of {len(trials)} trials is attested", where="--attested", hint="run them with isolation=sandbox"
+        )
+    complaints += [
+        Complaint(trial.path, "does not count (--attested): its submission was not confined")
+        for trial in trials
+        if trial.isolation() is not Isolation.SANDBOX
+    ]
     return kept
 
 
@@ -253,21 +276,23 @@ def print_complaints(console: Console, complaints: Sequence[Complaint]) -> None:
 
 
 def parts_that_fit(table: Table, width: int) -> list[Table]:
-    """Split a table that is wider than the terminal; every part begins with the column of names."""
+    """Split a table that is wider than the terminal; every part begins with the columns of names."""
     padding = 3
+    names = range(table.num_names)
     columns = list(zip(table.header, *table.rows, strict=True))
     # A heading breaks at its underscores; a cell must stay whole to be read.
-    widths = [max(map(len, (*name.split("_"), *cells))) + padding for name, *cells in columns]
-    widths[0] = max(map(len, columns[0])) + padding
+    widths = [max(map(len, (*heading.split("_"), *cells))) + padding for heading, *cells in columns]
+    for column in names:
+        widths[column] = max(map(len, columns[column])) + padding
     parts: list[list[int]] = [[]]
-    for column, needed in enumerate(widths[1:], start=1):
-        used = widths[0] + 1 + sum(widths[other] for other in parts[-1])
+    for column, needed in enumerate(widths[table.num_names :], start=table.num_names):
+        used = 1 + sum(widths[other] for other in (*names, *parts[-1]))
         if parts[-1] and used + needed > width:
             parts.append([])
         parts[-1].append(column)
     rows = [table.header, *table.rows]
-    chosen = [[(row[0], *(row[column] for column in part)) for row in rows] for part in parts]
-    return [Table(table.title, part[0], tuple(part[1:])) for part in chosen]
+    chosen = [[tuple(row[column] for column in (*names, *part)) for row in rows] for part in parts]
+    return [Table(table.title, part[0], tuple(part[1:]), num_names=table.num_names) for part in chosen]
 
 
 def rich_table(table: Table) -> RichTable:

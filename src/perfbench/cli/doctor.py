@@ -17,6 +17,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.markup import escape
 
+from perfbench.cli.isolation_checks import isolation_levels, referee_memory
 from perfbench.cli.listing import Listing, print_listing
 from perfbench.errors import ExitCode
 from perfbench.inherited import withheld
@@ -56,6 +57,8 @@ def run(arguments: argparse.Namespace) -> int:
         ("runs disk", lambda: _disk(arguments.runs_root)),
         ("locks", lambda: _locks(arguments.runs_root)),
         ("environment", _environment),
+        ("isolation", isolation_levels),
+        ("a referee's memory", referee_memory),
     ]
     if arguments.gpu:
         checks += importlib.import_module("perfbench.cli.gpu_checks").checks()

@@ -27,6 +27,7 @@ VERBS = {
     "score": "turn trial folders into a leaderboard",
     "report": "write a leaderboard as one self-contained page, with its figures",
     "verify": "look for what makes trial folders incomparable or incomplete",
+    "replay": "run a finished trial again and compare: evaluations, traced states, times",
     "sync": "send trial folders to Weights & Biases, as often as you like: nothing is sent twice",
     "wandb-dashboard": "make a Weights & Biases report of trial folders, or the same as a local page",
     "export": "write trial folders in the form of the AlgoPerf logs",

@@ -48,6 +48,9 @@ def add_input_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--provisional", action="store_true", help="count trials that are not over as what they have measured so far"
     )
+    parser.add_argument(
+        "--attested", action="store_true", help="count only trials whose submission was confined (isolation=sandbox)"
+    )
     parser.add_argument("--trust", action="store_true", help="count trials whose records contradict themselves, too")
 
 
@@ -72,6 +75,7 @@ def read_asked(arguments: argparse.Namespace, paths: list[Path]) -> ReadBoards:
         as_published=arguments.as_published,
         selection=selection,
         trust=arguments.trust,
+        attested=arguments.attested,
     )
 
 

@@ -9,7 +9,20 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from perfbench.scoring.finding import Finding
 
-CHECKS = ("schema", "order", "clock", "result", "seed", "environment", "missing")
+CHECKS = (
+    "schema",
+    "order",
+    "clock",
+    "result",
+    "seed",
+    "environment",
+    "missing",
+    "chain",
+    "isolation",
+    "rest",
+    "folder",
+    "replay",
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -23,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="CHECK",
-        help="show findings of a check without failing: schema, order, clock, result, seed, environment or missing",
+        help=f"show findings of a check without failing: {', '.join(CHECKS)}",
     )
 
 

@@ -36,6 +36,20 @@ def with_next_attempt(trial: TrialSpec, folder: TrialFolder, run: Callable[[int,
         return run(attempt, lock)
 
 
+def give_up_after(folder: TrialFolder, attempt: int, max_attempts: int) -> None:
+    """Refuse an attempt beyond the limit: nobody may end and start a trial until a time pleases.
+
+    Raises:
+        TrialFailedError: If there were as many without a result.
+    """
+    if attempt > max_attempts:
+        raise TrialFailedError(
+            f"{attempt - 1} attempts have brought no result (cluster.max_attempts)",
+            where=str(folder.path),
+            hint="--fresh sets them aside and starts anew",
+        )
+
+
 class Ended(NamedTuple):
     """How the ranks of an attempt ended."""
 

@@ -58,6 +58,14 @@ def failed_at_start(folder: TrialFolder, failure: Failure) -> bool:
     return not folder.has_trained(attempt=failure.attempt)
 
 
+def start_failed(folder: TrialFolder) -> bool:
+    """Tell whether the last attempt has crashed before it trained, of something that may be otherwise the next time."""
+    result, attempt = folder.result(), folder.num_attempts()
+    if result is None or not isinstance(outcome := result.outcome, Crashed):
+        return False
+    return outcome.reason in _PASSING and not folder.has_trained(attempt=attempt)
+
+
 def crash_result(folder: TrialFolder, failure: Failure, attempt: int) -> TrialResult:
     """Return the result that says so; nothing is written."""
     trial = folder.trial()

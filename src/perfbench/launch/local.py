@@ -15,8 +15,10 @@ from pathlib import Path
 from typing import IO
 
 from perfbench.engine.wire.rendezvous import VARIABLE, opened
+from perfbench.errors import TrialFailedError, TrialInterruptedError
 from perfbench.inherited import for_ranks
-from perfbench.launch.attempt import Ended, bad_rank, why_no_result, with_next_attempt
+from perfbench.launch.attempt import Ended, bad_rank, give_up_after, why_no_result, with_next_attempt
+from perfbench.launch.ending import start_failed
 from perfbench.launch.stacks import STACKS_GRACE_S, any_stacks
 from perfbench.registry import repository_root
 from perfbench.results.store import TrialFolder
@@ -24,6 +26,7 @@ from perfbench.spec.result import TrialResult
 from perfbench.spec.run import LocalCluster, TrialSpec
 
 _POLL_S = 0.1
+_PAUSE_S = 1.0
 _GRACE_S = 20.0
 """How long the other ranks may take to end after one has failed."""
 
@@ -32,14 +35,27 @@ Watch = Callable[[], None]
 
 
 def run_trial(trial: TrialSpec, folder: TrialFolder, watch: Watch, cluster: LocalCluster) -> TrialResult:
-    """Run or continue a trial; a finished one is returned as it is.
+    """Run or continue a trial; a finished one is returned as it is, a start that failed by chance is made once more.
 
     Raises:
         PerfbenchError: With exit code 2 if a rank found the request impossible before training began.
         TrialFailedError: If the trial crashed or was interrupted; its folder says why.
     """
+    try:
+        return _attempted(trial, folder, watch, cluster)
+    except TrialInterruptedError:
+        raise
+    except TrialFailedError as problem:
+        if not start_failed(folder):
+            raise
+        folder.append_telemetry("warning", {"text": f"it failed before it trained, and is tried again: {problem}"})
+        time.sleep(_PAUSE_S)
+        return _attempted(trial, folder, watch, cluster)
 
+
+def _attempted(trial: TrialSpec, folder: TrialFolder, watch: Watch, cluster: LocalCluster) -> TrialResult:
     def run(attempt: int, lock: int) -> TrialResult:
+        give_up_after(folder, attempt, cluster.max_attempts)
         with opened("127.0.0.1", is_local=True) as address:
             ranks = _Ranks(
                 trial=trial, folder=folder, attempt=attempt, address=address, lock=lock, cluster=cluster

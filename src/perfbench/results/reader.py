@@ -20,6 +20,7 @@ from perfbench.spec.base import Spec
 from perfbench.spec.code import CodeRecord
 from perfbench.spec.environment import Environment
 from perfbench.spec.records import counted_measurements
+from perfbench.spec.replay import Replay
 from perfbench.spec.result import Measurement, MeasurementRecord, Resumed, TrialResult
 from perfbench.spec.run import TrialSpec
 
@@ -93,6 +94,7 @@ def read_trial(folder: Path, complaints: list[Complaint]) -> RecordedTrial | Non
         environment=_read_fact(Environment, folder / "environment.json", complaints),
         earlier_environments=tuple(_earlier_environments(folder, records, complaints)),
         code=_read_fact(CodeRecord, folder / "code.json", complaints),
+        replay=_read_fact(Replay, folder / "replay.json", complaints),
     )
 
 

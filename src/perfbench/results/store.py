@@ -11,6 +11,7 @@ Layout (docs/results-format.md)::
         measurements.jsonl   append-only: the only input of scoring
         telemetry.jsonl      append-only: read by no score
         result.json          written once at the end
+        replay.json          what running it again has shown; replay/ holds the trials that did
         tracking.json        the trial's name on dashboards, if it was ever mirrored
         failure_rank_<r>.json, logs/
         checkpoints/         what the referee knows at a step: an index of the states

@@ -15,10 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from perfbench.errors import printable
+from perfbench.results.files import digest_of_line
 from perfbench.spec.code import CodeRecord
-from perfbench.spec.environment import Environment
+from perfbench.spec.environment import Environment, Isolation
+from perfbench.spec.replay import Replay, ReplayVerdict
 from perfbench.spec.result import Measurement, Outcome, Resumed, TrialResult
-from perfbench.spec.run import TrialSpec
+from perfbench.spec.run import TrialSpec, WallClockSchedule
 from perfbench.spec.submission import HyperparameterPoint, SubmissionSpec
 
 Floats = NDArray[np.float64]
@@ -68,6 +70,8 @@ class TrialLog:
     """The target's metric; NaN where the evaluation did not give one."""
     is_scorable: bool = True
     """False where the rules exclude the trial: evaluated by steps, explored, or continued with changed code."""
+    why_unscorable: str = ""
+    """In words for people; empty where it is scorable."""
     is_finished: bool = True
     """False while the trial may still go on."""
     is_started: bool = True
@@ -78,6 +82,10 @@ class TrialLog:
     """The trial's point; ``None`` under self-tuning and in published logs."""
     adapted: str = ""
     """Of a submission whose interface is not ours: whose it is and what its runner's part was; empty for all others."""
+    isolation: Isolation | None = None
+    """The weakest of its attempts; ``None`` in published logs and in records of before there were levels."""
+    replay: ReplayVerdict | None = None
+    """Of this very record; ``None`` where nobody has run it again, or the record was changed since."""
 
     def __len__(self) -> int:
         """Return the number of evaluations."""
@@ -101,6 +109,12 @@ class RecordedTrial:
     """Of attempts whose work is a part of the trial."""
     code: CodeRecord | None = None
     """Which code it began with; ``None`` in records of earlier versions."""
+    replay: Replay | None = None
+    """What running it again has shown, if somebody did."""
+
+    def chain(self) -> str:
+        """Return the digest of the last record as it stands in the file; of nothing where there is none."""
+        return digest_of_line(self.records[-1].to_json(indent=None) if self.records else "")
 
     @property
     def key(self) -> TrialKey:
@@ -111,21 +125,45 @@ class RecordedTrial:
     def log(self) -> TrialLog:
         """Return the columns that scoring needs."""
         metric = self.spec.target.metric
+        why_unscorable = self._why_unscorable()
         return TrialLog(
             key=self.key,
             path=self.path,
             steps=np.array([one.step for one in self.measurements], dtype=np.int64),
             submission_times_s=np.array([one.submission_time_s for one in self.measurements], dtype=np.float64),
             target_metric=np.array([one.metrics.get(metric, np.nan) for one in self.measurements], dtype=np.float64),
-            is_scorable=self.spec.is_scorable()
-            and (self.result is None or self.result.scorable)
-            and not (self.code and self.code.changes),
+            is_scorable=not why_unscorable,
+            why_unscorable=why_unscorable,
             is_finished=self.result is not None,
             is_started=bool(self.records) or self.result is not None or self.environment is not None,
             outcome=None if self.result is None else self.result.outcome,
             hyperparameters=self.spec.hyperparameters,
             adapted=_adapted(self.spec.submission),
+            isolation=self.isolation(),
+            replay=self.replay.verdict if self.replay is not None and self.replay.chain == self.chain() else None,
         )
+
+    def isolation(self) -> Isolation | None:
+        """Return the weakest isolation of the attempts whose work is a part of the trial."""
+        environments = [one for one in (*self.earlier_environments, self.environment) if one is not None]
+        levels = [one.isolation for one in environments]
+        if not levels or None in levels:
+            return None
+        return min((level for level in levels if level is not None), key=list(Isolation).index)
+
+    def _why_unscorable(self) -> str:
+        """Say in words for people why the rules exclude the trial; nothing where they do not."""
+        if self.spec.explored is not None:
+            return "explored by hand"
+        if not isinstance(self.spec.evaluation, WallClockSchedule):
+            return "evaluated after fixed steps, not by wall clock"
+        if not self.spec.is_scorable():
+            return "referee and submission were one process"
+        if self.code and self.code.changes:
+            return "continued with changed code"
+        if self.result is not None and not self.result.scorable:
+            return "nothing was compiled" if self.result.num_compiled_graphs == 0 else "not scorable by its own record"
+        return ""
 
 
 def _adapted(submission: SubmissionSpec) -> str:

@@ -12,6 +12,7 @@ import numpy as np
 from perfbench.errors import ScoringError
 from perfbench.results.benchmark import Benchmark
 from perfbench.results.trials import Floats, TrialKey, TrialLog
+from perfbench.scoring.attestation import attestation
 from perfbench.scoring.completeness import notes_of, warnings_of
 from perfbench.scoring.profile import Layout, qualify, ratios_to_fastest, scores
 from perfbench.scoring.states import TrialState, settle, state_of
@@ -69,6 +70,8 @@ class Board:
     """What makes the board partial."""
     notes: tuple[str, ...]
     """What a reader should know though nothing is missing."""
+    attestations: dict[str, str]
+    """Of each submission's trials that count: how far they can be believed; empty for published logs."""
 
     def ratios(self) -> Floats:
         """Return ratios to the fastest: submission by base workload, in the board's order."""
@@ -138,6 +141,10 @@ def leaderboard(
             *notes_of(logs, submissions, asked, as_published=as_published),
             *([f"by the workloads that all have: {', '.join(benchmark.workloads)}"] if common else []),
         ),
+        attestations={
+            name: attestation(log for log in logs if log.key in ends and log.key.submission == name)
+            for name in submissions
+        },
     )
 
 

@@ -15,9 +15,9 @@ def warnings_of(
     logs: Sequence[TrialLog], times: Times, submissions: Sequence[str], benchmark: Benchmark
 ) -> Iterator[str]:
     """Yield what makes the board partial: one line per submission and kind of gap."""
-    unscorable = Counter(log.key.submission for log in logs if not log.is_scorable)
-    for submission, count in sorted(unscorable.items()):
-        yield f"{submission}: {_count(count, 'trial')} left out: evaluated after fixed steps, not by wall clock"
+    unscorable = Counter((log.key.submission, log.why_unscorable) for log in logs if not log.is_scorable)
+    for (submission, why), count in sorted(unscorable.items()):
+        yield f"{submission}: {_count(count, 'trial')} left out: {why or 'not scorable'}"
     crashed = Counter(
         (log.key.submission, log.key.workload) for log in logs if log.is_scorable and isinstance(log.outcome, Crashed)
     )

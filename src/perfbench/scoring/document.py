@@ -13,8 +13,10 @@ from perfbench.scoring.states import TrialState
 from perfbench.scoring.tables import state_counts
 from perfbench.scoring.uncertainty import Interval, Uncertainty
 
-SCHEMA_VERSION = 2
-"""Version 2: probabilities may be ``null``; states of trials; whether the board is provisional."""
+SCHEMA_VERSION = 3
+"""Version 2: probabilities may be ``null``; states of trials; whether the board is provisional.
+
+Version 3: attestation."""
 
 
 def as_json(boards: Sequence[tuple[Board, Uncertainty | None]], complaints: Sequence[str]) -> str:
@@ -45,6 +47,7 @@ def board_document(board: Board, uncertainty: Uncertainty | None) -> dict[str, A
             {
                 "submission": name,
                 "score": board.score[name],
+                "attestation": board.attestations[name],
                 "score_interval": _interval(uncertainty.score[name]) if uncertainty else None,
                 "rank_interval": _interval(uncertainty.rank[name]) if uncertainty else None,
             }

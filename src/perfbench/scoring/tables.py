@@ -38,17 +38,20 @@ PROVISIONAL_LEGEND = f" {PROVISIONAL_MARK}: provisional, a trial of it is not ov
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """Text in rows and columns; the first column names the row."""
+    """Text in rows and columns; the first columns name the row."""
 
     title: str
     header: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
     caption: str = ""
+    num_names: int = 1
+    """Columns that name the row: where a table is split, each part has them."""
 
 
 def score_table(board: Board, uncertainty: Uncertainty | None = None) -> Table:
     """Return rank, score and on how much it rests."""
     bases = board.benchmark.base_workloads()
+    is_attested = any(board.attestations.values())
     rows = []
     for name in board.submissions:
         cells = [board.cells[name, workload] for workload in bases]
@@ -63,11 +66,13 @@ def score_table(board: Board, uncertainty: Uncertainty | None = None) -> Table:
             f"{counted} of {len(bases)}",
             str(min(studies)) if min(studies) == max(studies) else f"{min(studies)} to {max(studies)}",
         ]
-        rows.append(tuple(row))
+        rows.append((*row, board.attestations[name]) if is_attested else tuple(row))
     level = f"{uncertainty.level:.0%} interval" if uncertainty else "interval"
-    header = ("rank", "submission", "score", level, "workloads counted", "studies")
+    header: tuple[str, ...] = ("rank", "submission", "score", level, "workloads counted", "studies")
+    header += ("attested",) if is_attested else ()
     provisional = " (provisional)" if board.is_provisional else ""
-    return Table(f"Leaderboard: {board.benchmark.name}{provisional}", header, tuple(rows), "; ".join(board.notes))
+    title = f"Leaderboard: {board.benchmark.name}{provisional}"
+    return Table(title, header, tuple(rows), "; ".join(board.notes), num_names=2)
 
 
 def time_table(board: Board, uncertainty: Uncertainty | None = None) -> Table:

@@ -24,7 +24,9 @@ from perfbench.scoring.target import trial_end
 from perfbench.scoring.verify_integrity import (
     folder_holds_code,
     isolation_is_known,
+    nothing_was_switched,
     records_are_chained,
+    replay_agrees,
     rest_was_kept,
 )
 from perfbench.spec.result import Measurement, Phase, PhaseTimes, Resumed
@@ -323,6 +325,8 @@ _TRIAL_CHECKS = (
     records_are_chained,
     isolation_is_known,
     rest_was_kept,
+    nothing_was_switched,
+    replay_agrees,
     folder_holds_code,
 )
 _CONTRADICTION_CHECKS = (

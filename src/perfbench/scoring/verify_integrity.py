@@ -8,6 +8,7 @@ from perfbench.results.files import digest_of_line
 from perfbench.results.trials import RecordedTrial
 from perfbench.scoring.finding import Finding
 from perfbench.spec.environment import Isolation
+from perfbench.spec.replay import ReplayVerdict
 
 _FIRST_CHAINED_VERSION = 3
 """Of ``result.json``; records of earlier versions are not chained and say nothing of isolation."""
@@ -56,6 +57,31 @@ def rest_was_kept(trial: RecordedTrial) -> Iterator[Finding]:
     if charged_s > _LARGEST_CHARGED_SHARE * max(last, 1.0):
         what = f"{charged_s:.2f} s of {last:.1f} s were charged for work off the clock"
         yield Finding("rest", trial.path, what)
+
+
+def nothing_was_switched(trial: RecordedTrial) -> Iterator[Finding]:
+    """The trial was compiled, computed at its end as at its start, and ran whenever its clock did."""
+    result = trial.result
+    if result is None:
+        return
+    if result.num_compiled_graphs == 0:
+        yield Finding("environment", trial.path, "nothing was compiled: not the trial that the rules describe")
+    for change in result.changed_switches:
+        yield Finding("environment", trial.path, f"a switch was changed while it trained: {change}")
+    if result.suspended_s:
+        what = f"its processes could not run for {result.suspended_s:.1f} s, which the clock may have counted"
+        yield Finding("clock", trial.path, what)
+
+
+def replay_agrees(trial: RecordedTrial) -> Iterator[Finding]:
+    """Whoever ran the trial again found what is on record."""
+    replay = trial.replay
+    if replay is None:
+        return
+    if replay.chain != trial.chain():
+        yield Finding("replay", trial.path, "the record was changed since it was run again (replay.json)")
+    elif replay.verdict is ReplayVerdict.DIFFERS:
+        yield Finding("replay", trial.path, f"run again, it differs: {'; '.join(replay.reasons)}")
 
 
 def folder_holds_code(trial: RecordedTrial) -> Iterator[Finding]:

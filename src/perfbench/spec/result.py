@@ -178,7 +178,8 @@ class TrialResult(Spec):
     """The end of a trial. Stored as ``result.json``, written once, atomically."""
 
     schema_version: Literal[1, 2, 3] = 3
-    """Version 2 added ``phases.data_wait``, version 3 ``charged_s`` and ``chain``."""
+    """Version 2 added ``phases.data_wait``, version 3 ``charged_s``, ``chain`` and what follows
+    ``num_recompiles_after_warmup``."""
     trial_identity: str
     outcome: Outcome
     scorable: bool
@@ -193,6 +194,12 @@ class TrialResult(Spec):
     chain: str | None = None
     """Digest of the last line of the measurements."""
     num_recompiles_after_warmup: int
+    num_compiled_graphs: int | None = None
+    """By the last attempt's trainer; a trial in which nothing was compiled is not scorable. ``null`` if it crashed."""
+    changed_switches: tuple[str, ...] = ()
+    """Threads, precision and backend flags that were others at the end than before there was a submission."""
+    suspended_s: float = Field(default=0.0, ge=0)
+    """Seconds in which the trial's processes could not run (a suspended job): the clock does not stop for them."""
     best_metric: float | None
     best_test_metric: float | None = None
 

@@ -26,7 +26,15 @@ class EveryStepsSchedule(Spec):
     every_steps: int = Field(ge=1)
 
 
-EvaluationSchedule = Annotated[WallClockSchedule | EveryStepsSchedule, Field(discriminator="kind")]
+class AtStepsSchedule(Spec):
+    """Of a replay: evaluations after the steps at which a finished trial had them, and no budget of time."""
+
+    kind: Literal["at_steps"] = "at_steps"
+    steps: tuple[Annotated[int, Field(ge=0)], ...] = Field(min_length=1)
+    """Rising; with the last one the replay is over."""
+
+
+EvaluationSchedule = Annotated[WallClockSchedule | EveryStepsSchedule | AtStepsSchedule, Field(discriminator="kind")]
 
 
 class ScaleSpec(Spec):
@@ -55,6 +63,8 @@ class LocalCluster(Spec):
     """Ranks; ``null`` for one per GPU, or one where there is none."""
     hang_timeout_s: float = Field(default=1800.0, gt=0)
     """Without a step or a change of phase for so long, ranks dump their stacks and the trial has failed."""
+    max_attempts: int = Field(default=50, ge=1)
+    """A trial that was started so often and has no result is not started again."""
     inherit: tuple[VariablePattern, ...] = ()
     """Variables of the environment that ranks inherit besides those that ``perfbench.inherited`` names."""
 

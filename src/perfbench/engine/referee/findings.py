@@ -26,6 +26,19 @@ def not_finite(values: Mapping[str, Sequence[float]]) -> str | None:
     return None
 
 
+def changed_switches(before: Mapping[str, str], after: Mapping[str, str]) -> tuple[str, ...]:
+    """Name what a trainer has switched while it trained: threads, precision, backend flags.
+
+    >>> changed_switches({"threads": "1", "deterministic": "False"}, {"threads": "2", "deterministic": "False"})
+    ('threads: 1 before, 2 at the end',)
+    """
+    return tuple(
+        f"{name}: {value} before, {after[name]} at the end"
+        for name, value in before.items()
+        if after.get(name, value) != value
+    )
+
+
 def require_same_device(own: str, found: str) -> None:
     """Check that referee and trainer have found devices of one kind.
 

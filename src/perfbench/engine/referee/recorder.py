@@ -85,8 +85,9 @@ class FolderRecorder:
             self._num_dropped += 1
 
     def finished(self, result: TrialResult) -> TrialResult:
-        """Write the result, once."""
-        return self._folder.write_result(result)
+        """Write the result, once, with what was seen of suspensions."""
+        suspended_s = sum(float(line["seconds"]) for line in self._folder.telemetry("suspended"))
+        return self._folder.write_result(result.model_copy(update={"suspended_s": round(suspended_s, 1)}))
 
 
 def now_utc() -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from perfbench.engine.referee.clock import PhaseClock
-from perfbench.spec.run import EvaluationSchedule, EveryStepsSchedule
+from perfbench.spec.run import AtStepsSchedule, EvaluationSchedule, EveryStepsSchedule, WallClockSchedule
 
 
 class Timetable:
@@ -14,7 +14,7 @@ class Timetable:
 
     Args:
         clock: The trial's clock.
-        schedule: Which of the two.
+        schedule: Which of these.
         eval_period_s: Of the workload.
         checkpoint_period_s: Of the scale.
         max_steps: The limit on steps, if any.
@@ -32,7 +32,7 @@ class Timetable:
         since_evaluation_s: float = 0.0,
     ) -> None:
         self._clock = clock
-        self._every_steps = schedule.every_steps if isinstance(schedule, EveryStepsSchedule) else None
+        self._schedule = schedule
         self._eval_period_s = eval_period_s
         self._checkpoint_period_s = checkpoint_period_s
         self._max_steps = max_steps
@@ -49,16 +49,24 @@ class Timetable:
 
     def next_evaluation_step(self, step: int) -> int | None:
         """Return the first step after ``step`` that is followed by an evaluation by counting; ``None`` if none is."""
-        every = self._every_steps
-        due = [] if every is None else [(step // every + 1) * every]
-        due += [] if self._max_steps is None else [max(self._max_steps, step + 1)]
+        due = [] if self._max_steps is None else [max(self._max_steps, step + 1)]
+        match self._schedule:
+            case EveryStepsSchedule(every_steps=every):
+                due.append((step // every + 1) * every)
+            case AtStepsSchedule(steps=steps):
+                due += [later for later in steps if later > step][:1]
         return min(due, default=None)
+
+    def is_over(self, step: int) -> bool:
+        """Tell whether nothing is to be evaluated after ``step`` any more: a replay has seen what it was to see."""
+        return isinstance(self._schedule, AtStepsSchedule) and step >= self._schedule.steps[-1]
 
     def evaluation_is_due_by_time(self) -> bool:
         """Tell whether evaluation is due by this rank's wall clock: rank 0's answer counts."""
-        if self._every_steps is not None:
-            return False
-        return self.since_evaluation_s() >= self._eval_period_s
+        return self._goes_by_time() and self.since_evaluation_s() >= self._eval_period_s
+
+    def _goes_by_time(self) -> bool:
+        return isinstance(self._schedule, WallClockSchedule)
 
     def since_evaluation_s(self) -> float:
         """Return how long ago the last evaluation ended, or training began; interruptions left out."""
@@ -70,6 +78,6 @@ class Timetable:
 
     def seconds_to_next_evaluation(self) -> float | None:
         """Return how long until the next evaluation is due by time; ``None`` under a step schedule."""
-        if self._every_steps is not None:
+        if not self._goes_by_time():
             return None
         return max(0.0, self._eval_period_s - self.since_evaluation_s())

@@ -6,13 +6,15 @@ else is here, in this process, which no submission ever enters.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
+from perfbench.engine.referee.account import Account
 from perfbench.engine.referee.checkpoints import CheckpointIndex, Checkpoints, Progress
 from perfbench.engine.referee.clock import PhaseClock
 from perfbench.engine.referee.evaluation import Evaluator
-from perfbench.engine.referee.findings import best_metric, not_finite, require_same_device
+from perfbench.engine.referee.findings import best_metric, changed_switches, not_finite, require_same_device
 from perfbench.engine.referee.heartbeat import Heartbeat
 from perfbench.engine.referee.link import Link
 from perfbench.engine.referee.recorder import Recorder, now_utc
@@ -34,7 +36,7 @@ from perfbench.spec.result import (
     TargetReached,
     TrialResult,
 )
-from perfbench.spec.run import TrialSpec
+from perfbench.spec.run import AtStepsSchedule, TrialSpec
 
 Ending = TargetReached | BudgetSpent | Diverged | Completed
 
@@ -74,8 +76,11 @@ class Referee:
         self._progress = Progress()
         self._measurements: list[Measurement] = []
         self._step = 0
-        self._submission_time_s = self._charged_s = self._lost_s = self._data_wait_s = 0.0
-        self._scored_before_s = 0.0
+        self._account = Account(self._clock, team)
+        is_replay = isinstance(trial.evaluation, AtStepsSchedule)
+        self._budget_s = math.inf if is_replay else trial.max_submission_time_s
+        self._lost_s = self._data_wait_s = 0.0
+        self._ready = Ready()
         self._pulse = "preparing"
         self._timetable: Timetable | None = None
 
@@ -123,7 +128,8 @@ class Referee:
         self._pulse = "compiling"
         with self._clock.phase(Phase.COMPILE):
             self.warm_up()
-            require_same_device(self._evaluator.device.type, self._link.hear(Ready).device)
+            self._ready = self._link.hear(Ready)
+            require_same_device(self._evaluator.device.type, self._ready.device)
             self._team.barrier()
         self._recorder.telemetry("compiled", {"seconds": self._clock.spent_s(Phase.COMPILE)})
 
@@ -156,8 +162,9 @@ class Referee:
         if saved is not None:
             self._progress = saved.progress
             self._step = saved.progress.step
-            self._submission_time_s = saved.progress.submission_time_s
-            self._charged_s = saved.progress.charged_s
+            self._account.restore(
+                submission_time_s=saved.progress.submission_time_s, charged_s=saved.progress.charged_s
+            )
             self._measurements[:] = saved.progress.measurements
             self._clock.carry(saved.phases[self._team.shard.rank])
             folder = str(self._checkpoints.state_folder(self._step))
@@ -168,7 +175,7 @@ class Referee:
     def _account_for_loss(self) -> None:
         """Record what is done again; where a trainer ended by itself it stays on the clock: nobody chooses again."""
         before = self._recorder.history
-        own_s = max(0.0, before.reached_s - self._submission_time_s)
+        own_s = max(0.0, before.reached_s - self._account.submission_time_s)
         lost_s, is_charged = self._team.largest([own_s, float(before.ended_by_trainer)])
         self._charge(lost_s if is_charged else 0.0, why="the trainer ended by itself")
         lost_s = 0.0 if is_charged else lost_s
@@ -177,7 +184,7 @@ class Referee:
             Resumed(
                 attempt=self._attempt,
                 from_step=self._step,
-                submission_time_s=self._submission_time_s,
+                submission_time_s=self._account.submission_time_s,
                 lost_s=round(lost_s, 3),
                 wall_time_utc=now_utc(),
             )
@@ -197,8 +204,8 @@ class Referee:
             if stopped.is_prepared:
                 measured = self._evaluate()
                 ending = self._judge(measured.metrics)
-                if ending is None and stopped.is_complete:
-                    ending = Completed(step=self._step, submission_time_s=self._submission_time_s)
+                if ending is None and (stopped.is_complete or self._is_over()):
+                    ending = Completed(step=self._step, submission_time_s=self._account.submission_time_s)
                 if ending is not None:
                     return ending
             self._link.page.lower_flags()
@@ -206,6 +213,9 @@ class Referee:
                 self._save()
             if stop:
                 return None
+
+    def _is_over(self) -> bool:
+        return self._timetable is not None and self._timetable.is_over(self._step)
 
     def _agreed(self) -> tuple[bool, bool]:
         """Return whether any rank wants to save, and whether any was told to stop."""
@@ -232,7 +242,7 @@ class Referee:
         timetable, flags = self._timetable, 0
         assert timetable is not None
         if self._team.shard.rank == 0:
-            is_spent = time_is_spent(self._running_s(), self._trial.max_submission_time_s)
+            is_spent = time_is_spent(self._account.running_s(), self._budget_s)
             flags |= EVALUATE if is_spent or timetable.evaluation_is_due_by_time() else 0
             flags |= CHECKPOINT if timetable.checkpoint_is_due() else 0
         flags |= STOP if self._stop_requested() else 0
@@ -248,7 +258,7 @@ class Referee:
             self._link.tree.suspend()
             place = {
                 "at_step": self._step,
-                "submission_time_s": round(self._submission_time_s, 6),
+                "submission_time_s": round(self._account.submission_time_s, 6),
                 "data_wait_s": round(self._data_wait_s, 6),
             }
             if rested.values:
@@ -259,15 +269,15 @@ class Referee:
 
     def _end_without_evaluation(self, stopped: Stopped, rested: Rested) -> Ending | None:
         """Return how a trial ends that needs no evaluation any more, in the order of the rules."""
-        if time_is_spent(self._submission_time_s, self._trial.max_submission_time_s):
-            return BudgetSpent(resource="time", step=self._step, submission_time_s=self._submission_time_s)
+        if time_is_spent(self._account.submission_time_s, self._budget_s):
+            return BudgetSpent(resource="time", step=self._step, submission_time_s=self._account.submission_time_s)
         message = stopped.divergence or not_finite(rested.values)
         if message is not None:
             ending = self._judge({})
             assert ending is not None, "without a metric a trial has diverged"
             return ending.model_copy(update={"message": message}) if isinstance(ending, Diverged) else ending
         if stopped.is_complete and self._measurements and self._measurements[-1].step == self._step:
-            return Completed(step=self._step, submission_time_s=self._submission_time_s)
+            return Completed(step=self._step, submission_time_s=self._account.submission_time_s)
         return None
 
     def _evaluate(self) -> Measurement:
@@ -278,8 +288,8 @@ class Referee:
             measurement = Measurement(
                 attempt=self._attempt,
                 step=self._step,
-                submission_time_s=self._submission_time_s,
-                charged_s=round(self._charged_s, 6),
+                submission_time_s=self._account.submission_time_s,
+                charged_s=round(self._account.charged_s, 6),
                 metrics=metrics,
                 phases=self._clock.times(),
                 wall_time_utc=now_utc(),
@@ -293,10 +303,10 @@ class Referee:
     def _judge(self, metrics: Mapping[str, float]) -> TargetReached | BudgetSpent | Diverged | None:
         return judge(
             step=self._step,
-            submission_time_s=self._submission_time_s,
+            submission_time_s=self._account.submission_time_s,
             metrics=metrics,
             target=self._trial.target,
-            max_submission_time_s=self._trial.max_submission_time_s,
+            max_submission_time_s=self._budget_s,
             max_steps=self._trial.max_steps,
         )
 
@@ -317,8 +327,8 @@ class Referee:
             self._link.tree.suspend()
             self._progress = Progress(
                 step=self._step,
-                submission_time_s=self._submission_time_s,
-                charged_s=self._charged_s,
+                submission_time_s=self._account.submission_time_s,
+                charged_s=self._account.charged_s,
                 start_s=self._progress.start_s,
                 since_evaluation_s=self._timetable.since_evaluation_s(),
                 measurements=tuple(self._measurements),
@@ -330,36 +340,17 @@ class Referee:
 
     @contextmanager
     def _scored(self, *, free_s: float = 0.0) -> Iterator[list[float]]:
-        """Score the block; the slowest rank's time counts for all. Yields a list that then holds its seconds.
-
-        Args:
-            free_s: So many seconds of it are not counted.
-        """
-        self._scored_before_s = self._clock.spent_s(Phase.SCORED)
+        """Score the block: all that a submission does between a message and its answer."""
         self._pulse = "training"
-        spent: list[float] = []
-        with self._clock.phase(Phase.SCORED):
+        with self._account.scored(self._link.tree.begin_rest, free_s=free_s) as spent:
             yield spent
-        self._link.tree.begin_rest()
-        own_s = self._clock.spent_s(Phase.SCORED) - self._scored_before_s
-        (slowest_s,) = self._team.largest([own_s])
-        self._pulse = "logging"  # before the sum: a pulse in between must not count the block twice
-        self._submission_time_s += max(0.0, slowest_s - free_s)
-        spent.append(slowest_s)
+        self._pulse = "logging"
 
     def _charge(self, seconds: float, *, why: str) -> None:
-        """Put what was done off the clock on the clock, the worst rank's, and on record."""
-        (charged_s,) = self._team.largest([seconds])
+        """Put what was done off the clock on the clock, and on record."""
+        charged_s = self._account.charge(seconds)
         if charged_s > 0:
-            self._submission_time_s += charged_s
-            self._charged_s += charged_s
             self._recorder.telemetry("charged", {"at_step": self._step, "seconds": round(charged_s, 6), "why": why})
-
-    def _running_s(self) -> float:
-        """Return the submission time, the running block included."""
-        if self._pulse != "training":
-            return self._submission_time_s
-        return self._submission_time_s + max(0.0, self._clock.spent_s(Phase.SCORED) - self._scored_before_s)
 
     def _dismiss(self) -> Bye:
         self._link.tree.resume()
@@ -367,17 +358,20 @@ class Referee:
         return self._link.hear(Bye)
 
     def _result(self, ending: Ending, bye: Bye) -> TrialResult:
+        num_graphs = self._ready.num_graphs + bye.num_recompiles
         result = TrialResult(
             trial_identity=self._trial.identity(),
             outcome=ending,
-            scorable=self._trial.is_scorable(),
+            scorable=self._trial.is_scorable() and num_graphs > 0,
             num_attempts=self._attempt,
             num_steps=self._step,
             num_measurements=len(self._measurements),
             phases=self._clock.times(),
             lost_s=round(self._lost_s, 3),
-            charged_s=round(self._charged_s, 3),
+            charged_s=round(self._account.charged_s, 3),
             num_recompiles_after_warmup=bye.num_recompiles,
+            num_compiled_graphs=num_graphs,
+            changed_switches=changed_switches(self._ready.switches, bye.switches),
             best_metric=best_metric(self._measurements, self._trial.target),
         )
         self._recorder.telemetry("ended", bye.model_dump(exclude={"kind"}))
@@ -388,7 +382,7 @@ class Referee:
         return {
             "phase": self._pulse,
             "at_step": self._link.page.step(),
-            "submission_time_s": round(self._running_s(), 3),
+            "submission_time_s": round(self._account.running_s(), 3),
             "next_evaluation_s": timetable.seconds_to_next_evaluation() if timetable else None,
         }
 

@@ -112,7 +112,8 @@ class Trainer:
         gc.collect()
         gc.freeze()
         gc.disable()  # collected between segments instead: a pause inside a step would be scored
-        self._channel.send(Ready(device=self._place.device.type))
+        ready = Ready(device=self._place.device.type, num_graphs=self._graphs_at_start, switches=switches())
+        self._channel.send(ready)
         try:
             while not isinstance(message := self._channel.receive(), End):
                 self._answer(message)

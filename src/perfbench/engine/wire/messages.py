@@ -113,6 +113,10 @@ class Ready(Spec):
     kind: Literal["ready"] = "ready"
     device: str = "cpu"
     """The kind of device that the trainer has found."""
+    num_graphs: int = Field(default=0, ge=0)
+    """Compiled before there is a submission."""
+    switches: dict[str, str] = Field(default_factory=dict)
+    """Threads, precision and backend flags as they are before a submission can change them."""
 
 
 class Begun(Spec):
