@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -77,6 +78,14 @@ class TrainingContext:
     """Return the sum of a tensor over ranks (a new tensor, not differentiable); the identity on one rank."""
     set_dropout: Callable[[float], None]
     set_batch_norm: Callable[[BatchNormMode], None]
+    num_train_examples: int | None = None
+    """Of the data set; ``None`` where the workload's facts do not count them."""
+    no_sync: Callable[[], AbstractContextManager[None]] = nullcontext
+    """A context for calls of ``loss``, still compiled, whose backward passes average no gradients over ranks.
+
+    Each rank's gradients add up in its parameters, and the next pass that was begun outside of it averages them all:
+    the way to accumulate over parts of a batch with one exchange. Nothing on one rank.
+    """
 
     def global_mean(self, sums: LossSums) -> Tensor:
         """Return the scalar whose ``backward`` gives every rank the gradient of the global mean loss.
