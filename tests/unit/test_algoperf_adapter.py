@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import dataclasses
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
 
@@ -214,6 +216,29 @@ def test_the_reported_loss_is_the_first_one_s_mean(submission_of: Callable[..., 
     assert report is not None
     assert float(report.loss) == float((sums.summed / sums.num_valid).detach())
     assert not report.loss.requires_grad
+
+
+def test_files_that_reduce_gradients_themselves_are_not_averaged_again(
+    submission_of: Callable[..., Rehearsal], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entered: list[int] = []
+
+    @contextmanager
+    def no_sync() -> Iterator[None]:
+        entered.append(1)
+        yield
+
+    original = Rehearsal._context
+    monkeypatch.setattr(
+        Rehearsal,
+        "_context",
+        lambda self, **given: dataclasses.replace(original(self, **given), no_sync=no_sync, num_train_examples=40),
+    )
+    line = "current_param_container.require_backward_grad_sync = global_step < 2 and workload.num_train_examples == 40"
+
+    submission_of(UPDATE.format(line=line)).train(until=5)
+
+    assert len(entered) == 3
 
 
 STATE = """

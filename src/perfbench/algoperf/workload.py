@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import Any, NoReturn
 
 import torch
@@ -78,6 +79,8 @@ class WorkloadView:
         self.validation_target_value = context.target.threshold
         self.loss_type = their_loss_type(context.loss_type)
         self.metrics_logger = None
+        if context.num_train_examples is not None:
+            self.num_train_examples = context.num_train_examples
         self.param_shapes = {
             name: spec_names.ShapeTuple(tuple(parameter.shape)) for name, parameter in context.model.named_parameters()
         }
@@ -155,7 +158,10 @@ class WorkloadView:
 
     def _sums(self, logits: Logits, *, label_smoothing: float) -> LossSums:
         self.modes.apply(logits.batch_norm, logits.dropout_rate)
-        return self._context.loss(logits.batch, label_smoothing=label_smoothing)
+        # A switch of torch's averaging model: files that reduce gradients themselves set it on what they are given.
+        averages = getattr(self._context.model, "require_backward_grad_sync", True)
+        with nullcontext() if averages else self._context.no_sync():
+            return self._context.loss(logits.batch, label_smoothing=label_smoothing)
 
     def __getattr__(self, name: str) -> NoReturn:
         """Refuse every other member, by name."""
