@@ -28,6 +28,8 @@ from omegaconf.errors import OmegaConfBaseException
 from pydantic import JsonValue
 from yaml import YAMLError
 
+from perfbench.algoperf.facts import facts_of, their_names
+from perfbench.algoperf.folder import FUNCTIONS, is_theirs
 from perfbench.config_files import (
     OUTSIDE_FILE,
     check_choice,
@@ -321,10 +323,14 @@ def _outside_submission(path: str) -> DictConfig:
     folder = Path(path).expanduser().resolve()
     file = outside_file(folder)
     if not file.is_file():
+        if is_theirs(folder):
+            names = their_names(choices("workload"), workload_families(), benchmarks=config_folder() / "benchmark")
+            return OmegaConf.create(facts_of(folder, taken_names=choices("submission"), workloads=names))
         raise ConfigError(
             f"no file {file}",
             where="submission",
-            hint=f"a submission's folder holds submission.py and {OUTSIDE_FILE}; `perfbench new-submission` writes one",
+            hint=f"a submission's folder holds submission.py and {OUTSIDE_FILE}; `perfbench new-submission` writes one"
+            f"; AlgoPerf's run as they are: submission.py binds {', '.join(FUNCTIONS)}",
         )
     read_closed_mapping(file)
     try:

@@ -6,7 +6,8 @@ import hashlib
 import importlib
 import sys
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, cast
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, cast
 from pydantic import JsonValue
 
 from perfbench.data.preparation import Preparer, data_folder
-from perfbench.errors import ConfigError, SubmissionError, WorkloadError, nearest_name_hint
+from perfbench.errors import ConfigError, PerfbenchError, SubmissionError, WorkloadError, nearest_name_hint
 from perfbench.places import CARRIED, home, own_submissions
 from perfbench.results.folders import digests_of_files
 from perfbench.spec.base import Spec
@@ -138,6 +139,8 @@ def submission_builder(
         SubmissionError: If the code is missing, refuses the hyperparameters or the options, or needs a file that is
             not there.
     """
+    if spec.form == "algoperf":
+        return _adapted(spec, point)
     module = _submission_module(spec)
     build = cast("Callable[..., Submission]", module.build)
     given: list[Spec] = []
@@ -150,6 +153,15 @@ def submission_builder(
         check_unshipped_files(spec)
         named["files"] = {name: Path(str(file.path)).expanduser() for name, file in spec.files.items()}
     return lambda context: _checked(build(context, *given, **named), spec)
+
+
+def _adapted(spec: SubmissionSpec, point: HyperparameterPoint | None) -> Callable[[TrainingContext], Submission]:
+    """Return what builds a submission that has AlgoPerf's interface."""
+    from perfbench.algoperf.adapter import builder
+
+    folder = submission_folder(spec)
+    with _told_as_the_submission_s(spec, folder):
+        return builder(folder, point, spec.options)
 
 
 def check_unshipped_files(spec: SubmissionSpec) -> None:
@@ -176,6 +188,8 @@ def with_stand_ins(spec: SubmissionSpec, folder: Path) -> SubmissionSpec:
 
     For checks of its code: its module's ``STAND_INS`` has, by the file's name, what writes one of the same form.
     """
+    if not spec.files:
+        return spec
     writers = cast("Mapping[str, Callable[[Path], None]]", getattr(_submission_module(spec), "STAND_INS", {}))
     files = dict(spec.files)
     for name, file in spec.files.items():
@@ -254,12 +268,28 @@ def _submission_module(spec: SubmissionSpec) -> ModuleType:
         if parent not in sys.path:
             sys.path.append(parent)
     name = _module_name(spec)
-    try:
+    with _told_as_the_submission_s(spec, folder):
         module = importlib.import_module(name)
+    _refuse_namesake(folder, module)
+    if not callable(getattr(module, "build", None)):
+        raise SubmissionError(
+            "has no function build", where=str(folder / "submission.py"), hint="def build(context, hyperparameters)"
+        )
+    return module
+
+
+@contextmanager
+def _told_as_the_submission_s(spec: SubmissionSpec, folder: Path) -> Iterator[None]:
+    """Say of what goes wrong in importing a submission that it did, and at which of its lines."""
+    try:
+        yield
+    except PerfbenchError:
+        raise
     except ModuleNotFoundError as problem:
-        package = name.partition(".")[0]
+        name = _module_name(spec)
         if f"{name}.".startswith(f"{problem.name}."):  # the package was found, but somewhere else
-            _refuse_namesake(folder.parent if spec.folder is None else folder, sys.modules[package])
+            found = sys.modules[name.partition(".")[0]]
+            _refuse_namesake(folder.parent if spec.folder is None else folder, found)
             raise
         raise SubmissionError(
             f"needs the package {str(problem.name).partition('.')[0]!r}, which is not installed",
@@ -274,12 +304,6 @@ def _submission_module(spec: SubmissionSpec) -> ModuleType:
         raise SubmissionError(
             f"importing it raised {type(problem).__name__}: {problem}", where=_place(problem, folder)
         ) from problem
-    _refuse_namesake(folder, module)
-    if not callable(getattr(module, "build", None)):
-        raise SubmissionError(
-            "has no function build", where=str(folder / "submission.py"), hint="def build(context, hyperparameters)"
-        )
-    return module
 
 
 def _place(problem: BaseException, folder: Path) -> str:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from perfbench.api.workload import Batch, BatchNormMode, LossSums, LossType, ParameterRole, Shard
 from perfbench.spec.result import Measurement
@@ -77,6 +78,14 @@ class TrainingContext:
     """Return the sum of a tensor over ranks (a new tensor, not differentiable); the identity on one rank."""
     set_dropout: Callable[[float], None]
     set_batch_norm: Callable[[BatchNormMode], None]
+    num_train_examples: int | None = None
+    """Of the data set; ``None`` where the workload's facts do not count them."""
+    no_sync: Callable[[], AbstractContextManager[None]] = nullcontext
+    """A context for calls of ``loss``, still compiled, whose backward passes average no gradients over ranks.
+
+    Each rank's gradients add up in its parameters, and the next pass that was begun outside of it averages them all:
+    the way to accumulate over parts of a batch with one exchange. Nothing on one rank.
+    """
 
     def global_mean(self, sums: LossSums) -> Tensor:
         """Return the scalar whose ``backward`` gives every rank the gradient of the global mean loss.
@@ -93,8 +102,13 @@ class TrainingContext:
 class Submission(Protocol):
     """A training algorithm. Construction is the initialisation of its state (``build`` of its module)."""
 
-    state_is_sharded: ClassVar[bool]
-    """Whether ranks hold different state: then every rank's state is saved, otherwise only rank 0's."""
+    @property
+    def state_is_sharded(self) -> bool:
+        """Whether ranks hold different state: then every rank's state is saved, otherwise only rank 0's.
+
+        A class variable of nearly all submissions; one that may or may not split its state says so for each run.
+        """
+        ...
 
     def data_selection(self, batches: Iterator[Batch]) -> Batch:
         """Choose the next batch (scored). Whatever it takes from ``batches`` is spent."""

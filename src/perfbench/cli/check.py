@@ -15,11 +15,14 @@ from pathlib import Path
 from rich.console import Console
 from rich.markup import escape
 
+from perfbench.algoperf.folder import Folder, is_theirs, read_folder
+from perfbench.algoperf.report import doubts, recognised
 from perfbench.api.contracts.finding import Attention, Finding
 from perfbench.cli.progress import data_progress
 from perfbench.compose import compose_run, compose_workload
-from perfbench.config_files import choices
+from perfbench.config_files import OUTSIDE_FILE, choices
 from perfbench.errors import ConfigError, ExitCode
+from perfbench.launch.plan import num_gpus
 from perfbench.launch.preflight import ensure_data
 from perfbench.registry import (
     build_workload,
@@ -75,6 +78,8 @@ def run(arguments: argparse.Namespace) -> int:
     else:
         findings = _submission_findings(arguments.name, arguments.overrides, console, arguments.only)
     failed = [finding for finding in findings if not finding.passed]
+    if arguments.kind == "submission" and _algoperf_folder(arguments.name) is not None:
+        _print_costs(console, findings)
     if arguments.all:
         for finding in findings:
             mark = "[green]ok[/]" if finding.passed else "[red]failed[/]"
@@ -85,6 +90,17 @@ def run(arguments: argparse.Namespace) -> int:
     colour = "red" if failed else "green"
     console.print(f"{arguments.kind} {arguments.name}: [{colour}]{passed}[/] in {seconds:.0f} s", highlight=False)
     return int(ExitCode.RUN_FAILED if failed else ExitCode.DONE)
+
+
+def _print_costs(console: Console, findings: Sequence[Finding]) -> None:
+    """Print what was measured of a submission that declares nothing: the most of any problem and point."""
+    for part, pattern in (
+        ("bytes of state per parameter", r"([\d.]+) were seen"),
+        ("waits per step", r"([\d.]+) waits"),
+    ):
+        seen = [float(match[1]) for finding in findings if (match := re.search(pattern, finding.detail))]
+        if seen:
+            console.print(f"  at most {max(seen):g} {part}, on the small models", highlight=False)
 
 
 def causes(failed: Sequence[Finding]) -> list[tuple[str, list[str]]]:
@@ -129,7 +145,12 @@ def _workload_findings(name: str, data_root: Path, console: Console) -> list[Fin
 
 def _submission_findings(name: str, overrides: Sequence[str], console: Console, only: str | None) -> list[Finding]:
     """Check a submission at the first and the last point of study 0, on stand-ins for files that are not given."""
+    theirs = _algoperf_folder(name)
+    if theirs is not None:
+        _print_doubts(console, theirs)
     request = compose_run([f"submission={name}", *overrides])
+    if theirs is not None:
+        _print_recognised(console, theirs, request.submission)
     with tempfile.TemporaryDirectory() as folder:
         spec = with_stand_ins(request.submission, Path(folder))
         made_up = sorted(file for file in spec.files if spec.files[file] != request.submission.files[file])
@@ -149,6 +170,28 @@ def _submission_findings(name: str, overrides: Sequence[str], console: Console, 
         known = sorted({check.rpartition(": ")[2] for check in seen})
         raise ConfigError(f"no check has {only!r} in its name", where="--only", hint=f"there are: {'; '.join(known)}")
     return found
+
+
+def _algoperf_folder(name: str) -> Folder | None:
+    """Return the folder that is named, read, if its submission has AlgoPerf's interface."""
+    path = Path(name).expanduser().resolve()
+    is_adapted = "/" in name and is_theirs(path) and not (path / OUTSIDE_FILE).exists()
+    return read_folder(path) if is_adapted else None
+
+
+def _print_doubts(console: Console, folder: Folder) -> None:
+    console.print(f"{escape(folder.path.name)} has AlgoPerf's interface: {escape(folder.entry.name)}", highlight=False)
+    for doubt in doubts(folder, has_gpu=num_gpus() > 0):
+        console.print(f"  [yellow]warning[/]  {escape(doubt)}", highlight=False)
+
+
+def _print_recognised(console: Console, folder: Folder, spec: SubmissionSpec) -> None:
+    dropout = str(spec.options.get("dropout", "as_run"))
+    sizes = spec.batch_sizes.get(ScaleName.FULL, {})
+    lines = recognised(folder, batch_sizes=sizes, dropout=dropout)
+    width = max(len(what) for what, _ in lines)
+    for what, found in lines:
+        console.print(f"  {what:>{width}}  {escape(found)}", highlight=False)
 
 
 @contextmanager
@@ -174,8 +217,10 @@ def _findings_of(
     from perfbench.api.contracts.submission import check_hyperparameters, check_points, check_source
 
     findings = []
+    is_adapted = spec.form == "algoperf"
     if attention.takes("the code names no workload"):
-        findings += check_source(submission_folder(spec), workload_names=choices("workload"))
+        exempt = frozenset({"get_batch_size"}) if is_adapted else frozenset[str]()
+        findings += check_source(submission_folder(spec), workload_names=choices("workload"), exempt_functions=exempt)
     chosen = {f"point {number}": points[number - 1] for number in sorted({1, len(points)})}
     builders = {label: submission_builder(spec, point) for label, point in chosen.items()}
     findings += check_points(builders, attention=attention)
@@ -187,8 +232,15 @@ def _findings_of(
             waits_per_step=spec.waits_per_step,
             attention=mine,
         )
+        conduct = [_only_reported(finding) for finding in conduct] if is_adapted else conduct
         findings += [dataclasses.replace(finding, name=f"{label}: {finding.name}") for finding in conduct]
-        if point is not None and mine.takes("a point is accepted, and what is none refused by name"):
+        if point is not None and not is_adapted and mine.takes("a point is accepted, and what is none refused by name"):
             read = check_hyperparameters(hyperparameters_type(spec), point)
             findings += [dataclasses.replace(finding, name=f"{label}: {finding.name}") for finding in read]
     return findings
+
+
+def _only_reported(finding: Finding) -> Finding:
+    """Return a finding of what a YAML would declare as one that judges nothing: AlgoPerf has no such declarations."""
+    is_declared = finding.name.endswith(("its memory", "its declared memory", "no more than declared"))
+    return dataclasses.replace(finding, passed=True) if is_declared else finding

@@ -9,6 +9,9 @@ from pathlib import Path
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the verb's arguments."""
     parser.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="folders with trials, at any depth")
+    parser.add_argument(
+        "--algoperf", action="store_true", help="in AlgoPerf's form (the only one, so it may be left out)"
+    )
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="root of the tree that is written")
     parser.add_argument(
         "--benchmark", default="algoperf_v05", metavar="NAME", help="whose names workloads get (default: %(default)s)"

@@ -9,6 +9,7 @@ from string import Template
 
 from rich.console import Console
 
+from perfbench.cli.from_algoperf import texts_from
 from perfbench.config_files import OUTSIDE_FILE, choices, config_folder
 from perfbench.errors import ConfigError, ExitCode
 from perfbench.places import command, home, is_installed
@@ -28,6 +29,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="write everything into FOLDER/NAME (default: submissions/ and configs/ of the checkout; "
         "where perfbench is installed, ./submissions/NAME)",
     )
+    parser.add_argument(
+        "--from-algoperf",
+        type=Path,
+        metavar="FOLDER",
+        help="with the points and batch sizes of a submission of AlgoPerf's (which `run` takes as it is, too)",
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -42,13 +49,13 @@ def run(arguments: argparse.Namespace) -> int:
         if path.exists():
             raise ConfigError("exists already, and nothing is overwritten", where=str(path), hint="choose another name")
     choice = str(outside) if arguments.folder else name
-    values = {"name": name, "optimizer": _OPTIMIZER, "command": _commands(choice)[0]}
+    texts = _texts(name, choice, arguments.from_algoperf)
     targets = {code / "submission.py": "submission.py", code / "README.md": "README.md", facts: "submission.yaml"}
     try:
         code.mkdir(parents=True)
         write_text_atomically(code / "__init__.py", f'"""Submission: {name}."""\n')
         for path, template in targets.items():
-            write_text_atomically(path, Template(_template(template)).substitute(values))
+            write_text_atomically(path, texts[template])
     except OSError as problem:
         raise ConfigError(f"cannot be written: {problem.strerror}", where=str(problem.filename)) from None
     _report(Console(soft_wrap=True), [*targets], choice)
@@ -66,8 +73,17 @@ def _check_name(name: str) -> None:
         raise ConfigError(f"there is a submission named {name!r} already", where="NAME", hint="choose another")
 
 
-def _template(name: str) -> str:
-    return (Path(__file__).parent / "templates" / "new_submission" / f"{name}.txt").read_text(encoding="utf-8")
+def _texts(name: str, choice: str, theirs: Path | None) -> dict[str, str]:
+    """Return what is written, by the names of the templates."""
+    to_run = _commands(choice)[0]
+    templates = Path(__file__).parent / "templates"
+    if theirs is not None:
+        return texts_from(theirs, name=name, command=to_run, templates=templates / "from_algoperf")
+    values = {"name": name, "optimizer": _OPTIMIZER, "command": to_run}
+    return {
+        file: Template((templates / "new_submission" / f"{file}.txt").read_text(encoding="utf-8")).substitute(values)
+        for file in ("submission.py", "README.md", "submission.yaml")
+    }
 
 
 def _report(console: Console, written: list[Path], choice: str) -> None:

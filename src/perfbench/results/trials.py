@@ -21,7 +21,7 @@ from perfbench.spec.environment import Environment, Isolation
 from perfbench.spec.replay import Replay, ReplayVerdict
 from perfbench.spec.result import Measurement, Outcome, Resumed, TrialResult
 from perfbench.spec.run import TrialSpec, WallClockSchedule
-from perfbench.spec.submission import HyperparameterPoint
+from perfbench.spec.submission import HyperparameterPoint, SubmissionSpec
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -80,6 +80,8 @@ class TrialLog:
     """How it ended by its own record; published logs have none."""
     hyperparameters: HyperparameterPoint | None = None
     """The trial's point; ``None`` under self-tuning and in published logs."""
+    adapted: str = ""
+    """Of a submission whose interface is not ours: whose it is and what its runner's part was; empty for all others."""
     isolation: Isolation | None = None
     """The weakest of its attempts; ``None`` in published logs and in records of before there were levels."""
     replay: ReplayVerdict | None = None
@@ -136,6 +138,7 @@ class RecordedTrial:
             is_started=bool(self.records) or self.result is not None or self.environment is not None,
             outcome=None if self.result is None else self.result.outcome,
             hyperparameters=self.spec.hyperparameters,
+            adapted=_adapted(self.spec.submission),
             isolation=self.isolation(),
             replay=self.replay.verdict if self.replay is not None and self.replay.chain == self.chain() else None,
         )
@@ -161,6 +164,13 @@ class RecordedTrial:
         if self.result is not None and not self.result.scorable:
             return "nothing was compiled" if self.result.num_compiled_graphs == 0 else "not scorable by its own record"
         return ""
+
+
+def _adapted(submission: SubmissionSpec) -> str:
+    if submission.form == "native":
+        return ""
+    options = ", ".join(f"{name} {value}" for name, value in sorted(submission.options.items()))
+    return f"AlgoPerf's interface, adapted ({options})" if options else "AlgoPerf's interface, adapted"
 
 
 @dataclass(slots=True)

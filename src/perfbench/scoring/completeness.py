@@ -50,6 +50,9 @@ def notes_of(
     foreign = Counter(log.key.workload for log in logs if log.key.workload not in benchmark.workloads)
     for workload, count in sorted(foreign.items()):
         yield f"{workload}: {_count(count, 'trial')} left out, the workload is not part of {benchmark.name}"
+    forms = {(log.key.submission, log.adapted) for log in logs if log.adapted and log.key.submission in submissions}
+    for submission, form in sorted(forms):
+        yield f"{submission}: {form}"
     if benchmark.hardware:
         yield f"timed on {benchmark.hardware}"
     if benchmark.is_smoke:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, JsonValue, model_validator
+from pydantic import Field, JsonValue, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from perfbench.spec.base import MOST_CHARACTERS, NAME_PATTERN, Spec
 from perfbench.spec.workload import ScaleName, WorkloadSpec
@@ -127,6 +127,16 @@ class SubmissionSpec(Spec):
     """By the name that its code uses."""
     folder: str | None = None
     """Where the code is, for a submission outside this repository."""
+    form: Literal["native", "algoperf"] = "native"
+    """Whose interface its code has: ours, or AlgoPerf's, which is adapted as it runs."""
+
+    @model_serializer(mode="wrap")
+    def _as_on_record(self, plain: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave the form out where it is ours: identities on record are of before there was another."""
+        written: dict[str, Any] = plain(self)
+        if written.get("form") == "native":
+            del written["form"]
+        return written
 
     @model_validator(mode="after")
     def _external_tuning_has_a_space(self) -> SubmissionSpec:

@@ -101,6 +101,15 @@ class WorkloadSpec(Spec):
             raise ValueError(msg)
         return self
 
+    def num_train_examples(self) -> int | None:
+        """Return how many training examples its facts name; ``None`` where they name none."""
+        for name in ("expected_examples", "expected_counts"):
+            counts = self.params.get(name)
+            number = counts.get("train") if isinstance(counts, dict) else None
+            if isinstance(number, int):
+                return number
+        return None
+
     def is_variant(self) -> bool:
         """Tell whether this is a changed model of its family (a held-out workload)."""
         return self.name != self.family

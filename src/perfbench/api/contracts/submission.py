@@ -104,7 +104,9 @@ def check_hyperparameters(hyperparameters: type[Spec], point: Mapping[str, JsonV
     ]
 
 
-def check_source(folder: Path, *, workload_names: Iterable[str]) -> list[Finding]:
+def check_source(
+    folder: Path, *, workload_names: Iterable[str], exempt_functions: frozenset[str] = frozenset()
+) -> list[Finding]:
     """Check that no code in a submission's folder names a workload: it is judged on workloads it has never seen.
 
     Docstrings may.
@@ -112,12 +114,13 @@ def check_source(folder: Path, *, workload_names: Iterable[str]) -> list[Finding
     Args:
         folder: The submission's.
         workload_names: All names of workloads and families.
+        exempt_functions: Functions that may name them.
     """
     pattern = re.compile(r"(?<![a-z])(" + "|".join(map(re.escape, sorted(workload_names))) + r")(?![a-z])")
     named = [
         f"{path.name}:{line} names {match[1]!r}"
         for path in sorted(folder.rglob("*.py"))
-        for line, text in _string_literals(ast.parse(path.read_text(encoding="utf-8")))
+        for line, text in _string_literals(ast.parse(path.read_text(encoding="utf-8")), exempt_functions)
         if (match := pattern.search(text.lower()))
     ]
     return [Finding(name="the code names no workload", passed=not named, detail="; ".join(named))]
@@ -295,9 +298,10 @@ def _refused(hyperparameters: type[Spec], name: str, point: Mapping[str, JsonVal
     return Finding(name=name, passed=False, detail=f"{dict(point)} was accepted")
 
 
-def _string_literals(tree: ast.Module) -> list[tuple[int, str]]:
-    """Return line and text of the string literals of a module that are not docstrings."""
-    docstrings = {
+def _string_literals(tree: ast.Module, exempt_functions: frozenset[str]) -> list[tuple[int, str]]:
+    """Return line and text of the string literals of a module that are not docstrings, but for some functions'."""
+    left_out = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef) and node.name in exempt_functions]
+    passed_over = {id(node) for function in left_out for node in ast.walk(function)} | {
         id(node.body[0].value)
         for node in ast.walk(tree)
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef)
@@ -307,5 +311,5 @@ def _string_literals(tree: ast.Module) -> list[tuple[int, str]]:
     return [
         (node.lineno, node.value)
         for node in ast.walk(tree)
-        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in docstrings
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in passed_over
     ]

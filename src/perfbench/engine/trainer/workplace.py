@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -104,4 +105,6 @@ class Workplace:
             add_over_ranks=self.team.add,
             set_dropout=lambda rate: workload.set_dropout(model, rate),
             set_batch_norm=lambda mode: workload.set_batch_norm(model, mode),
+            num_train_examples=trial.workload.num_train_examples(),
+            no_sync=getattr(self.loss, "no_sync", nullcontext),
         )

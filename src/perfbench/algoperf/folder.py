@@ -1,0 +1,172 @@
+"""Recognising a folder as an AlgoPerf submission, and what its text says: nothing of it is imported.
+
+Three generations exist (AlgoPerf v0.5, v0.6 and later); a file is told by its features, not by the package it imports.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from perfbench.algoperf.imports import Imports, read_imports
+from perfbench.errors import ConfigError
+
+FUNCTIONS = ("get_batch_size", "init_optimizer_state", "update_params", "data_selection")
+"""What every submission of theirs binds."""
+_ENTRY = "submission.py"
+_TUNING = "tuning_search_space.json"
+JAX = frozenset({"jax", "flax", "optax", "chex"})
+"""Packages that say of a file that it is written for another framework."""
+
+
+@dataclass(frozen=True)
+class Folder:
+    """What the text of a submission's folder says."""
+
+    path: Path
+    entry: Path
+    """The file with the four functions."""
+    trees: dict[Path, ast.Module]
+    """Of every file of Python in it that can be read."""
+
+    @property
+    def tuning_file(self) -> Path | None:
+        """The search space; ``None`` for a submission that tunes itself."""
+        named = self.entry.with_name(_TUNING)
+        if named.is_file():
+            return named
+        others = sorted(self.entry.parent.glob("*search_space*.json"))
+        return others[0] if len(others) == 1 else None
+
+    @cached_property
+    def imports(self) -> Imports:
+        """What it imports, from itself and from elsewhere."""
+        return read_imports(self.path, self.entry, self.trees)
+
+    def used(self) -> Iterator[tuple[Path, ast.Module]]:
+        """Yield the files that its entry imports, the entry first."""
+        for path in self.imports.used:
+            yield path, self.trees[path]
+
+    @property
+    def passes_dropout(self) -> bool:
+        """Whether it gives ``model_fn`` a dropout rate, as only the newest generation can."""
+        return any("dropout_rate" in names for names in (_keywords(call) for call in self.calls("model_fn")))
+
+    @property
+    def defines_prepare_for_eval(self) -> bool:
+        """Whether it has the optional function."""
+        return "prepare_for_eval" in bound_names(self.trees[self.entry])
+
+    @property
+    def takes_train_state(self) -> bool:
+        """Whether ``update_params`` names the argument."""
+        found = [node for _, tree in self.used() for node in tree.body if isinstance(node, ast.FunctionDef)]
+        updates = [node for node in found if node.name == "update_params"]
+        return any(one.arg == "train_state" for node in updates for one in (*node.args.args, *node.args.kwonlyargs))
+
+    @property
+    def generation(self) -> str:
+        """Which of AlgoPerf's interfaces it was written for, in a few words."""
+        if self.passes_dropout:
+            return "newest (dropout is an argument of model_fn)"
+        if self.defines_prepare_for_eval or self.takes_train_state:
+            return "v0.6 or later (has prepare_for_eval or train_state, leaves dropout to the runner)"
+        return "v0.5 (leaves dropout to the runner)"
+
+    def calls(self, name: str) -> Iterator[ast.Call]:
+        """Yield the calls of a function or method of that name."""
+        for _, tree in self.used():
+            for node in ast.walk(tree):
+                if isinstance(node, ast.Call) and name_of(node.func) == name:
+                    yield node
+
+
+def is_theirs(path: Path) -> bool:
+    """Tell whether a folder holds a submission of theirs."""
+    return bool(_entries(path))
+
+
+def read_folder(path: Path) -> Folder:
+    """Return what a folder's text says.
+
+    Raises:
+        ConfigError: If it holds none, or several of which none is named ``submission.py``.
+    """
+    entries = _entries(path)
+    chosen = [entry for entry in entries if entry.name == _ENTRY] or [
+        entry for entry in entries if not _imports_jax(entry)
+    ]
+    if not entries:
+        raise ConfigError(
+            f"no file binds {', '.join(FUNCTIONS)}",
+            where=str(path),
+            hint="these are an AlgoPerf submission's functions",
+        )
+    if len(chosen) != 1:
+        names = ", ".join(entry.name for entry in entries)
+        raise ConfigError(
+            f"which file is the submission? {names}",
+            where=str(path),
+            hint=f"copy one that runs on PyTorch into a folder of its own, as {_ENTRY}, with its {_TUNING}",
+        )
+    trees = {file: tree for file in sorted(path.rglob("*.py")) if (tree := _tree(file)) is not None}
+    return Folder(path, chosen[0], trees)
+
+
+def bound_names(tree: ast.Module) -> set[str]:
+    """Return the names that a module binds at its top: definitions, assignments, imports."""
+    names: set[str] = set()
+    for node in tree.body:
+        match node:
+            case ast.FunctionDef(name=name) | ast.ClassDef(name=name):
+                names.add(name)
+            case ast.ImportFrom(names=aliases) | ast.Import(names=aliases):
+                names.update(alias.asname or alias.name for alias in aliases)
+            case ast.Assign(targets=targets):
+                names.update(target.id for target in targets if isinstance(target, ast.Name))
+    return names
+
+
+def _entries(path: Path) -> list[Path]:
+    """Return the files of a folder that bind the four functions."""
+    if not path.is_dir():
+        return []
+    files = [file for file in sorted(path.glob("*.py")) if file.is_file()]
+    return [file for file in files if (tree := _tree(file)) is not None and set(FUNCTIONS) <= bound_names(tree)]
+
+
+def _tree(file: Path) -> ast.Module | None:
+    try:
+        return ast.parse(file.read_bytes(), filename=str(file))
+    except (SyntaxError, ValueError, OSError):
+        return None
+
+
+def _imports_jax(file: Path) -> bool:
+    tree = _tree(file)
+    assert tree is not None, "only files that can be read are entries"
+    names = [
+        name
+        for node in ast.walk(tree)
+        for name in (
+            [alias.name for alias in node.names]
+            if isinstance(node, ast.Import)
+            else [node.module or ""]
+            if isinstance(node, ast.ImportFrom)
+            else []
+        )
+    ]
+    return any(name.partition(".")[0] in JAX for name in names)
+
+
+def _keywords(call: ast.Call) -> set[str]:
+    return {keyword.arg for keyword in call.keywords if keyword.arg is not None}
+
+
+def name_of(node: ast.expr) -> str:
+    """Return the last part of a dotted name; empty for other expressions."""
+    return node.attr if isinstance(node, ast.Attribute) else node.id if isinstance(node, ast.Name) else ""

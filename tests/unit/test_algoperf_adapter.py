@@ -1,0 +1,412 @@
+"""What functions of AlgoPerf's form are given, what they are refused, and what of theirs is saved."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+import torch
+from torch import nn
+
+from perfbench.algoperf.adapter import AlgoperfSubmission, builder
+from perfbench.algoperf.workload import presented_metric, their_metrics
+from perfbench.api import TrainingComplete
+from perfbench.api.contracts.rehearsal import Rehearsal, differences, read_back
+from perfbench.api.contracts.tiny_problems import TinyClicks, TinyImages, TinyProblem
+from perfbench.errors import ConfigError, SubmissionError
+from perfbench.spec.result import Measurement, PhaseTimes
+from perfbench.spec.submission import HyperparameterPoint
+from perfbench.spec.workload import Direction, Target
+from tests.algoperf_forms import copied
+from tests.tiny_trials import run
+
+HEAD = """
+import collections, enum, functools, random
+import numpy as np
+import torch
+from algoperf import spec
+
+def get_batch_size(workload_name): raise ValueError
+def data_selection(workload, input_queue, *rest): return next(input_queue)
+
+def init_optimizer_state(workload, model_params, model_state, hyperparameters, rng):
+    return {"sgd": torch.optim.SGD(model_params.parameters(), lr=0.1)}
+
+def forward(workload, current_param_container, batch, update_batch_norm=True, **more):
+    return workload.model_fn(params=current_param_container, augmented_and_preprocessed_input_batch=batch,
+        model_state=None, mode=spec.ForwardPassMode.TRAIN, rng=None, update_batch_norm=update_batch_norm, **more)[0]
+
+def loss_of(workload, batch, logits, **more):
+    sums = workload.loss_fn(label_batch=batch["targets"], logits_batch=logits, mask_batch=batch.get("weights"), **more)
+    return sums["summed"] / sums["n_valid_examples"]
+"""
+UPDATE = """
+def update_params(workload, current_param_container, batch, optimizer_state, global_step, **given):
+    logits = forward(workload, current_param_container, batch)
+    {line}
+    loss_of(workload, batch, logits).backward()
+    return optimizer_state, current_param_container, None
+"""
+
+
+@pytest.fixture
+def submission_of(tmp_path: Path) -> Callable[..., Rehearsal]:
+    """Return a rehearsal of a folder that holds one file."""
+
+    def made(
+        code: str, *, problem: TinyProblem | None = None, point: HyperparameterPoint | None = None, **options: str
+    ) -> Rehearsal:
+        folder = tmp_path / f"mine_{len(list(tmp_path.iterdir()))}"
+        folder.mkdir()
+        (folder / "submission.py").write_text(HEAD + code)
+        return Rehearsal(builder(folder, point, options), problem or TinyClicks(), seed=1, step_hint=20)
+
+    return made
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("logits.pow(2)", "logits are no tensor: 'pow' was asked of them"),
+        ("logits * 2", "logits are no tensor: '__mul__' was used on them"),
+        ("1.0 - logits", "logits are no tensor: '__rsub__' was used on them"),
+        ("logits[0]", "logits are no tensor: '__getitem__' was used on them"),
+        ("torch.softmax(logits, 0)", "logits are no tensor: torch's 'softmax' was called on them"),
+        ("workload.loss_fn(batch['targets'] + 0, logits)", "loss_fn was given other labels than the batch's"),
+        ("workload.loss_fn(batch['targets'], logits, torch.ones(3))", "loss_fn was given another mask than the batch"),
+        ("workload.loss_fn(batch['targets'], batch['targets'])", "loss_fn was given logits of type Tensor"),
+        ("workload.eval_model()", "workload.eval_model is not offered"),
+        ("workload.num_test_examples", "workload.num_test_examples is not offered"),
+        ("workload.model_fn(None, batch)", "model_fn was given another model"),
+        ("workload.model_fn(current_param_container, batch, None, spec.ForwardPassMode.EVAL)", "model_fn in mode EVAL"),
+        ("batch['pixels']", "no 'pixels' in this workload's batches"),
+    ],
+)
+def test_what_cannot_work_is_refused_with_the_author_s_line(
+    submission_of: Callable[..., Rehearsal], line: str, expected: str
+) -> None:
+    rehearsal = submission_of(UPDATE.format(line=line))
+
+    with pytest.raises(SubmissionError) as refused:
+        rehearsal.train(until=1)
+
+    number = (HEAD + UPDATE.format(line=line)).splitlines().index(f"    {line}") + 1
+    assert str(refused.value).startswith(f"submission.py:{number}: {expected}")
+    assert refused.value.hint
+
+
+def test_what_is_not_offered_is_an_attribute_or_a_key_that_is_not_there(
+    submission_of: Callable[..., Rehearsal],
+) -> None:
+    line = "assert not hasattr(workload, 'eval_model') and not hasattr(logits, 'pow') and batch.get('pixels') is None"
+
+    assert submission_of(UPDATE.format(line=line)).train(until=2) is not None
+
+
+@pytest.mark.parametrize(
+    ("returned", "expected"),
+    [
+        ("optimizer_state", "update_params returned dict"),
+        ("optimizer_state, torch.nn.Linear(1, 1), None", "update_params returned other parameters than it was given"),
+    ],
+)
+def test_another_result_than_the_triple_is_refused(
+    submission_of: Callable[..., Rehearsal], returned: str, expected: str
+) -> None:
+    code = f"def update_params(optimizer_state, **given): return {returned}"
+
+    with pytest.raises(SubmissionError, match=expected):
+        submission_of(code).train(until=1)
+
+
+def test_an_error_of_theirs_is_theirs(submission_of: Callable[..., Rehearsal]) -> None:
+    with pytest.raises(ZeroDivisionError):
+        submission_of(UPDATE.format(line="1 / 0")).train(until=1)
+
+
+def test_the_end_of_training_is_told(tmp_path: Path) -> None:
+    folder = copied("four_spellings", tmp_path)
+    rehearsal = Rehearsal(
+        builder(folder, {"learning_rate": 0.05, "momentum": 0.9, "last_step": 7}, {}), TinyClicks(), seed=0, step_hint=9
+    )
+
+    rehearsal.train(until=9)
+
+    assert (rehearsal.num_steps, rehearsal.is_complete) == (7, True)
+    with pytest.raises(TrainingComplete):
+        rehearsal.submission.update_params(rehearsal.problem.batch(0))
+
+
+def rates(model: nn.Module) -> set[float]:
+    return {module.p for module in model.modules() if isinstance(module, nn.Dropout)}
+
+
+@pytest.mark.parametrize(
+    ("point", "options", "expected"),
+    [
+        ({"dropout_rate": 0.3}, {}, 0.3),
+        ({"dropout_rate": 0}, {}, 0.0),
+        ({"dropout_rate": 0.3}, {"dropout": "file_only"}, 0.1),
+        ({"lr": 0.3}, {}, 0.1),
+    ],
+)
+def test_dropout_of_files_that_leave_it_to_the_runner(
+    submission_of: Callable[..., Rehearsal], point: HyperparameterPoint, options: dict[str, str], expected: float
+) -> None:
+    rehearsal = submission_of(UPDATE.format(line=""), point=point, **options)
+    rehearsal.train(until=2)
+
+    assert rates(rehearsal.model) == {expected}
+
+
+def test_dropout_that_is_passed_holds_for_that_pass_and_is_not_set_besides(
+    submission_of: Callable[..., Rehearsal],
+) -> None:
+    code = """
+def update_params(workload, current_param_container, batch, optimizer_state, global_step, **given):
+    more = {"dropout_rate": 0.5} if global_step == 1 else {}
+    loss_of(workload, batch, forward(workload, current_param_container, batch, **more)).backward()
+    return optimizer_state, current_param_container, None
+def unused(workload): workload.model_fn(dropout_rate=0.5)
+"""
+    rehearsal = submission_of(code, point={"dropout_rate": 0.3})
+    seen = []
+    for step in (1, 2, 3):
+        rehearsal.train(until=step)
+        seen.append(rates(rehearsal.model))
+
+    assert seen == [{0.1}, {0.5}, {0.1}]
+
+
+def test_options_are_read_strictly(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="options.dropout: input should be 'as_run' or 'file_only'"):
+        builder(copied("nadamw", tmp_path), None, {"dropout": "never"})
+
+
+def test_a_pass_without_gradients_is_run_at_once_and_moves_the_statistics_if_asked(
+    submission_of: Callable[..., Rehearsal],
+) -> None:
+    code = """
+def update_params(workload, current_param_container, batch, optimizer_state, global_step, **given):
+    with torch.no_grad():
+        forward(workload, current_param_container, batch, update_batch_norm=bool(global_step))
+    return optimizer_state, current_param_container, None
+"""
+    rehearsal = submission_of(code, problem=TinyImages())
+    means = [rehearsal.weights()["1.running_mean"]]
+    for step in (1, 2):
+        rehearsal.train(until=step)
+        means.append(rehearsal.weights()["1.running_mean"])
+
+    assert means[0].equal(means[1])
+    assert not means[1].equal(means[2])
+
+
+def test_the_reported_loss_is_the_first_one_s_mean(submission_of: Callable[..., Rehearsal]) -> None:
+    rehearsal = submission_of(UPDATE.format(line=""), problem=TinyClicks(), point={"dropout_rate": 0.0})
+    batch = rehearsal.problem.batch(0)
+    sums = rehearsal.problem.loss(rehearsal.model, batch)
+
+    report = rehearsal.train(until=1)
+
+    assert report is not None
+    assert float(report.loss) == float((sums.summed / sums.num_valid).detach())
+    assert not report.loss.requires_grad
+
+
+def test_files_that_reduce_gradients_themselves_are_not_averaged_again(
+    submission_of: Callable[..., Rehearsal], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entered: list[int] = []
+
+    @contextmanager
+    def no_sync() -> Iterator[None]:
+        entered.append(1)
+        yield
+
+    original = Rehearsal._context
+    monkeypatch.setattr(
+        Rehearsal,
+        "_context",
+        lambda self, **given: dataclasses.replace(original(self, **given), no_sync=no_sync, num_train_examples=40),
+    )
+    line = "current_param_container.require_backward_grad_sync = global_step < 2 and workload.num_train_examples == 40"
+
+    submission_of(UPDATE.format(line=line)).train(until=5)
+
+    assert len(entered) == 3
+
+
+STATE = """
+class Phase(enum.Enum):
+    FIRST = 1
+    SECOND = 2
+
+class Slotted:
+    __slots__ = ("value",)
+
+class Helper:
+    pass
+
+Point = collections.namedtuple("Point", "a b")
+COUNTS = collections.deque([0], maxlen=4)
+NOW = Phase.FIRST
+
+def init_optimizer_state(workload, model_params, model_state, hyperparameters, rng):
+    parameters = list(model_params.parameters())
+    total = 0
+    def counted():
+        nonlocal total
+        total += 1
+        return total
+    inner = torch.optim.Adam(parameters, lr=0.01)
+    outer = torch.optim.SGD(parameters, lr=0.1)
+    outer.inner = inner
+    buffer = torch.zeros(3)
+    return {"outer": outer, "again": inner, "counted": counted, "phase": Phase.FIRST, "alias": parameters[0].detach(),
+        "itself": parameters[1], "buffer": buffer, "same": buffer, "half": torch.zeros(2, dtype=torch.bfloat16),
+        "queue": collections.deque(maxlen=3), "random": random.Random(5), "numpy": np.random.default_rng(5),
+        "torch": torch.Generator().manual_seed(5), "array": np.zeros(2), "scalar": np.float64(0.0), "late": None,
+        "point": Point(1, [0]), "set": set(), "partial": functools.partial(max, 0), "dtype": torch.float32,
+        (1, "key"): 0}
+
+def update_params(workload, current_param_container, batch, optimizer_state, global_step, **given):
+    global NOW
+    s = optimizer_state
+    s["outer"].zero_grad()
+    loss_of(workload, batch, forward(workload, current_param_container, batch)).backward()
+    s["outer"].step()
+    s["outer"].inner.step()
+    COUNTS.append(COUNTS[-1] + 1)
+    NOW = s["phase"] = Phase.SECOND if s["counted"]() % 2 else Phase.FIRST
+    s["buffer"] += 1
+    s["half"] += 0.3
+    s["array"] += 2
+    s["scalar"] = np.float64(s["scalar"] + s["numpy"].random() + s["random"].random())
+    s["queue"].append([torch.rand(2, generator=s["torch"]), global_step])
+    s["point"].b[0] += 1
+    s["set"].add(global_step % 5)
+    s[(1, "key")] += COUNTS[-1]
+    if s["late"] is None and global_step == 2:
+        s["late"] = Helper()
+        s["late"].slotted = Slotted()
+        s["late"].slotted.value = torch.full((2,), 7.0)
+        s["late"].optimizer = s["outer"]
+    if s["late"] is not None:
+        s["late"].slotted.value += NOW.value
+    return s, current_param_container, None
+"""
+
+
+def test_whatever_the_state_is_made_of_it_is_restored_in_place(submission_of: Callable[..., Rehearsal]) -> None:
+    first = submission_of(STATE)
+    first.train(until=5)
+    saved = first.saved()
+    first.train(until=9)
+    expected = first.saved()
+
+    second = submission_of(STATE)
+    second.restore(saved)
+    assert differences(read_back(saved), read_back(second.saved())) == []
+    state = cast("Any", second.submission)._state
+    second.train(until=9)
+
+    parameters = list(second.model.parameters())
+    assert differences(read_back(expected), read_back(second.saved())) == []
+    assert state["again"] is state["outer"].inner
+    assert state["same"] is state["buffer"]
+    assert state["half"].dtype is torch.bfloat16
+    assert state["itself"] is parameters[1]
+    assert state["alias"].data_ptr() == parameters[0].data_ptr()
+    assert state["late"].optimizer is state["outer"]
+
+
+def test_a_second_trial_in_a_process_begins_with_what_the_import_left(submission_of: Callable[..., Rehearsal]) -> None:
+    rehearsal = submission_of(STATE)
+    rehearsal.train(until=3)
+    begun = cast("AlgoperfSubmission", rehearsal.submission)
+    build = builder(Path(begun._module.__file__ or "").parent, None, {})
+
+    again = Rehearsal(build, TinyClicks(), seed=1, step_hint=20)
+
+    assert list(begun._module.COUNTS) == [0]
+    again.train(until=1)
+    assert begun._module.COUNTS[-1] == 1
+
+
+def test_what_cannot_be_saved_is_named_by_its_place(submission_of: Callable[..., Rehearsal]) -> None:
+    code = UPDATE.format(line="optimizer_state['numbers'] = {'endless': iter([1])}")
+    rehearsal = submission_of(code)
+    rehearsal.train(until=1)
+
+    with pytest.raises(
+        SubmissionError, match=r"optimizer_state\[0\]\['numbers'\]\['endless'\] is of type list_iterator"
+    ):
+        rehearsal.saved()
+
+
+@pytest.mark.parametrize(
+    ("metric", "direction", "expected"),
+    [
+        ("validation/loss", Direction.MINIMIZE, "loss"),
+        ("validation/wer_algoperf", Direction.MINIMIZE, "wer"),
+        ("validation/perplexity", Direction.MINIMIZE, "loss"),
+        ("validation/accuracy", Direction.MAXIMIZE, "accuracy"),
+    ],
+)
+def test_the_target_s_metric_is_presented_under_a_name_that_tells_its_direction(
+    metric: str, direction: Direction, expected: str
+) -> None:
+    target = Target(metric=metric, direction=direction, threshold=0.5, source="test")
+    measurement = Measurement(
+        attempt=1,
+        step=3,
+        submission_time_s=2.5,
+        metrics={metric: 0.25, "eval_train/accuracy": 1.0, "validation/num_examples": 10.0},
+        phases=PhaseTimes(scored=2.5, eval=1.0),
+        wall_time_utc="",
+    )
+
+    theirs = their_metrics(measurement, target)
+
+    assert presented_metric(target) == expected
+    assert theirs[f"validation/{expected}"] == 0.25
+    assert (theirs["train/accuracy"], theirs["validation/num_examples"]) == (1.0, 10.0)
+    assert (theirs["accumulated_submission_time"], theirs["total_duration"]) == (2.5, 3.5)
+
+
+TRIAL = """
+SEEN = []
+
+def update_params(workload, current_param_container, batch, optimizer_state, eval_results, train_state, **given):
+    optimizer_state["sgd"].zero_grad()
+    loss_of(workload, batch, forward(workload, current_param_container, batch)).backward()
+    optimizer_state["sgd"].step()
+    SEEN.append((given["global_step"], len(eval_results), train_state["validation_goal_reached"]))
+    return optimizer_state, current_param_container, None
+"""
+
+
+@pytest.mark.slow  # compiles both sides' graphs
+def test_a_trial_of_both_sides_measures_it_and_shows_it_its_evaluations(tmp_path: Path) -> None:
+    folder = tmp_path / "whole_trial"
+    folder.mkdir()
+    (folder / "submission.py").write_text(HEAD + TRIAL)
+    built: list[AlgoperfSubmission] = []
+    build = builder(folder, None, {})
+
+    def kept(context: Any) -> Any:
+        built.append(build(context))
+        return built[0]
+
+    result, _ = run(tmp_path, kept, every_steps=5, max_steps=12)
+
+    assert result is not None
+    assert result.num_steps == 12 or result.outcome.kind == "reached"
+    seen = built[0]._module.SEEN
+    assert [step for step, _, _ in seen] == list(range(result.num_steps))
+    assert [number for _, number, _ in seen][:6] == [0, 0, 0, 0, 0, 1]

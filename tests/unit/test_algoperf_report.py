@@ -1,0 +1,127 @@
+"""What `check submission` says of a folder of AlgoPerf's form before anything of it runs."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from perfbench.algoperf.folder import read_folder
+from perfbench.algoperf.report import doubts, recognised
+from perfbench.api.contracts.submission import check_source
+from perfbench.api.contracts.tiny_problems import TinyText
+from perfbench.cli import check
+from tests.algoperf_forms import copied
+
+SIZES = {"criteo": 262144, "criteo_resnet": 262144, "ogbg": 512, "ogbg_silu": 256}
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        (
+            "nadamw",
+            {"generation": "v0.5", "ruleset": "external, 2 points", "dropout": "the point's dropout_rate, set once"},
+        ),
+        (
+            "two_passes",
+            {"generation": "newest", "ruleset": "external, 5 dimensions", "dropout": "what the file passes"},
+        ),
+        ("lion_like", {"ruleset": "self-tuning", "dropout": "the workload's own", "train_state": "taken"}),
+        (
+            "four_spellings",
+            {"prepare_for_eval": "defined", "files": "submission.py, phases.py, optimizers/momentum.py"},
+        ),
+    ],
+)
+def test_what_was_recognised(name: str, expected: dict[str, str], tmp_path: Path) -> None:
+    lines = dict(recognised(read_folder(copied(name, tmp_path)), batch_sizes=SIZES, dropout="as_run"))
+
+    assert {what: found[: len(expected[what])] for what, found in lines.items() if what in expected} == expected
+    assert lines["batch sizes"] == "criteo 262,144, ogbg 512, ogbg_silu 256"
+
+
+def test_dropout_of_the_file_only_is_said(tmp_path: Path) -> None:
+    lines = dict(recognised(read_folder(copied("nadamw", tmp_path)), batch_sizes={}, dropout="file_only"))
+
+    assert "options.dropout=file_only" in lines["dropout"]
+    assert lines["batch sizes"] == "none of a workload here: reference sizes"
+
+
+CODE = """
+import jax.numpy as jnp
+import no_such_package
+from algoperf import spec
+def get_batch_size(workload_name): ...
+def init_optimizer_state(workload, model_params, model_state, hyperparameters, rng):
+    z = torch.zeros(3, device='cuda')
+    return hyperparameters.learning_rate * hyperparameters.absent
+def update_params(workload, hyperparameters, **given):
+    logits, _ = workload.model_fn(mode=spec.ForwardPassMode.EVAL)
+    clip = hyperparameters.grad_clip if hasattr(hyperparameters, 'grad_clip') else None
+    loss = workload.loss_fn(label_batch=None, logits_batch=logits)
+    loss = loss + 1e-3 * logits.pow(2).mean()
+    workload.eval_model(None)
+def data_selection(*given): ...
+"""
+
+
+def test_what_cannot_work_is_warned_of_with_its_line(tmp_path: Path) -> None:
+    (tmp_path / "submission.py").write_text(CODE)
+    (tmp_path / "tuning_search_space.json").write_text('[{"learning_rate": 1, "dropout_rate": 0.1, "unread": 2}]')
+    lines = CODE.splitlines()
+
+    def place(text: str) -> str:
+        return f"submission.py:{next(number for number, line in enumerate(lines, start=1) if text in line)}"
+
+    found = list(doubts(read_folder(tmp_path), has_gpu=False))
+
+    assert found == [
+        "imports what is not here: jax.numpy, no_such_package",
+        "submission.py imports jax: only PyTorch runs here",
+        f"asks model_fn for evaluation mode, which is refused: {place('EVAL')}",
+        f"calls eval_model, which is refused: {place('eval_model')}",
+        f"computes with logits; model and loss are one graph here: {place('logits.pow')}",
+        f"asks for a CUDA device; this machine has none: {place('cuda')}",
+        "no file reads these hyperparameters: unread",
+        f"tuning_search_space.json lacks hyperparameters that are read: absent ({place('.absent')})",
+    ]
+    assert not any("CUDA" in doubt for doubt in doubts(read_folder(tmp_path), has_gpu=True))
+
+
+@pytest.mark.parametrize("name", ["nadamw", "adamg_like", "schedule_free", "lawa_like", "four_spellings", "lion_like"])
+def test_nothing_is_said_of_a_folder_that_works(name: str, tmp_path: Path) -> None:
+    assert [
+        doubt for doubt in doubts(read_folder(copied(name, tmp_path)), has_gpu=False) if "unread" not in doubt
+    ] == []
+
+
+def test_the_check_begins_with_it_and_judges_neither_memory_nor_waits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("perfbench.algoperf.facts.batch_sizes_of", lambda path, workloads: SIZES)
+    monkeypatch.setattr("perfbench.api.contracts.conduct.TINY_PROBLEMS", (TinyText(),))
+    console = Console(record=True, width=200)
+    folder = copied("nadamw", tmp_path)
+
+    findings = check._submission_findings(str(folder), [], console, "its memory")
+
+    text = console.export_text()
+    order = [text.index(part) for part in ("has AlgoPerf's interface", "generation", "batch sizes", "checking point 1")]
+    assert order == sorted(order)
+    assert len(findings) == 2
+    assert all(finding.passed and "were seen" in finding.detail for finding in findings)
+
+
+def test_the_code_may_name_workloads_where_their_batch_sizes_are(tmp_path: Path) -> None:
+    folder = copied("nadamw", tmp_path)
+    names = ["criteo", "mnist"]
+
+    [judged] = check_source(folder, workload_names=names)
+    [exempt] = check_source(folder, workload_names=names, exempt_functions=frozenset({"get_batch_size"}))
+
+    assert not judged.passed
+    assert re.search(r"names '(criteo|mnist)'", judged.detail)
+    assert exempt.passed
