@@ -11,7 +11,7 @@ from benchmarks.mini_correlation import correlations
 from benchmarks.mini_page import first_sentence, write_page
 from benchmarks.mini_plan import FACTORS, Job, Wanted, facts_of, rate_of
 from benchmarks.mini_results import Published, PublishedBoard, Ran, Results, best_factor, best_of
-from perfbench.compose import choices
+from perfbench.config_files import choices
 from perfbench.errors import ResultsError
 from perfbench.spec.workload import Direction, Target
 

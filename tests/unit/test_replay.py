@@ -32,8 +32,8 @@ GPU = GpuFacts(
 
 
 def recorded(folder: TrialFolder, facts: Environment | None = None) -> RecordedTrial:
-    trial = read_trial(folder.path, complaints := [])
-    assert trial is not None, complaints
+    trial = read_trial(folder.path, [])
+    assert trial is not None
     return replace(trial, environment=facts or environment())
 
 

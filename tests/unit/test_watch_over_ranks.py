@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 
-from perfbench.launch import watch as watching
 from perfbench.launch.stacks import any_stacks
 from perfbench.launch.watch import Watch
 from perfbench.results.store import TrialFolder
@@ -79,7 +78,7 @@ def test_time_that_passes_between_two_ticks_is_no_progress_that_is_missing(
     """Of a clock that goes on while nothing runs, only ticks count towards the limit."""
     folder = folder_of(tmp_path)
     jumps = iter([0.0, *(1_000.0 * number for number in range(1, 10_000))])
-    monkeypatch.setattr(watching.time, "monotonic", lambda: next(jumps))
+    monkeypatch.setattr("perfbench.launch.watch.time.monotonic", lambda: next(jumps))
 
     with Watch(folder, attempt=1, rank=0, timeout_s=0.4).on():
         while len(folder.telemetry("suspended")) < 8:
