@@ -10,7 +10,8 @@ from string import Template
 
 from pydantic import JsonValue
 
-from perfbench.config_files import OUTSIDE_FILE, compose_submission
+from perfbench.compose import compose_submission
+from perfbench.config_files import OUTSIDE_FILE
 from perfbench.errors import ConfigError
 from perfbench.spec.submission import FeasiblePoints, PointSpace, Range, RangeSpace, SubmissionSpec
 from perfbench.spec.workload import ScaleName
