@@ -255,7 +255,7 @@ def test_whatever_ends_a_trial_is_named_and_other_trials_go_on(cluster: TestClus
     hangs = failing_submission.write(tmp_path / "hangs", ["hang"])
     assert cluster.sweep(hung, *hangs, "cluster.hang_timeout_s=45.0").returncode == 0
     fails = failing_submission.write(tmp_path / "fails", list(WAYS))
-    assert cluster.sweep(ways, *fails, "cluster.gpus_per_node=1").returncode == 0
+    assert cluster.sweep(ways, *fails, "cluster.gpus_per_node=1", "cluster.array_parallelism=2").returncode == 0
     data = tmp_path / "data"
     shutil.copytree(cluster.data_root, data)
     loses_data = f"cluster.setup=['export TORCHDYNAMO_DISABLE=1', 'rm -r {data}/criteo']"
