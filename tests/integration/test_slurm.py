@@ -30,7 +30,7 @@ from tests.integration.slurm_trials import (
 )
 from tests.wandb_files import assert_one_offline_run, has_ended
 
-pytestmark = [pytest.mark.slow, pytest.mark.slurm, pytest.mark.xdist_group("slurm"), pytest.mark.timeout(500)]
+pytestmark = [pytest.mark.slow, pytest.mark.slurm, pytest.mark.xdist_group("slurm"), pytest.mark.timeout(700)]
 
 
 @pytest.fixture(scope="module")
@@ -337,16 +337,13 @@ def test_trials_survive_the_loss_of_any_of_their_nodes(cluster: TestCluster, tmp
     wide, narrow = tmp_path / "wide", tmp_path / "narrow"
     slow = [slow_submission(tmp_path / name, pause_s=0.6) for name in ("slow_wide", "slow_narrow")]
     for root, code, num_nodes in ((narrow, slow[1], 1), (wide, slow[0], 2)):
-        nodes = (
-            f"cluster.nodes={num_nodes}",
-            "cluster.gpus_per_node=1" if num_nodes == 1 else "cluster.gpus_per_node=2",
-        )
+        nodes = (f"cluster.nodes={num_nodes}", "cluster.gpus_per_node=1")
         done = cluster.sweep(root, "submission=baseline", code, trials(1), *SLOW, *nodes, looked_after=True)
         assert done.returncode == 0, done.stderr
     wide_folder, narrow_folder = result_path(wide).parent, result_path(narrow).parent
     for folder in (wide_folder, narrow_folder):
         cluster.wait_until(lambda folder=folder: has_saved(folder), "a checkpoint before a node is lost")  # type: ignore[misc]
-    assert len(workers(wide_folder)) == 4
+    assert len(workers(wide_folder)) == 2
 
     cluster.kill_daemon("n2")
     cluster.wait_until(lambda: "down" in cluster.slurm("sinfo", "--noheader", "--format=%T"), "the node counts as down")
