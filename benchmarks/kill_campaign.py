@@ -59,6 +59,7 @@ def main() -> int:
     parser.add_argument("--steps", type=int, default=1200, help="of each trial")
     parser.add_argument("--kills-per-trial", type=int, default=5)
     parser.add_argument("--data-root", type=Path, default=Path("data"))
+    parser.add_argument("--minutes", type=float, default=1e6, help="begin no trial after so many")
     parser.add_argument("--keep", type=Path, help="where trials are kept (default: a temporary folder)")
     arguments = parser.parse_args()
     console = Console()
@@ -70,7 +71,8 @@ def main() -> int:
         with Progress(console=console) as progress:
             bar = progress.add_task("undisturbed trials", total=arguments.kills)
             undisturbed = {number: _undisturbed(root, number, arguments) for number in ranks}
-            while sum(tally.kills.values()) < arguments.kills:
+            deadline_s = time.monotonic() + 60 * arguments.minutes
+            while sum(tally.kills.values()) < arguments.kills and time.monotonic() < deadline_s:
                 num_ranks = ranks[tally.num_trials % len(ranks)]
                 wanted = min(arguments.kills_per_trial, arguments.kills - sum(tally.kills.values()))
                 place = root / f"trial_{tally.num_trials}"
