@@ -107,7 +107,7 @@ arch: setup ## import contracts, and the rules that tests/architecture holds
 	$(BIN)/python -m pytest -q tests/architecture
 
 docs: setup ## the documentation site, into build/site/html, offline
-	@PYTHONPATH=. $(BIN)/python -m tools.site
+	@PYTHONPATH=. $(BIN)/python -m tools.build_site
 
 check: lint types arch test ## all of the above: exactly what CI does
 

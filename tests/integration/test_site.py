@@ -48,7 +48,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     target = tmp_path_factory.mktemp("built")
     path = os.pathsep.join([str(ROOT / "src"), str(ROOT)])
     nowhere = dict.fromkeys(("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"), "http://127.0.0.1:9")
-    command = [sys.executable, "-m", "tools.site", "--out", str(target)]
+    command = [sys.executable, "-m", "tools.build_site", "--out", str(target)]
     built = subprocess.run(
         command, cwd=ROOT, env=os.environ | nowhere | {"PYTHONPATH": path}, capture_output=True, text=True, check=False
     )

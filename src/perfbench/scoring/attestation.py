@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from perfbench.results.trials import TrialLog
 from perfbench.spec.environment import Isolation
 from perfbench.spec.replay import ReplayVerdict
+
+
+def attestations(logs: Sequence[TrialLog], submissions: Iterable[str]) -> dict[str, str]:
+    """Return what :func:`attestation` says of each submission's trials."""
+    return {name: attestation(log for log in logs if log.key.submission == name) for name in submissions}
 
 
 def attestation(logs: Iterable[TrialLog]) -> str:

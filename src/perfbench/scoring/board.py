@@ -12,7 +12,7 @@ import numpy as np
 from perfbench.errors import ScoringError
 from perfbench.results.benchmark import Benchmark
 from perfbench.results.trials import Floats, TrialKey, TrialLog
-from perfbench.scoring.attestation import attestation
+from perfbench.scoring.attestation import attestations
 from perfbench.scoring.completeness import notes_of, warnings_of
 from perfbench.scoring.profile import Layout, qualify, ratios_to_fastest, scores
 from perfbench.scoring.states import TrialState, settle, state_of
@@ -141,10 +141,7 @@ def leaderboard(
             *notes_of(logs, submissions, asked, as_published=as_published),
             *([f"by the workloads that all have: {', '.join(benchmark.workloads)}"] if common else []),
         ),
-        attestations={
-            name: attestation(log for log in logs if log.key in ends and log.key.submission == name)
-            for name in submissions
-        },
+        attestations=attestations([log for log in logs if log.key in ends], submissions),
     )
 
 

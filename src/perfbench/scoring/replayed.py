@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from perfbench.results.trials import RecordedTrial
 from perfbench.spec.environment import Environment
@@ -49,55 +49,97 @@ def compare_with_replay(
     Raises:
         ValueError: If one of them has no environment on record.
     """
-    allowed = allowance or Allowance()
     then, now = recorded.environment, replay.environment
     if then is None or now is None:
         message = "a trial without environment.json is not comparable"
         raise ValueError(message)
-    repeats = _repeats_bit_for_bit(then, now)
-    tolerance = 0.0 if repeats else allowed.metrics
-    by_step = {one.step: one for one in replay.measurements}
-    pairs = [(one, by_step[one.step]) for one in recorded.measurements if one.step in by_step]
-    wanted = [one for one in recorded.measurements if one.step <= _last_step(replay)]
-    differences = [_difference(one.metrics, other.metrics) for one, other in pairs]
-    traced = [(step, values) for step, values in digests[0].items() if step in digests[1]]
-    num_equal_digests = sum(values == digests[1][step] for step, values in traced)
-    is_timed = _hardware(then) == _hardware(now) and bool(pairs)
-    is_timed = is_timed and pairs[-1][0].submission_time_s >= allowed.least_time_s
-    ratio = _time_ratio(pairs)
-    reasons = []
-    if not pairs:
-        reasons.append("nothing could be compared: the replay has none of the recorded evaluations")
-    if len(pairs) < len(wanted):
-        reasons.append(f"{len(wanted) - len(pairs)} recorded evaluations are not in the replay")
-    far = [(one, gap) for (one, _), gap in zip(pairs, differences, strict=True) if not gap <= tolerance]
-    if far:
-        one, gap = far[0]
-        reasons.append(f"{len(far)} evaluations differ, the first at step {one.step}, by {_percent(gap)}")
-    if repeats and num_equal_digests < len(traced):
-        reasons.append(f"{len(traced) - num_equal_digests} of {len(traced)} traced steps have another state")
-    if is_timed and ratio is not None and ratio > allowed.times:
-        reasons.append(f"it took {ratio:.2f} times as long as recorded, more than {allowed.times:.2f}")
-    finite = [gap for gap in differences if math.isfinite(gap)]
+    seen = _Seen.of(recorded, replay, then, now, digests, allowance or Allowance())
+    reasons = tuple(seen.reasons())
     return Replay(
         trial_identity=recorded.spec.identity(),
         chain=recorded.chain(),
         verdict=ReplayVerdict.DIFFERS if reasons else ReplayVerdict.CONFIRMED,
-        reasons=tuple(reasons),
+        reasons=reasons,
         num_recorded=len(recorded.measurements),
-        num_compared=len(pairs),
-        num_equal=sum(gap == 0.0 for gap in differences),
-        largest_difference=max(finite) if finite and len(finite) == len(differences) else None,
-        tolerance=tolerance,
-        num_digests_compared=len(traced),
-        num_digests_equal=num_equal_digests,
-        time_ratio=ratio,
-        time_band=allowed.times if is_timed else None,
+        num_compared=len(seen.gaps),
+        num_equal=sum(gap == 0.0 for _, gap in seen.gaps),
+        largest_difference=seen.largest_difference(),
+        tolerance=seen.tolerance,
+        num_digests_compared=seen.num_traced,
+        num_digests_equal=seen.num_traced_equal,
+        time_ratio=seen.time_ratio,
+        time_band=seen.time_band,
         is_same_code=is_same_code,
         isolation="none" if now.isolation is None else now.isolation.value,
         host_digest=now.host_digest,
         wall_time_utc=wall_time_utc,
     )
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Seen:
+    """What stands side by side, and what is allowed."""
+
+    gaps: tuple[tuple[int, float], ...]
+    """Step and largest relative difference of each evaluation that both have."""
+    num_missing: int
+    """Evaluations that the replay was asked for and does not have."""
+    num_traced: int
+    num_traced_equal: int
+    repeats: bool
+    """Whether bits repeat."""
+    tolerance: float
+    time_ratio: float | None
+    time_band: float | None
+    """``None`` where times are not judged."""
+
+    @classmethod
+    def of(
+        cls,
+        recorded: RecordedTrial,
+        replay: RecordedTrial,
+        then: Environment,
+        now: Environment,
+        digests: tuple[Digests, Digests],
+        allowed: Allowance,
+    ) -> _Seen:
+        """Look at both trials."""
+        repeats = _repeats_bit_for_bit(then, now)
+        by_step = {one.step: one for one in replay.measurements}
+        pairs = [(one, by_step[one.step]) for one in recorded.measurements if one.step in by_step]
+        num_wanted = sum(one.step <= _last_step(replay) for one in recorded.measurements)
+        traced = [(step, values) for step, values in digests[0].items() if step in digests[1]]
+        is_timed = bool(pairs) and pairs[-1][0].submission_time_s >= allowed.least_time_s
+        return cls(
+            gaps=tuple((one.step, _difference(one.metrics, other.metrics)) for one, other in pairs),
+            num_missing=num_wanted - len(pairs),
+            num_traced=len(traced),
+            num_traced_equal=sum(values == digests[1][step] for step, values in traced),
+            repeats=repeats,
+            tolerance=0.0 if repeats else allowed.metrics,
+            time_ratio=_time_ratio(pairs),
+            time_band=allowed.times if is_timed and _hardware(then) == _hardware(now) else None,
+        )
+
+    def reasons(self) -> Iterator[str]:
+        """Yield why the replay differs from the record."""
+        if not self.gaps:
+            yield "nothing could be compared: the replay has none of the recorded evaluations"
+        if self.num_missing > 0:
+            yield f"{self.num_missing} recorded evaluations are not in the replay"
+        if far := [(step, gap) for step, gap in self.gaps if not gap <= self.tolerance]:
+            step, gap = far[0]
+            yield f"{len(far)} evaluations differ, the first at step {step}, by {_percent(gap)}"
+        if self.repeats and self.num_traced_equal < self.num_traced:
+            num_other = self.num_traced - self.num_traced_equal
+            yield f"{num_other} of {self.num_traced} traced steps have another state"
+        if self.time_band is not None and self.time_ratio is not None and self.time_ratio > self.time_band:
+            yield f"it took {self.time_ratio:.2f} times as long as recorded, more than {self.time_band:.2f}"
+
+    def largest_difference(self) -> float | None:
+        """Return the largest of the evaluations; ``None`` where one has no finite one, or there is none."""
+        largest = max((gap for _, gap in self.gaps), default=math.inf)
+        return largest if math.isfinite(largest) else None
 
 
 def _last_step(replay: RecordedTrial) -> int:
