@@ -72,9 +72,9 @@ def correlations(wanted: Wanted, results: Results, published: Published) -> Iter
 def _of_all_entries(wanted: Wanted, results: Results, board: PublishedBoard, *, rescaled: bool) -> Compared:
     able = [one for one in wanted.workloads if one != wanted.rescaled_on]
     here = [name for name in board.scores if name in wanted.submissions]
-    entries = tuple(name for name in here if any(best(wanted, results, one, name, rescaled=rescaled) for one in able))
+    entries = tuple(name for name in here if any(_known(wanted, results, one, name, rescaled=rescaled) for one in able))
     workloads = tuple(
-        one for one in able if all(best(wanted, results, one, name, rescaled=rescaled) for name in entries)
+        one for one in able if all(_known(wanted, results, one, name, rescaled=rescaled) for name in entries)
     )
     return Compared(entries, workloads, rescaled)
 
@@ -82,7 +82,7 @@ def _of_all_entries(wanted: Wanted, results: Results, board: PublishedBoard, *, 
 def _of_all_workloads(wanted: Wanted, results: Results, board: PublishedBoard, *, rescaled: bool) -> Compared:
     here = [name for name in board.scores if name in wanted.submissions]
     have = {
-        one: {name for name in here if best(wanted, results, one, name, rescaled=rescaled)}
+        one: {name for name in here if _known(wanted, results, one, name, rescaled=rescaled)}
         for one in wanted.workloads
         if one != wanted.rescaled_on
     }
@@ -127,3 +127,9 @@ def best(wanted: Wanted, results: Results, workload: str, name: str, *, rescaled
     if factor is None:
         return None if facts_of(name).has_rate else wanted.best(results, workload, name)
     return wanted.best(results, workload, name, factor)
+
+
+def _known(wanted: Wanted, results: Results, workload: str, name: str, *, rescaled: bool) -> Best | None:
+    """Return a cell if nothing that may still run changes it."""
+    found = best(wanted, results, workload, name, rescaled=rescaled)
+    return found if found is not None and found.is_over else None

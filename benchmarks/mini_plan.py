@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from itertools import product
@@ -99,24 +99,24 @@ class Wanted:
         return best_factor(tried, target_of(self.rescaled_on))
 
     def missing(self, results: Results) -> Iterator[Job]:
-        """Yield what has not run: every first point, the factors of the rate, first points with it, other points."""
-        able = [name for name in self.submissions if not facts_of(name).missing_files]
-        yield from self._points(results, dict.fromkeys(able, 1.0), [1])
-        for name in able:
-            if facts_of(name).has_rate:
-                missing = (one for one in FACTORS if not results.of(self.rescaled_on, name, one))
-                yield from (Job(self.rescaled_on, name, 1, one) for one in missing)
-        factors = {name: one for name in able if (one := self.factor(results, name)) is not None}
-        yield from self._points(results, factors, [1])
-        others = range(2, self.max_trials + 1)
-        yield from self._points(results, dict.fromkeys(able, 1.0), others)
-        yield from self._points(results, factors, others)
+        """Yield what has not run: a group's points as published, its factors of the rate, its points with the best one.
 
-    def _points(self, results: Results, factors: Mapping[str, float], points: Sequence[int]) -> Iterator[Job]:
-        for point in points:
-            for is_first in (True, False):
-                names = [name for name in factors if (name in self.first) is is_first]
-                for workload, name in product(self.workloads, names):
-                    found = self.best(results, workload, name, factors[name])
-                    if (found is None and point == 1) or (found and not found.is_over and found.num_tried == point - 1):
-                        yield Job(workload, name, point, factors[name])
+        On every workload the first point of all comes first, then the other points of those that have missed the
+        target.
+        """
+        able = [name for name in self.submissions if not facts_of(name).missing_files]
+        for is_first in (True, False):
+            names = [name for name in able if (name in self.first) is is_first]
+            yield from self._points(results, dict.fromkeys(names, 1.0))
+            for name in names:
+                if facts_of(name).has_rate:
+                    missing = (one for one in FACTORS if not results.of(self.rescaled_on, name, one))
+                    yield from (Job(self.rescaled_on, name, 1, one) for one in missing)
+            yield from self._points(results, {name: one for name in names if (one := self.factor(results, name))})
+
+    def _points(self, results: Results, factors: Mapping[str, float]) -> Iterator[Job]:
+        for workload, point in product(self.workloads, range(1, self.max_trials + 1)):
+            for name, factor in factors.items():
+                found = self.best(results, workload, name, factor)
+                if (found is None and point == 1) or (found and not found.is_over and found.num_tried == point - 1):
+                    yield Job(workload, name, point, factor)

@@ -173,11 +173,14 @@ def test_leaving_one_out_of_a_noisy_board_repeats_itself() -> None:
     assert found.choices.shape == (6, 40, 1)
 
 
-def test_few_submissions_are_refused_with_what_is_needed() -> None:
+def test_too_few_and_too_many_submissions_are_refused_with_what_is_needed() -> None:
     with pytest.raises(ScoringError, match="3 submissions on 4 workloads") as problem:
         board_of(repeated(np.full((3, 4), 50.0)))
 
     assert "4 submissions at least" in problem.value.hint
+    with pytest.raises(ScoringError, match="61 submissions on 2 workloads") as problem:
+        board_of(repeated(np.full((61, 2), 50.0), num_studies=1))
+    assert "60 at most" in problem.value.hint
 
 
 def test_fewer_studies_and_trials_lose_what_they_should() -> None:

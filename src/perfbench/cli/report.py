@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 _NUM_SAMPLES = 200
 """For the intervals of smaller boards: `perfbench subsets` has more."""
+_MOST_SUBMISSIONS = 24
+"""Smaller boards of more take longer than the report itself."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -86,13 +88,15 @@ def write_report(
 
 
 def _smaller(board: Board, logs: Sequence[TrialLog]) -> SmallerSection | None:
-    """Ask what smaller boards are worth; nothing where a board has too few submissions or too many workloads."""
+    """Ask what smaller boards are worth; nothing where it has too few or too many submissions or workloads."""
     from perfbench.cli.subsets import smaller_boards_of
     from perfbench.errors import ScoringError
     from perfbench.scoring.plot import as_svg, front_figure
     from perfbench.scoring.report import SmallerSection
     from perfbench.scoring.subset_tables import tables
 
+    if len(board.submissions) > _MOST_SUBMISSIONS:
+        return None
     try:
         found = smaller_boards_of(board, logs, num_samples=_NUM_SAMPLES)
     except ScoringError:

@@ -29,6 +29,10 @@ _NUM_SHUFFLES = 200
 _NUM_SPLITS = 60
 _NUM_HALF_SAMPLES = 60
 """Bootstrap samples for the intervals of leave-half-out: each is chosen from once per split."""
+_MOST_SIGNS = 5e8
+"""Of pairs, subsets, samples and submissions left out: with many submissions there are fewer samples, so that it takes
+seconds still."""
+_LEAST_SAMPLES = 100
 
 
 class Estimate(NamedTuple):
@@ -137,7 +141,9 @@ def analyse_subsets(times: TrialTimes, *, num_samples: int = _NUM_SAMPLES, seed:
     judge = Judge.of(times.benchmark, subsets, front)
     samples = np.concatenate([medians[None], times.resampled(num_samples, generator)])
     counts = generator.multinomial(num_submissions, np.full(num_submissions, 1 / num_submissions), len(samples))
-    found = leave_one_out(judge, samples, counts.astype(np.float64))
+    signs_of_one = num_submissions * signs.shape[0] * len(judge.masks)
+    most = 1 + max(_LEAST_SAMPLES, int(_MOST_SIGNS / signs_of_one))
+    found = leave_one_out(judge, samples[:most], counts[:most].astype(np.float64))
     chance = leave_one_out(judge, shuffled(medians, times.benchmark, _NUM_SHUFFLES, generator))
     splits = splits_of(num_submissions, _NUM_SPLITS, generator)
     half = leave_half_out(judge, samples[: _NUM_HALF_SAMPLES + 1], splits)

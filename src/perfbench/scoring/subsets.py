@@ -24,6 +24,8 @@ MOST_WORKLOADS = 12
 """Subsets double with each workload: 4,095 of them are a minute's work."""
 LEAST_SUBMISSIONS = 4
 """With fewer there is no ranking that a subset could be chosen without one of them."""
+MOST_SUBMISSIONS = 60
+"""The work grows with their third power: so many are a minute or two."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,14 +46,16 @@ class TrialTimes:
         """Take the trials that count on a board.
 
         Raises:
-            ScoringError: If there are too few submissions or too many workloads to choose from.
+            ScoringError: If there are too few or too many submissions or workloads.
         """
         bases = board.benchmark.base_workloads()
-        if len(board.submissions) < LEAST_SUBMISSIONS or not 1 < len(bases) <= MOST_WORKLOADS:
+        num_submissions = len(board.submissions)
+        if not LEAST_SUBMISSIONS <= num_submissions <= MOST_SUBMISSIONS or not 1 < len(bases) <= MOST_WORKLOADS:
             raise ScoringError(
-                f"{len(board.submissions)} submissions on {len(bases)} workloads",
+                f"{num_submissions} submissions on {len(bases)} workloads",
                 where=board.benchmark.name,
-                hint=f"subsets need {LEAST_SUBMISSIONS} submissions at least, and 2 to {MOST_WORKLOADS} workloads",
+                hint=f"subsets need {LEAST_SUBMISSIONS} submissions at least, {MOST_SUBMISSIONS} at most, and 2 to "
+                f"{MOST_WORKLOADS} workloads; --only and --exclude choose",
             )
         names = {name: row for row, name in enumerate(board.submissions)}
         columns = {name: column for column, name in enumerate(board.benchmark.workloads)}
