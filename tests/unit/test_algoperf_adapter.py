@@ -182,6 +182,26 @@ def unused(workload): workload.model_fn(dropout_rate=0.5)
     assert seen == [{0.1}, {0.5}, {0.1}]
 
 
+@pytest.mark.parametrize(("more", "expected"), [({}, None), ({"aux_dropout_rate": 0.25}, 0.25)])
+def test_dropout_of_attention_and_input_is_apart_as_it_was(
+    submission_of: Callable[..., Rehearsal],
+    monkeypatch: pytest.MonkeyPatch,
+    more: dict[str, float],
+    expected: float | None,
+) -> None:
+    given: list[float | None] = []
+    original = Rehearsal._context
+    monkeypatch.setattr(
+        Rehearsal,
+        "_context",
+        lambda self, **seed: dataclasses.replace(original(self, **seed), set_auxiliary_dropout=given.append),
+    )
+
+    submission_of(UPDATE.format(line=""), point={"dropout_rate": 0.3, **more})
+
+    assert given == [expected]
+
+
 def test_options_are_read_strictly(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="options.dropout: input should be 'as_run' or 'file_only'"):
         builder(copied("nadamw", tmp_path), None, {"dropout": "never"})
