@@ -156,6 +156,13 @@ def _adapted(spec: SubmissionSpec, point: HyperparameterPoint | None) -> Callabl
     from perfbench.algoperf.adapter import builder
 
     folder = submission_folder(spec)
+    known = spec.hyperparameter_names()
+    if unknown := [name for name in point or {} if name not in known]:
+        raise SubmissionError(
+            f"no hyperparameter {unknown[0]!r} in its search space",
+            where=f"submission {spec.name}",
+            hint=nearest_name_hint(unknown[0], known, kind="hyperparameters"),
+        )
     with _told_as_the_submission_s(spec, folder):
         return builder(folder, point, spec.options)
 

@@ -166,6 +166,16 @@ class SubmissionSpec(Spec):
         }
         return self.model_copy(update={"files": files})
 
+    def hyperparameter_names(self) -> tuple[str, ...]:
+        """Return what a point of its search space names; nothing where there is none."""
+        match self.search_space:
+            case PointSpace(points=points):
+                return tuple(points[0])
+            case RangeSpace(dimensions=dimensions):
+                return tuple(dimensions)
+            case None:
+                return ()
+
     def loss_settings_at(self, point: HyperparameterPoint | None) -> tuple[LossSetting, ...]:
         """Return how it calls the loss at a point, whose hyperparameters of a setting's name come first."""
         names = ("label_smoothing", "dropout_rate")
