@@ -290,8 +290,8 @@ def _told_as_the_submission_s(spec: SubmissionSpec, folder: Path) -> Iterator[No
         raise
     except ModuleNotFoundError as problem:
         name = _module_name(spec)
-        if f"{name}.".startswith(f"{problem.name}."):  # the package was found, but somewhere else
-            found = sys.modules[name.partition(".")[0]]
+        found = sys.modules.get(name.partition(".")[0])
+        if found is not None and f"{name}.".startswith(f"{problem.name}."):  # the package, but somewhere else
             _refuse_namesake(folder.parent if spec.folder is None else folder, found)
             raise
         raise SubmissionError(
