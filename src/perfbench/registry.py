@@ -160,6 +160,13 @@ def _adapted(spec: SubmissionSpec, point: HyperparameterPoint | None) -> Callabl
     from perfbench.algoperf.adapter import builder
 
     folder = submission_folder(spec)
+    known = spec.hyperparameter_names()
+    if unknown := [name for name in point or {} if name not in known]:
+        raise SubmissionError(
+            f"no hyperparameter {unknown[0]!r} in its search space",
+            where=f"submission {spec.name}",
+            hint=nearest_name_hint(unknown[0], known, kind="hyperparameters"),
+        )
     with _told_as_the_submission_s(spec, folder):
         return builder(folder, point, spec.options)
 
@@ -287,8 +294,8 @@ def _told_as_the_submission_s(spec: SubmissionSpec, folder: Path) -> Iterator[No
         raise
     except ModuleNotFoundError as problem:
         name = _module_name(spec)
-        if f"{name}.".startswith(f"{problem.name}."):  # the package was found, but somewhere else
-            found = sys.modules[name.partition(".")[0]]
+        found = sys.modules.get(name.partition(".")[0])
+        if found is not None and f"{name}.".startswith(f"{problem.name}."):  # the package, but somewhere else
             _refuse_namesake(folder.parent if spec.folder is None else folder, found)
             raise
         raise SubmissionError(

@@ -9,6 +9,7 @@ import pytest
 
 from perfbench.cli.main import main
 from perfbench.compose import compose_run, compose_submission
+from perfbench.errors import SubmissionError
 from perfbench.launch.plan import plan_trial
 from perfbench.launch.slurm.snapshot import outside_submission, take_snapshot
 from perfbench.registry import submission_builder
@@ -80,6 +81,15 @@ def test_dropout_is_part_of_a_trial_s_identity(tmp_path: Path) -> None:
     )
 
     assert as_run.identity() != file_only.identity()
+
+
+def test_a_hyperparameter_that_its_space_does_not_have_is_refused_by_name(tmp_path: Path) -> None:
+    spec = spec_of("nadamw", tmp_path)
+
+    with pytest.raises(
+        SubmissionError, match=r"no hyperparameter 'learning_rat' in its search space\n.*'learning_rate'"
+    ):
+        submission_builder(spec, {"learning_rat": 0.1})
 
 
 def test_results_are_exported_in_their_form(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

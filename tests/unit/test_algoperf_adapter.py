@@ -6,66 +6,28 @@ import dataclasses
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import pytest
-import torch
 from torch import nn
 
 from perfbench.algoperf.adapter import AlgoperfSubmission, builder
 from perfbench.algoperf.workload import presented_metric, their_metrics
 from perfbench.api import TrainingComplete
-from perfbench.api.contracts.rehearsal import Rehearsal, differences, read_back
-from perfbench.api.contracts.tiny_problems import TinyClicks, TinyImages, TinyProblem
+from perfbench.api.contracts.rehearsal import Rehearsal
+from perfbench.api.contracts.tiny_problems import TinyClicks, TinyImages
 from perfbench.errors import ConfigError, SubmissionError
 from perfbench.spec.result import Measurement, PhaseTimes
 from perfbench.spec.submission import HyperparameterPoint
 from perfbench.spec.workload import Direction, Target
-from tests.algoperf_forms import copied
+from tests.algoperf_forms import HEAD, UPDATE, copied, rehearsed
 from tests.tiny_trials import run
-
-HEAD = """
-import collections, enum, functools, random
-import numpy as np
-import torch
-from algoperf import spec
-
-def get_batch_size(workload_name): raise ValueError
-def data_selection(workload, input_queue, *rest): return next(input_queue)
-
-def init_optimizer_state(workload, model_params, model_state, hyperparameters, rng):
-    return {"sgd": torch.optim.SGD(model_params.parameters(), lr=0.1)}
-
-def forward(workload, current_param_container, batch, update_batch_norm=True, **more):
-    return workload.model_fn(params=current_param_container, augmented_and_preprocessed_input_batch=batch,
-        model_state=None, mode=spec.ForwardPassMode.TRAIN, rng=None, update_batch_norm=update_batch_norm, **more)[0]
-
-def loss_of(workload, batch, logits, **more):
-    sums = workload.loss_fn(label_batch=batch["targets"], logits_batch=logits, mask_batch=batch.get("weights"), **more)
-    return sums["summed"] / sums["n_valid_examples"]
-"""
-UPDATE = """
-def update_params(workload, current_param_container, batch, optimizer_state, global_step, **given):
-    logits = forward(workload, current_param_container, batch)
-    {line}
-    loss_of(workload, batch, logits).backward()
-    return optimizer_state, current_param_container, None
-"""
 
 
 @pytest.fixture
 def submission_of(tmp_path: Path) -> Callable[..., Rehearsal]:
-    """Return a rehearsal of a folder that holds one file."""
-
-    def made(
-        code: str, *, problem: TinyProblem | None = None, point: HyperparameterPoint | None = None, **options: str
-    ) -> Rehearsal:
-        folder = tmp_path / f"mine_{len(list(tmp_path.iterdir()))}"
-        folder.mkdir()
-        (folder / "submission.py").write_text(HEAD + code)
-        return Rehearsal(builder(folder, point, options), problem or TinyClicks(), seed=1, step_hint=20)
-
-    return made
+    """Return what makes a rehearsal of a folder that holds one file."""
+    return lambda code, **given: rehearsed(code, tmp_path, **given)
 
 
 @pytest.mark.parametrize(
@@ -182,6 +144,26 @@ def unused(workload): workload.model_fn(dropout_rate=0.5)
     assert seen == [{0.1}, {0.5}, {0.1}]
 
 
+@pytest.mark.parametrize(("more", "expected"), [({}, None), ({"aux_dropout_rate": 0.25}, 0.25)])
+def test_dropout_of_attention_and_input_is_apart_as_it_was(
+    submission_of: Callable[..., Rehearsal],
+    monkeypatch: pytest.MonkeyPatch,
+    more: dict[str, float],
+    expected: float | None,
+) -> None:
+    given: list[float | None] = []
+    original = Rehearsal._context
+    monkeypatch.setattr(
+        Rehearsal,
+        "_context",
+        lambda self, **seed: dataclasses.replace(original(self, **seed), set_auxiliary_dropout=given.append),
+    )
+
+    submission_of(UPDATE.format(line=""), point={"dropout_rate": 0.3, **more})
+
+    assert given == [expected]
+
+
 def test_options_are_read_strictly(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="options.dropout: input should be 'as_run' or 'file_only'"):
         builder(copied("nadamw", tmp_path), None, {"dropout": "never"})
@@ -239,114 +221,6 @@ def test_files_that_reduce_gradients_themselves_are_not_averaged_again(
     submission_of(UPDATE.format(line=line)).train(until=5)
 
     assert len(entered) == 3
-
-
-STATE = """
-class Phase(enum.Enum):
-    FIRST = 1
-    SECOND = 2
-
-class Slotted:
-    __slots__ = ("value",)
-
-class Helper:
-    pass
-
-Point = collections.namedtuple("Point", "a b")
-COUNTS = collections.deque([0], maxlen=4)
-NOW = Phase.FIRST
-
-def init_optimizer_state(workload, model_params, model_state, hyperparameters, rng):
-    parameters = list(model_params.parameters())
-    total = 0
-    def counted():
-        nonlocal total
-        total += 1
-        return total
-    inner = torch.optim.Adam(parameters, lr=0.01)
-    outer = torch.optim.SGD(parameters, lr=0.1)
-    outer.inner = inner
-    buffer = torch.zeros(3)
-    return {"outer": outer, "again": inner, "counted": counted, "phase": Phase.FIRST, "alias": parameters[0].detach(),
-        "itself": parameters[1], "buffer": buffer, "same": buffer, "half": torch.zeros(2, dtype=torch.bfloat16),
-        "queue": collections.deque(maxlen=3), "random": random.Random(5), "numpy": np.random.default_rng(5),
-        "torch": torch.Generator().manual_seed(5), "array": np.zeros(2), "scalar": np.float64(0.0), "late": None,
-        "point": Point(1, [0]), "set": set(), "partial": functools.partial(max, 0), "dtype": torch.float32,
-        (1, "key"): 0}
-
-def update_params(workload, current_param_container, batch, optimizer_state, global_step, **given):
-    global NOW
-    s = optimizer_state
-    s["outer"].zero_grad()
-    loss_of(workload, batch, forward(workload, current_param_container, batch)).backward()
-    s["outer"].step()
-    s["outer"].inner.step()
-    COUNTS.append(COUNTS[-1] + 1)
-    NOW = s["phase"] = Phase.SECOND if s["counted"]() % 2 else Phase.FIRST
-    s["buffer"] += 1
-    s["half"] += 0.3
-    s["array"] += 2
-    s["scalar"] = np.float64(s["scalar"] + s["numpy"].random() + s["random"].random())
-    s["queue"].append([torch.rand(2, generator=s["torch"]), global_step])
-    s["point"].b[0] += 1
-    s["set"].add(global_step % 5)
-    s[(1, "key")] += COUNTS[-1]
-    if s["late"] is None and global_step == 2:
-        s["late"] = Helper()
-        s["late"].slotted = Slotted()
-        s["late"].slotted.value = torch.full((2,), 7.0)
-        s["late"].optimizer = s["outer"]
-    if s["late"] is not None:
-        s["late"].slotted.value += NOW.value
-    return s, current_param_container, None
-"""
-
-
-def test_whatever_the_state_is_made_of_it_is_restored_in_place(submission_of: Callable[..., Rehearsal]) -> None:
-    first = submission_of(STATE)
-    first.train(until=5)
-    saved = first.saved()
-    first.train(until=9)
-    expected = first.saved()
-
-    second = submission_of(STATE)
-    second.restore(saved)
-    assert differences(read_back(saved), read_back(second.saved())) == []
-    state = cast("Any", second.submission)._state
-    second.train(until=9)
-
-    parameters = list(second.model.parameters())
-    assert differences(read_back(expected), read_back(second.saved())) == []
-    assert state["again"] is state["outer"].inner
-    assert state["same"] is state["buffer"]
-    assert state["half"].dtype is torch.bfloat16
-    assert state["itself"] is parameters[1]
-    assert state["alias"].data_ptr() == parameters[0].data_ptr()
-    assert state["late"].optimizer is state["outer"]
-
-
-def test_a_second_trial_in_a_process_begins_with_what_the_import_left(submission_of: Callable[..., Rehearsal]) -> None:
-    rehearsal = submission_of(STATE)
-    rehearsal.train(until=3)
-    begun = cast("AlgoperfSubmission", rehearsal.submission)
-    build = builder(Path(begun._module.__file__ or "").parent, None, {})
-
-    again = Rehearsal(build, TinyClicks(), seed=1, step_hint=20)
-
-    assert list(begun._module.COUNTS) == [0]
-    again.train(until=1)
-    assert begun._module.COUNTS[-1] == 1
-
-
-def test_what_cannot_be_saved_is_named_by_its_place(submission_of: Callable[..., Rehearsal]) -> None:
-    code = UPDATE.format(line="optimizer_state['numbers'] = {'endless': iter([1])}")
-    rehearsal = submission_of(code)
-    rehearsal.train(until=1)
-
-    with pytest.raises(
-        SubmissionError, match=r"optimizer_state\[0\]\['numbers'\]\['endless'\] is of type list_iterator"
-    ):
-        rehearsal.saved()
 
 
 @pytest.mark.parametrize(

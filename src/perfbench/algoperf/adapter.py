@@ -41,7 +41,8 @@ class Options(Spec):
 
     dropout: Literal["as_run", "file_only"] = "as_run"
     """As run: the runner of AlgoPerf v0.5 and v0.6 builds the model with the point's ``dropout_rate``; it is set here
-    where no file gives one to ``model_fn``. File only: what files pass, else the workload's own."""
+    where no file gives one to ``model_fn``. Attention's dropout and the input's have ``aux_dropout_rate``, or the
+    workload's own. File only: what files pass, else the workload's own."""
 
 
 def builder(
@@ -110,7 +111,8 @@ class AlgoperfSubmission:
         self._results = EvalResults(context.measurements, context.target)
         self._model_state: object = None
         if dropout_rate is not None:
-            self._view.modes.set_once(dropout_rate)
+            auxiliary = (point or {}).get("aux_dropout_rate")
+            self._view.modes.set_once(dropout_rate, None if auxiliary is None else float(str(auxiliary)))
         self._state: Any = module.init_optimizer_state(
             self._view, context.model, self._model_state, self._hyperparameters, self._random_numbers()
         )

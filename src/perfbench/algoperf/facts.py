@@ -132,8 +132,10 @@ def loss_settings_of(folder: Folder) -> list[dict[str, Any]]:
         for name in ("label_smoothing", "dropout_rate")
         if (value := _only_number(folder, name)) and (name != "dropout_rate" or folder.passes_dropout)
     }
+    is_set_by_runner = folder.tuning_file is not None and not folder.passes_dropout
+    apart = {"auxiliary_dropout": "own"} if is_set_by_runner else {}
     batch_norm = ["update"] * bool(modes & {True, None}) + ["freeze"] * bool(modes & {False, None})
-    return [{"batch_norm": mode, **numbers} for mode in batch_norm]
+    return [{"batch_norm": mode, **numbers, **apart} for mode in batch_norm]
 
 
 _MOVES = "update_batch_norm"

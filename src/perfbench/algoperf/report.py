@@ -75,7 +75,11 @@ def _dropout(folder: Folder, dropout: str) -> str:
         return "the workload's own"
     if dropout == "file_only":
         return "the workload's own: the point's dropout_rate is not used (options.dropout=file_only)"
-    return "the point's dropout_rate, set once as the runner did (options.dropout=as_run)"
+    auxiliary = "its aux_dropout_rate" if "aux_dropout_rate" in _keys(folder) else "the workload's own"
+    return (
+        "the point's dropout_rate, set once as the runner did (options.dropout=as_run); "
+        f"of attention or input, where a model has it apart, {auxiliary}"
+    )
 
 
 def _keys(folder: Folder) -> set[str]:

@@ -39,9 +39,15 @@ class Modes:
         self._batch_norm: BatchNormMode | None = None
         self._dropout: float | None = None
 
-    def set_once(self, dropout_rate: float) -> None:
-        """Set the rate that holds where ``model_fn`` is given none."""
+    def set_once(self, dropout_rate: float, auxiliary_rate: float | None) -> None:
+        """Set the rates that hold where ``model_fn`` is given none, as a runner of v0.5 and v0.6 does.
+
+        Args:
+            dropout_rate: Of most layers.
+            auxiliary_rate: Of attention or input; ``None`` for the workload's own.
+        """
         self._context.set_dropout(dropout_rate)
+        self._context.set_auxiliary_dropout(auxiliary_rate)
         self._built_with = {module: module.p for module in self._built_with}
 
     def apply(self, batch_norm: BatchNormMode, dropout_rate: float | None) -> None:

@@ -51,6 +51,10 @@ class StepReport:
     extra: Mapping[str, Tensor | float] = field(default_factory=dict)
 
 
+def _has_none(_rate: float | None) -> None:
+    """Do nothing: the model has no auxiliary dropout."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrainingContext:
     """Everything a submission may know. Nothing in it leads to the clock, the evaluation data or the records."""
@@ -80,6 +84,11 @@ class TrainingContext:
     set_batch_norm: Callable[[BatchNormMode], None]
     num_train_examples: int | None = None
     """Of the data set; ``None`` where the workload's facts do not count them."""
+    set_auxiliary_dropout: Callable[[float | None], None] = _has_none
+    """Set the rate of attention's dropout or the input's, where a model has it apart (translation, speech).
+
+    ``None`` is the workload's own rate. ``set_dropout`` sets it together with all other.
+    """
     no_sync: Callable[[], AbstractContextManager[None]] = nullcontext
     """A context for calls of ``loss``, still compiled, whose backward passes average no gradients over ranks.
 

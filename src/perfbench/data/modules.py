@@ -41,3 +41,18 @@ def set_dropout_rate(model: nn.Module, rate: float) -> None:
     for module in model.modules():
         if isinstance(module, nn.Dropout | nn.Dropout2d):
             module.p = rate
+
+
+class AuxiliaryDropout(nn.Dropout):
+    """Dropout that AlgoPerf v0.5 and v0.6 set apart from a model's other: of attention weights, or of its input."""
+
+
+def auxiliary_dropout_setter(model: nn.Module) -> Callable[[float | None], None]:
+    """Return what sets the rate of auxiliary dropout; ``None`` is the rate that it has now."""
+    own = {module: module.p for module in model.modules() if isinstance(module, AuxiliaryDropout)}
+
+    def set_rate(rate: float | None) -> None:
+        for module, own_rate in own.items():
+            module.p = own_rate if rate is None else rate
+
+    return set_rate

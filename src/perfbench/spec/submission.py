@@ -97,6 +97,16 @@ class LossSetting(Spec):
     label_smoothing: float | None = Field(default=None, ge=0, lt=1)
     dropout_rate: float | None = Field(default=None, ge=0, lt=1)
     batch_norm: Literal["update", "freeze"] = "update"
+    auxiliary_dropout: Literal["alike", "own"] = "alike"
+    """Whether dropout of attention or input has ``dropout_rate``, too, or keeps the workload's."""
+
+    @model_serializer(mode="wrap")
+    def _as_on_record(self, plain: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out what later versions added where it says nothing: identities on record stay."""
+        written: dict[str, Any] = plain(self)
+        if written.get("auxiliary_dropout") == "alike":
+            del written["auxiliary_dropout"]
+        return written
 
 
 class SubmissionSpec(Spec):
@@ -155,6 +165,16 @@ class SubmissionSpec(Spec):
             for name, file in self.files.items()
         }
         return self.model_copy(update={"files": files})
+
+    def hyperparameter_names(self) -> tuple[str, ...]:
+        """Return what a point of its search space names; nothing where there is none."""
+        match self.search_space:
+            case PointSpace(points=points):
+                return tuple(points[0])
+            case RangeSpace(dimensions=dimensions):
+                return tuple(dimensions)
+            case None:
+                return ()
 
     def loss_settings_at(self, point: HyperparameterPoint | None) -> tuple[LossSetting, ...]:
         """Return how it calls the loss at a point, whose hyperparameters of a setting's name come first."""

@@ -11,6 +11,7 @@ from torch import nn
 
 from perfbench.api.submission import BoundLoss, TrainingContext
 from perfbench.api.workload import BatchNormMode, Workload
+from perfbench.data.modules import auxiliary_dropout_setter
 from perfbench.data.prefetch import DeviceBatches
 from perfbench.engine.trainer.compiling import bind_loss, local_loss
 from perfbench.engine.wire.team import Team
@@ -67,9 +68,12 @@ class Workplace:
         batch = {name: tensor.to(self.device) for name, tensor in invented.items()}
         buffers = {name: buffer.clone() for name, buffer in self.model.named_buffers()}
         rates = {module: module.p for module in self.model.modules() if hasattr(module, "p")}
+        set_auxiliary_dropout = auxiliary_dropout_setter(self.model)
         for setting in settings:
             if setting.dropout_rate is not None:
                 self.workload.set_dropout(self.model, setting.dropout_rate)
+            if setting.auxiliary_dropout == "own":
+                set_auxiliary_dropout(None)
             label_smoothing = setting.label_smoothing or 0.0
             self.workload.set_batch_norm(self.model, BatchNormMode(setting.batch_norm))
             for _ in range(_NUM_WARM_UP_STEPS):
@@ -106,5 +110,6 @@ class Workplace:
             set_dropout=lambda rate: workload.set_dropout(model, rate),
             set_batch_norm=lambda mode: workload.set_batch_norm(model, mode),
             num_train_examples=trial.workload.num_train_examples(),
+            set_auxiliary_dropout=auxiliary_dropout_setter(model),
             no_sync=getattr(self.loss, "no_sync", nullcontext),
         )

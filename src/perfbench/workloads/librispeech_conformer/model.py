@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from perfbench.data.modules import AuxiliaryDropout
 from perfbench.data.speech.front_end import is_valid
 from perfbench.data.speech.layers import (
     Activation,
@@ -167,7 +168,7 @@ class Conformer(nn.Module):
         self.params = params
         self.front_end = FrontEnd(params)
         self.subsample = Subsampling(params.width, functional.relu)
-        self.dropout = nn.Dropout(params.dropout_rate)
+        self.dropout = AuxiliaryDropout(params.dropout_rate)
         self.conformers = nn.ModuleList(Block(params) for _ in range(params.num_blocks))
         self.ln = LayerNorm(params.width)
         self.lin = nn.Linear(params.width, params.num_pieces)

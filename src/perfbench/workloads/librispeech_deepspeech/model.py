@@ -11,6 +11,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from perfbench.data.modules import AuxiliaryDropout
 from perfbench.data.speech.layers import Activation, FrontEnd, LayerNorm, MaskedBatchNorm, Subsampling, initialise
 from perfbench.data.speech.params import SUBSAMPLING
 from perfbench.workloads.librispeech_deepspeech.params import Params
@@ -86,7 +87,7 @@ class DeepSpeech(nn.Module):
         self.params = params
         self.front_end = FrontEnd(params)
         self.subsample = Subsampling(params.width, _ACTIVATIONS[params.activation])
-        self.dropout = nn.Dropout(params.dropout_rate)
+        self.dropout = AuxiliaryDropout(params.dropout_rate)
         self.lstms = nn.ModuleList(RecurrentLayer(params) for _ in range(params.num_recurrent))
         self.ffns = nn.ModuleList(FeedForwardLayer(params) for _ in range(params.num_feed_forward))
         self.ln = LayerNorm(params.width) if params.normalisation == "batch" else nn.Identity()

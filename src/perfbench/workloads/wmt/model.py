@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from perfbench.data.modules import AuxiliaryDropout
 from perfbench.workloads.wmt.params import START_ID, Params
 
 _LAYER_NORM_EPS = 1e-6
@@ -71,7 +72,7 @@ class SelfAttention(nn.Module):
         self.num_heads, self.temperature = params.num_heads, params.attention_temp
         self.qkv = nn.Linear(params.width, 3 * params.width, bias=False)
         self.out = nn.Linear(params.width, params.width, bias=False)
-        self.weight_dropout = nn.Dropout(params.dropout_rate)
+        self.weight_dropout = AuxiliaryDropout(params.dropout_rate)
 
     def forward(self, x_btd: Tensor, mask: Tensor) -> Tensor:
         """Attend from each position to those that ``mask`` (True: may) allows."""
@@ -100,7 +101,7 @@ class CrossAttention(nn.Module):
         self.query = nn.Linear(params.width, params.width, bias=False)
         self.kv = nn.Linear(params.width, 2 * params.width, bias=False)
         self.out = nn.Linear(params.width, params.width, bias=False)
-        self.weight_dropout = nn.Dropout(params.dropout_rate)
+        self.weight_dropout = AuxiliaryDropout(params.dropout_rate)
 
     def project(self, encoded_bsd: Tensor) -> KeysValues:
         """Return keys and values of the source."""
