@@ -24,7 +24,7 @@ def write_page(path: Path, wanted: Wanted, results: Results, published: Publishe
     lines = [
         "# Mini board",
         "",
-        first_sentence(found),
+        first_sentence(found, num_workloads=len(set(wanted.workloads) - {wanted.rescaled_on})),
         "",
         "Which submission reaches which workload's *smoke target* at mini scale, by the first of its points that does;",
         f"steps, and in brackets scored seconds. Evaluations come every 1/{results.num_evaluations} of the steps: so",
@@ -58,21 +58,28 @@ def write_page(path: Path, wanted: Wanted, results: Results, published: Publishe
     write_text_atomically(path, "\n".join(lines) + "\n")
 
 
-def first_sentence(found: Sequence[Correlation]) -> str:
-    """Return what small tasks say of large ones, whatever it is."""
+def first_sentence(found: Sequence[Correlation], *, num_workloads: int) -> str:
+    """Return what small tasks say of large ones, whatever it is.
+
+    Args:
+        found: All comparisons.
+        num_workloads: How many small tasks there are to compare by: with fewer the answer is for now.
+    """
     if not found:
         return "**Nothing can be said yet of whether small tasks predict the published ranking: too little has run.**"
     first = max(found, key=lambda one: (len(one.what.entries), len(one.what.workloads), -found.index(one)))
     numbers = f"Kendall's tau {first.tau:.2f} [{first.interval.low:.2f}, {first.interval.high:.2f}]"
+    count = len(first.what.workloads)
+    these = "These small tasks" if count == num_workloads else f"So far, by {count} of {num_workloads}, small tasks"
     what = (
         f"({len(first.what.entries)} entries of {first.board.name}, {', '.join(first.what.workloads)}, "
         f"by {first.measure}, {first.how})"
     )
     if not first.excludes_chance:
-        return f"**These small tasks predict nothing of the published ranking: {numbers} includes chance** {what}."
+        return f"**{these} predict nothing of the published ranking: {numbers} includes chance** {what}."
     if first.tau < 0:
-        return f"**These small tasks rank the other way round than the published board: {numbers}** {what}."
-    return f"**These small tasks predict a part of the published ranking: {numbers}** {what}."
+        return f"**{these} rank the other way round than the published board: {numbers}** {what}."
+    return f"**{these} predict a part of the published ranking: {numbers}** {what}."
 
 
 def _rows(wanted: Wanted, results: Results, name: str, *, rescaled: bool = False) -> list[Best | None]:
