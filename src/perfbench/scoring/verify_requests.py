@@ -12,9 +12,9 @@ _LEAST_EVALUATIONS = 2
 """Fewer may be equal by chance: a first accuracy of 0.1 says nothing."""
 
 
-def _digest_of_space(trial: RecordedTrial) -> str:
+def _space_of(trial: RecordedTrial) -> str:
     space = trial.spec.submission.search_space
-    return "none" if space is None else space.digest()
+    return "none" if space is None else space.model_dump_json()
 
 
 _OF_A_WORKLOAD: dict[str, Callable[[RecordedTrial], str]] = {
@@ -27,7 +27,7 @@ _OF_A_WORKLOAD: dict[str, Callable[[RecordedTrial], str]] = {
 }
 _OF_A_SUBMISSION: dict[str, Callable[[RecordedTrial], str]] = {
     "batch size": lambda trial: str(trial.spec.global_batch_size),
-    "search space": _digest_of_space,
+    "search space": _space_of,
     "options": lambda trial: str(dict(trial.spec.submission.options)),
     "submission version": lambda trial: str(trial.spec.submission.version),
     "run seed": lambda trial: str(trial.spec.run_seed),
@@ -36,21 +36,23 @@ _OF_A_SUBMISSION: dict[str, Callable[[RecordedTrial], str]] = {
 
 def requests_agree(trials: Sequence[RecordedTrial]) -> Iterator[Finding]:
     """Trials on a workload have one target, budget and data set; those of a submission on it one space and run seed."""
-    for facts, place_of in ((_OF_A_WORKLOAD, _workload_of), (_OF_A_SUBMISSION, _submission_on)):
-        for name, describe in facts.items():
-            groups: dict[str, dict[str, list[RecordedTrial]]] = defaultdict(lambda: defaultdict(list))
-            for trial in trials:
-                groups[place_of(trial)][describe(trial)].append(trial)
-            for place, values in groups.items():
+    on_workloads: dict[str, list[RecordedTrial]] = defaultdict(list)
+    of_submissions: dict[str, list[RecordedTrial]] = defaultdict(list)
+    for trial in trials:
+        place = _workload_of(trial)
+        on_workloads[place].append(trial)
+        of_submissions[f"{trial.key.submission} on {place}"].append(trial)
+    for facts, groups in ((_OF_A_WORKLOAD, on_workloads), (_OF_A_SUBMISSION, of_submissions)):
+        for place, members in groups.items():
+            for name, describe in facts.items():
+                values: dict[str, list[RecordedTrial]] = defaultdict(list)
+                for member in members:
+                    values[describe(member)].append(member)
                 yield from _the_fewer(name, place, values)
 
 
 def _workload_of(trial: RecordedTrial) -> str:
     return f"{trial.key.workload} at scale {trial.spec.scale.name} by {trial.spec.ruleset.setting()}"
-
-
-def _submission_on(trial: RecordedTrial) -> str:
-    return f"{trial.key.submission} on {_workload_of(trial)}"
 
 
 def _the_fewer(name: str, place: str, values: dict[str, list[RecordedTrial]]) -> Iterator[Finding]:
@@ -66,15 +68,19 @@ def _the_fewer(name: str, place: str, values: dict[str, list[RecordedTrial]]) ->
 
 def metrics_differ(trials: Sequence[RecordedTrial]) -> Iterator[Finding]:
     """No two trials of a submission on a workload found the same numbers: other seeds never do."""
-    seen: dict[tuple[str, str, tuple[object, ...]], RecordedTrial] = {}
+    seen: dict[tuple[object, ...], RecordedTrial] = {}
     for trial in trials:
         if len(trial.measurements) < _LEAST_EVALUATIONS:
             continue
-        numbers = tuple((one.step, *sorted(one.metrics.items())) for one in trial.measurements)
-        place = (trial.key.submission, _workload_of(trial), numbers)
+        last = trial.measurements[-1]
+        place = (trial.key.submission, trial.key.workload, last.step, *last.metrics.values())
         first = seen.setdefault(place, trial)
-        if first is not trial and first.spec.trial_seed != trial.spec.trial_seed:
+        if first.spec.trial_seed != trial.spec.trial_seed and _numbers(first) == _numbers(trial):
             yield Finding("seed", trial.path, f"every metric is equal to that of {first.path}, of another seed")
+
+
+def _numbers(trial: RecordedTrial) -> list[tuple[int, dict[str, float]]]:
+    return [(one.step, one.metrics) for one in trial.measurements]
 
 
 def result_is_there(trial: RecordedTrial) -> Iterator[Finding]:
