@@ -137,15 +137,15 @@ def _leaderboard(board: Board, uncertainty: Uncertainty) -> str:
     """Return the score table with a bar and its interval for every score."""
     table = score_table(board, uncertainty)
     rows = []
-    for name, (rank, _, score, interval, counted, studies) in zip(board.submissions, table.rows, strict=True):
+    for name, (rank, _, score, interval, *others) in zip(board.submissions, table.rows, strict=True):
         ranks = uncertainty.rank[name]
         spread = "" if ranks.low == ranks.high else f"{ranks.low:.0f} to {ranks.high:.0f}"
-        cells = (score, interval, spread, counted, studies)
+        cells = (score, interval, spread, *others)
         numbers = "".join(f'<td class="number">{escape(cell)}</td>' for cell in cells)
         bar = _bar(board.score[name], uncertainty.score[name])
         rows.append(f'<tr><td class="number">{rank}</td><td>{escape(name)}</td><td>{bar}</td>{numbers}</tr>')
-    _, _, score_name, level, counted_name, studies_name = table.header
-    names = (score_name, level, "rank could be", counted_name, studies_name)
+    _, _, score_name, level, *other_names = table.header
+    names = (score_name, level, "rank could be", *other_names)
     head = "".join(f'<th class="number">{escape(name)}</th>' for name in names)
     caption = f'<p class="soft">{escape(table.caption)}</p>' if table.caption else ""
     return (
