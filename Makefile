@@ -104,7 +104,7 @@ types: setup ## mypy, strict
 
 arch: setup ## import contracts, and the rules that tests/architecture holds
 	PYTHONPATH=. $(BIN)/lint-imports
-	$(BIN)/python -m pytest -q tests/architecture
+	$(BIN)/python -m pytest -q -m "not slow" tests/architecture
 
 docs: setup ## the documentation site, into build/site/html, offline
 	@PYTHONPATH=. $(BIN)/python -m tools.build_site

@@ -35,6 +35,7 @@ def test_facts_and_records_load_no_torch(module: str) -> None:
     assert "torch" not in loaded_after(f"import {module}")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", workload_families())
 def test_a_trial_needs_no_polars(family: str) -> None:
     """Only preparing data and reading published logs do: a wheel of 50 MB that a cluster's image may lack."""
