@@ -70,7 +70,7 @@ def main() -> int:
         ranks = [int(number) for number in arguments.ranks.split(",")]
         with Progress(console=console) as progress:
             bar = progress.add_task("undisturbed trials", total=arguments.kills)
-            undisturbed = {number: _undisturbed(root, number, arguments) for number in ranks}
+            undisturbed = {number: _undisturbed(root, number, arguments, tally) for number in ranks}
             deadline_s = time.monotonic() + 60 * arguments.minutes
             while sum(tally.kills.values()) < arguments.kills and time.monotonic() < deadline_s:
                 num_ranks = ranks[tally.num_trials % len(ranks)]
@@ -85,11 +85,12 @@ def main() -> int:
     return 1 if tally.problems else 0
 
 
-def _undisturbed(root: Path, num_ranks: int, arguments: argparse.Namespace) -> _Trajectory:
-    place = root / f"undisturbed_{num_ranks}"
+def _undisturbed(root: Path, num_ranks: int, arguments: argparse.Namespace, tally: Tally) -> _Trajectory:
+    place, began_s = root / f"undisturbed_{num_ranks}", time.monotonic()
     process = start(place, num_ranks, arguments)
     if process.wait(timeout=_PATIENCE_S):
         raise SystemExit(f"the undisturbed trial failed: {process.said()}")
+    tally.attempt_s.append(time.monotonic() - began_s)
     return _Trajectory.of(_folder(place))
 
 
@@ -141,7 +142,7 @@ class _Campaign:
     def run(self, num_kills: int, tell: object) -> None:
         """Start and disturb; when it was disturbed often enough, let it come to its end."""
         self._tally.num_trials += 1
-        seconds = 12.0
+        seconds = self._tally.attempt_s[-1] if self._tally.attempt_s else 12.0
         for _ in range(_MOST_ATTEMPTS):
             process = start(self._place, self._num_ranks, self._arguments)
             began_s = time.monotonic()

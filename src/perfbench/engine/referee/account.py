@@ -35,15 +35,17 @@ class Account:
 
         Args:
             at_end: Called the moment that this rank's block has ended, while others may still work.
-            free_s: So many seconds of it are not counted.
+            free_s: So many seconds of it are not counted: a resume's, which count as the checkpoint's.
         """
         before_s = self._running_since_s = self._clock.spent_s(Phase.SCORED)
         spent: list[float] = []
         with self._clock.phase(Phase.SCORED):
             yield spent
         at_end()
-        (slowest_s,) = self._team.largest([self._clock.spent_s(Phase.SCORED) - before_s])
+        own_s = self._clock.spent_s(Phase.SCORED) - before_s
+        (slowest_s,) = self._team.largest([own_s])
         self._running_since_s = None  # before the sum: a pulse in between must not count the block twice
+        self._clock.move(min(own_s, free_s), from_phase=Phase.SCORED, to_phase=Phase.CHECKPOINT)
         self.submission_time_s += max(0.0, slowest_s - free_s)
         spent.append(slowest_s)
 

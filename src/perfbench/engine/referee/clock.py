@@ -66,6 +66,12 @@ class PhaseClock:
             self._carried_ns += carried_ns
         self._data_wait_s += times.data_wait
 
+    def move(self, seconds: float, *, from_phase: Phase, to_phase: Phase) -> None:
+        """Count time that has passed towards another phase than it was counted to."""
+        moved_ns = min(round(seconds * _NS_PER_S), self._spent_ns[from_phase])
+        self._spent_ns[from_phase] -= moved_ns
+        self._spent_ns[to_phase] += moved_ns
+
     def note_data_wait(self, seconds: float) -> None:
         """Note how much of the scored phase the trainer says it has waited for batches: telemetry, on no account."""
         self._data_wait_s += max(0.0, seconds)
