@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from pathlib import Path
@@ -34,7 +33,7 @@ def test_every_cell_runs_and_shows_something(tmp_path: Path, monkeypatch: pytest
     )
     work = tmp_path / "work"
     work.mkdir()
-    notebook = nbformat.from_dict(json.loads(NOTEBOOK.read_text()))  # type: ignore[no-untyped-call] # has no types
+    notebook = nbformat.reads(NOTEBOOK.read_text(), as_version=4)  # type: ignore[no-untyped-call] # has no types
 
     nbclient.NotebookClient(notebook, timeout=250, resources={"metadata": {"path": str(work)}}).execute()
 
