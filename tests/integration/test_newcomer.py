@@ -53,10 +53,7 @@ class Newcomer:
 
 
 @pytest.mark.timeout(900)
-def test_the_first_hour(
-    data_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.delenv("COLUMNS", raising=False)  # parallel pytest sets it: tables then are as wide as that
+def test_the_first_hour(data_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     me = Newcomer(data_root, tmp_path, capsys)
     assert "make sweep WORKLOAD=mnist" in me.command("new-submission", NAME, "--folder", str(tmp_path))
 

@@ -61,7 +61,8 @@ def _write(
 ) -> TrialFolder:
     derived = {"trial_seed": trial_seed(0, study=study, trial=trial)}
     spec = trial_spec(derived | changes, study=study, trial=trial, submission=submission)
-    kept = records or [_measured(10, 1.0, 0.9), _measured(20, 2.0, 0.4)]
+    own = 0.9 + 0.01 * study + 0.001 * trial  # no two trials find the same numbers
+    kept = records or [_measured(10, 1.0, own), _measured(20, 2.0, 0.4)]
     folder = write_trial(runs, spec, kept)
     folder.write_environment(environment or _environment())
     return folder
