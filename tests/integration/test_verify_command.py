@@ -288,7 +288,7 @@ def test_an_exported_log_has_the_published_columns(tmp_path: Path) -> None:
         "accumulated_eval_time,accumulated_logging_time,accumulated_submission_time,global_step,preemption_count,"
         "score,total_duration,validation/loss,validation/num_examples"
     )
-    assert first == "1.0,0.0,1.0,10,0,1.0,2.0,0.9,8.0"
+    assert first == "1.0,0.0,1.0,10,0,1.0,2.0,0.901,8.0"
     assert json.loads((folder / "hyperparameters.json").read_text()) == {"x": 1.0}
 
 
