@@ -186,6 +186,7 @@ def blank(values: Any) -> Any:
         (lambda path: path.unlink(), r"singlecoil_train: 2 files, 3 needed"),
         (changed(lambda f: f.__delitem__("kspace")), r"file1000002.h5: has no data set 'kspace', only ismrmrd_header"),
         (changed(lambda f: f.__delitem__("reconstruction_esc")), r"has no data set 'reconstruction_esc'"),
+        (changed(lambda f: f.move("kspace", b"ksp\xffce")), r"has no data set 'kspace', only .*ksp\\xffce"),
         (changed(lambda f: f.attrs.__delitem__("max")), r"file1000002.h5: has no attribute 'max'"),
         (changed(lambda f: f.attrs.__setitem__("max", 0.0)), r"attribute 'max' is 0.0; a positive number needed"),
         (changed(with_a_group), r"kspace is no data set"),

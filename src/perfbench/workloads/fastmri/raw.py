@@ -81,11 +81,17 @@ def write_volume(
         file.attrs["patient_id"] = patient_id
 
 
+def _text(name: str | bytes) -> str:
+    """Return the name of a data set; h5py gives bytes where it is no UTF-8."""
+    return name if isinstance(name, str) else name.decode(errors="backslashreplace")
+
+
 def _check_shapes(opened: Any, params: Params, where: str) -> None:  # noqa: ANN401 - h5py has no types
     size = params.image_size
     for name, kind in ((_KSPACE, "c"), (_TARGET, "f")):
         if name not in opened:
-            raise DataError(f"has no data set {name!r}, only {', '.join(sorted(opened))}", where=where, hint=_DAMAGED)
+            found = ", ".join(sorted(map(_text, opened)))
+            raise DataError(f"has no data set {name!r}, only {found}", where=where, hint=_DAMAGED)
         if not isinstance(opened[name], h5py.Dataset):
             raise DataError(f"{name} is no data set", where=where, hint=_DAMAGED)
         if opened[name].ndim != 3 or opened[name].dtype.kind != kind:  # noqa: PLR2004 - slices, rows, columns
