@@ -11,6 +11,7 @@ from typing import Any
 
 from perfbench.compose import compose_workload
 from perfbench.data.preparation import PrepareRequest
+from perfbench.inherited import withheld
 from perfbench.workloads.criteo import planted, prepare
 
 NUM_TRAIN_ROWS = 4_600
@@ -66,7 +67,9 @@ def command(data_root: Path, runs_root: Path, *overrides: str, verb: str = "run"
 def environment(*, compiled: bool = True) -> dict[str, str]:
     """Return the environment of a trial: one thread, no colours, fixed width."""
     plain = {} if compiled else {"TORCHDYNAMO_DISABLE": "1"}
-    return os.environ | {"OMP_NUM_THREADS": "1", "COLUMNS": "200", "NO_COLOR": "1"} | plain
+    left_by_others = set(withheld(os.environ)) - {"TORCHDYNAMO_DISABLE"}  # libraries set switches in this process
+    own = {name: value for name, value in os.environ.items() if name not in left_by_others}
+    return own | {"OMP_NUM_THREADS": "1", "COLUMNS": "200", "NO_COLOR": "1"} | plain
 
 
 def run(
