@@ -1,6 +1,7 @@
 """Submissions that cheat, on a real trial of two processes in the sandbox: none reaches the target off the clock.
 
-Each is given a second on the clock, in which an honest submission gets nowhere near the target. Those that lie beside
+Each is given a second on the clock and 120 steps, in which an honest submission gets nowhere near the target, however fast
+the machine is. Those that lie beside
 the checkout are taken from there; kinds that have no file there are written here.
 """
 
@@ -79,7 +80,7 @@ def run(folder: Path, runs: Path, *overrides: str) -> tuple[TrialResult | None, 
         [
             *(sys.executable, "-m", "perfbench", "run", "workload=mnist", f"submission={folder}", f"runs_root={runs}"),
             *("isolation=sandbox", "cluster.inherit=[TORCHDYNAMO_DISABLE]", "workload.eval_period_s=0.25"),
-            *("workload.max_submission_time_s=1.0", *overrides),
+            *("workload.max_submission_time_s=1.0", "ruleset.step_cap_factor=0.04", *overrides),
         ],
         capture_output=True,
         text=True,
