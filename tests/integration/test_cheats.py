@@ -1,8 +1,7 @@
 """Submissions that cheat, on a real trial of two processes in the sandbox: none reaches the target off the clock.
 
-Each is given a second on the clock and 120 steps, in which an honest submission gets nowhere near the target, however fast
-the machine is. Those that lie beside
-the checkout are taken from there; kinds that have no file there are written here.
+Each is given a second on the clock and 120 steps, in which an honest submission gets nowhere near the target, however
+fast the machine is. Those that lie beside the checkout are taken from there; kinds without a file are written here.
 """
 
 from __future__ import annotations
