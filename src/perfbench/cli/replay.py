@@ -35,8 +35,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Run it again, print and record the verdict; 1 where it differs."""
     from perfbench.cli.output import console_and_view
+    from perfbench.cli.progress import data_progress
     from perfbench.errors import ExitCode
     from perfbench.launch.execute import execute_trial
+    from perfbench.launch.preflight import check_trial
     from perfbench.launch.replay import plan_replay
     from perfbench.spec.replay import ReplayVerdict
     from perfbench.spec.run import NoTracking, SlurmCluster
@@ -55,6 +57,8 @@ def run(arguments: argparse.Namespace) -> int:
         if not _is_done(plan):
             return _submitted(plan, cluster, console)
     else:
+        with data_progress(console) as progress:
+            check_trial(plan.trial, plan.runs_root, progress)
         execute_trial(plan.trial, cluster, NoTracking(kind="none"), plan.runs_root, view)
     replay = _compared(plan, arguments)
     _show(replay, plan, console)
@@ -72,7 +76,8 @@ def _cluster(plan: ReplayPlan, overrides: list[str]) -> Cluster:
                 "a replay runs what is on record", where=override, hint="only the cluster can be another one"
             )
     spec = plan.trial
-    return compose_run([f"workload={spec.workload.name}", f"submission={spec.submission.name}", *overrides]).cluster
+    chosen = spec.submission.folder or spec.submission.name  # one from elsewhere is known by its path alone
+    return compose_run([f"workload={spec.workload.name}", f"submission={chosen}", *overrides]).cluster
 
 
 def _is_done(plan: ReplayPlan) -> bool:

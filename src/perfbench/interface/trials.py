@@ -244,7 +244,7 @@ def plot_curves(trials: Trial | Sequence[Trial]) -> Drawing:
         raise ResultsError(
             f"curves of {', '.join(workloads) or 'no trial'} cannot share an axis",
             where="plot_curves",
-            hint='give trials of one workload: [t for t in trials if t.spec.workload.name == "criteo"]',
+            hint="give trials of one workload: [t for t in trials if t.spec.workload.name == NAME]",
         )
     return Drawing(trials_figure([curve_of(_label(trial, chosen), trial.record) for trial in chosen]))
 
