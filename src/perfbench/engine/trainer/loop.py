@@ -226,6 +226,7 @@ class Trainer:
         memory_bytes = torch.cuda.max_memory_allocated(device) if device.type == "cuda" else 0
         bye = Bye(
             num_recompiles=num_compiled_graphs() - self._graphs_at_start,
+            num_batches=self._place.batches.num_returned,
             device_memory_most_bytes=memory_bytes,
             switches=switches(),
         )
