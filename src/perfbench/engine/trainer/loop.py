@@ -123,6 +123,11 @@ class Trainer:
             gc.unfreeze()
             self._place.batches.close()
 
+    def place_of(self, method: str) -> str:
+        """Return, with a colon, where the submission's class defines a method; nothing where it has none."""
+        code = getattr(getattr(type(self._submission), method, None), "__code__", None)
+        return f"{Path(code.co_filename).name}:{code.co_firstlineno}: " if code is not None else ""
+
     def _answer(self, message: ToTrainer | None) -> None:
         match message:
             case Begin():
