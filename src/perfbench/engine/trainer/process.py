@@ -14,6 +14,7 @@ import torch.distributed as dist
 from perfbench.engine.trainer.loop import BuildSubmission, Trainer
 from perfbench.engine.trainer.workplace import Workplace
 from perfbench.engine.wire.channel import Channel, LineBroken
+from perfbench.engine.wire.determinism import require_determinism
 from perfbench.engine.wire.devices import device_of
 from perfbench.engine.wire.groups import join_group
 from perfbench.engine.wire.messages import Failed, Setup, ToTrainer
@@ -79,6 +80,8 @@ def _workplace(setup: Setup) -> Workplace:
     trial, place = setup.trial, setup.place
     device = device_of(trial, place)
     set_precision(trial.ruleset.precision)
+    if trial.deterministic:
+        require_determinism()
     timeout = timedelta(seconds=setup.timeout_s)
     team: Team = Solo()
     if place.num_ranks > 1:
