@@ -134,8 +134,7 @@ bench-loader: environment ## rows per second: binary loader over parsing text
 bench-tokenising: environment ## from parquet to token files: ARGS="--vocabulary DIR", the folder of GPT-2's two files
 	@$(ONE_THREAD) $(BIN)/python -m benchmarks.tokenising $(ARGS)
 
-bench-embedding: ## nn.Embedding against torchrec under torch.compile (installs torchrec)
-	@$(SET_UP) torchrec
+bench-embedding: environment ## nn.Embedding against torchrec under torch.compile
 	@$(ONE_THREAD) $(BIN)/python benchmarks/embedding.py $(ARGS)
 
 bench-mirror: setup ## time per step with a W&B mirror beside the trial over without: ARGS="--mode hang"
