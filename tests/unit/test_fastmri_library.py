@@ -17,8 +17,7 @@ from fastmri.data.transforms import UnetDataTransform, complex_center_crop, to_t
 from fastmri.losses import SSIMLoss
 from fastmri.models import Unet
 
-from perfbench.errors import WorkloadError
-from perfbench.workloads.fastmri import library, raw
+from perfbench.workloads.fastmri import raw
 from perfbench.workloads.fastmri.acquisition import acquire
 from perfbench.workloads.fastmri.imaging import example_of, hybrid_of, zero_filled
 from perfbench.workloads.fastmri.masks import EVALUATION_KEY, kept_columns, uniforms
@@ -53,14 +52,6 @@ def test_the_model_imports_none_of_what_its_package_does() -> None:
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
 
     assert ended.stdout.strip() == "[]"
-
-
-def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delitem(sys.modules, "fastmri.models.unet")
-    monkeypatch.setattr(library, "find_spec", lambda _name: None)
-
-    with pytest.raises(WorkloadError, match=r"fastmri is not installed\n  hint: pip install 'perfbench\[mri\]'"):
-        library.unet_module()
 
 
 def test_fastmri_reads_our_volumes_and_makes_of_them_what_we_make(tmp_path: Path) -> None:
