@@ -23,7 +23,7 @@ _AREA_RANGE = (0.08, 1.0)
 def parts() -> list[Part]:
     """Return the parts of images."""
     image = torch.randint(0, 256, (3, 375, 500), dtype=torch.uint8, generator=seeded())
-    batch = torch.randint(0, 256, (16, 3, 224, 224), dtype=torch.uint8, generator=seeded())
+    batch = torch.randint(0, 256, (4, 3, 224, 224), dtype=torch.uint8, generator=seeded())
     return [_view(image), _randaugment(batch[0]), _normalise(batch), _mixup(batch), _block()]
 
 
@@ -105,7 +105,7 @@ def _block() -> Part:
     ).train()
     theirs.mlp[1] = nn.GELU(approximate="tanh")
     _copy(ours, theirs)
-    tokens = torch.randn(8, 196, params.width, generator=seeded())
+    tokens = torch.randn(2, 196, params.width, generator=seeded())
     return Part(
         "block of the transformer",
         "models.vision_transformer.EncoderBlock",

@@ -31,8 +31,8 @@ def parts() -> list[Part]:
 
 
 def _similarity() -> Part:
-    first = torch.rand(8, 320, 320, generator=seeded(), dtype=torch.float64) * 5e-4
-    second = first + torch.randn(8, 320, 320, generator=seeded(1), dtype=torch.float64) * 2e-5
+    first = torch.rand(2, 320, 320, generator=seeded(), dtype=torch.float64) * 5e-4
+    second = first + torch.randn(2, 320, 320, generator=seeded(1), dtype=torch.float64) * 2e-5
     ranges = first.amax(dim=(1, 2))
     loss = SSIMLoss().double()
     return Part(

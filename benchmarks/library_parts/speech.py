@@ -19,7 +19,7 @@ from perfbench.data.speech.front_end import LogMel, SpecAugment, is_valid, mel_f
 from perfbench.data.speech.params import FRAME_SAMPLES, HOP_SAMPLES, SAMPLE_RATE_HZ
 from perfbench.workloads.librispeech_conformer.params import Params
 
-_BATCH, _SECONDS = 4, 10
+_BATCH, _SECONDS = 2, 10
 _RATE_HZ = 22_050
 
 
@@ -81,8 +81,8 @@ def _augmentation() -> Part:
         p=0.05,
         zero_masking=True,
     )
-    features = torch.ones(32, 1000, 80)
-    num_frames = torch.full((32,), 500)
+    features = torch.ones(8, 1000, 80)
+    num_frames = torch.full((8,), 500)
     return Part(
         "SpecAugment, share kept",
         "torchaudio.transforms.SpecAugment(iid_masks=True)",
@@ -112,10 +112,10 @@ def _resampling() -> Part:
 
 
 def _errors() -> Part:
-    drawn = np.random.default_rng(0).integers(0, 50, (2, 64, 40)).astype(str).tolist()
+    drawn = np.random.default_rng(0).integers(0, 50, (2, 16, 40)).astype(str).tolist()
     pairs = list(zip(*drawn, strict=True))
     return Part(
-        "word errors, 64 utterances of 40 words",
+        "word errors, 16 utterances of 40 words",
         "torchaudio.functional.edit_distance",
         lambda: torch.tensor([float(Levenshtein.distance(one, other)) for one, other in pairs]),
         lambda: torch.tensor([float(torchaudio.functional.edit_distance(one, other)) for one, other in pairs]),
