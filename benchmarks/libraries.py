@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import statistics
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from rich.console import Console
@@ -81,7 +82,7 @@ def _time(part: Part, rounds: int) -> tuple[float, str]:
                 calls[name] = compiled
             except torch._dynamo.exc.Unsupported:  # noqa: SLF001 - has no other name
                 remark = " (splits)" if name == "theirs" else " (ours splits)"
-    spent = timed({name: lambda call=call: _run(call, part) for name, call in calls.items()}, rounds=rounds)
+    spent = timed({name: partial(_run, call, part) for name, call in calls.items()}, rounds=rounds)
     return statistics.median(ratios(spent, "theirs", "ours")), remark
 
 

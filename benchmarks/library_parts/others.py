@@ -13,7 +13,6 @@ import torch
 from fastmri.data.transforms import complex_center_crop, to_tensor
 from fastmri.losses import SSIMLoss
 from torch import Tensor
-from torch_geometric.utils import scatter
 
 from benchmarks.library_parts.part import Part, seeded
 from perfbench.compose import compose_workload
@@ -27,7 +26,7 @@ from perfbench.workloads.ogbg.params import Params
 
 def parts() -> list[Part]:
     """Return the parts of reconstruction, of graphs and of clicks."""
-    return [_similarity(), _transforms(), _sums(), _lookup()]
+    return [_similarity(), _transforms(), _lookup(), _sums("mini", 32), _sums("full", 64)]
 
 
 def _similarity() -> Part:
@@ -65,15 +64,11 @@ def _transforms() -> Part:
     )
 
 
-def _sums() -> Part:
-    """A whole step of the small graph network, with either's sums over edges."""
-    workload = build_workload(compose_workload("ogbg", scale="mini"), Path("/nonexistent"))
-    batch = workload.synthetic_batch(batch_size=32, seed=0)
-    params = Params.from_mapping(compose_workload("ogbg", scale="mini").params)
-
-    def by_scatter(values: Tensor, index: Tensor, num_rows: int) -> Tensor:
-        out: Tensor = scatter(values, index.long(), dim_size=num_rows, reduce="sum")
-        return out
+def _sums(scale: str, num_graphs: int) -> Part:
+    """A whole step of the graph network, with torch's sums over edges and with PyTorch Geometric's."""
+    spec = compose_workload("ogbg", scale=scale)
+    workload, params = build_workload(spec, Path("/nonexistent")), Params.from_mapping(spec.params)
+    batch = workload.synthetic_batch(batch_size=num_graphs, seed=0)
 
     def loss_of(module: ModuleType) -> Callable[[], Tensor]:
         torch.manual_seed(0)
@@ -81,18 +76,21 @@ def _sums() -> Part:
         workload.set_dropout(model, 0.0)
         return lambda: workload.loss(model, batch).summed
 
-    spec = find_spec(graph_model.__name__)
-    assert spec is not None
-    assert spec.loader is not None
-    with_scatter = module_from_spec(spec)  # a copy of the module
-    spec.loader.exec_module(with_scatter)
-    with_scatter._summed = by_scatter  # type: ignore[attr-defined]  # noqa: SLF001 - what is exchanged
+    def by_index(values: Tensor, index: Tensor, num_rows: int) -> Tensor:
+        return values.new_zeros(num_rows, values.shape[1]).index_add(0, index, values)
+
+    module = find_spec(graph_model.__name__)
+    assert module is not None
+    assert module.loader is not None
+    exchanged = module_from_spec(module)  # a copy of the module
+    module.loader.exec_module(exchanged)
+    exchanged._summed = by_index  # type: ignore[attr-defined]  # noqa: SLF001 - what is exchanged
     return Part(
-        "step of the graph network",
+        f"step of the graph network, {scale}, {num_graphs} graphs",
         "torch_geometric.utils.scatter",
+        loss_of(exchanged),
         loss_of(graph_model),
-        loss_of(with_scatter),
-        "ours (index_add)",
+        "PyTorch Geometric's, not torch.Tensor.index_add",
         is_compiled=True,
         has_gradient=True,
     )

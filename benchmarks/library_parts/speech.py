@@ -44,7 +44,8 @@ class _TheirLogMel(LogMel):
         emphasised_bn = signal_bn - 0.97 * nn.functional.pad(signal_bn, (1, 0))[:, :-1]
         num_frames = 1 + (audio.shape[1] - FRAME_SAMPLES) // HOP_SAMPLES
         power_btw = self.spectrogram(emphasised_bn).transpose(1, 2)[:, :num_frames]
-        return (power_btw @ self.filters).clamp(min=1e-5).log()
+        energies: Tensor = power_btw @ self.filters
+        return energies.clamp(min=1e-5).log()
 
 
 def _log_mel(samples: Tensor, counts: Tensor) -> Part:
@@ -99,7 +100,7 @@ def _resampling() -> Part:
     smooth = np.convolve(spoken, np.hanning(32) / 16, mode="same").astype(np.int16)
 
     def theirs() -> Tensor:
-        resampled = torchaudio.functional.resample(torch.from_numpy(smooth).double(), _RATE_HZ, SAMPLE_RATE_HZ)
+        resampled: Tensor = torchaudio.functional.resample(torch.from_numpy(smooth).double(), _RATE_HZ, SAMPLE_RATE_HZ)
         return resampled.round().clamp(-(2**15), 2**15 - 1)
 
     return Part(
@@ -129,7 +130,7 @@ def _loading(samples: Tensor) -> Part:
     content = file.getvalue()
 
     def theirs() -> Tensor:
-        waveform, _ = torchaudio.load(io.BytesIO(content))
+        waveform: Tensor = torchaudio.load(io.BytesIO(content))[0]
         return (waveform[0] * 2**15).round()
 
     def ours() -> Tensor:

@@ -3,7 +3,7 @@
     from perfbench.workloads.ogbg.pyg import MoleculeDataset, as_batch
 
 Fields and their meaning are those of the Open Graph Benchmark's data set for PyTorch Geometric, so code written for
-``PygGraphPropPredDataset("ogbg-molpcba")`` runs on it. No trial imports this: torch_geometric takes half a second.
+``PygGraphPropPredDataset("ogbg-molpcba")`` runs on it. No trial needs it.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class MoleculeDataset(Dataset):  # type: ignore[misc]  # torch_geometric has no 
     @property
     def num_tasks(self) -> int:
         """How many labels each molecule has, missing ones included."""
-        return self._store.labels.shape[1]
+        return int(self._store.labels.shape[1])
 
     def len(self) -> int:
         """Return the number of molecules of all splits."""
