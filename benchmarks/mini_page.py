@@ -11,8 +11,8 @@ from benchmarks.mini_correlation import LEAST_ENTRIES, TAU_MAX, Correlation, bes
 from benchmarks.mini_plan import Wanted, facts_of, target_of
 from benchmarks.mini_results import REACHED, Best, Published, Results
 from perfbench.results.files import atomic_file, write_text_atomically
-from perfbench.scoring.plot import as_svg
-from perfbench.scoring.style import line_style, profile_steps
+from perfbench.scoring.plot import as_svg, line_style
+from perfbench.scoring.style import looks_of, profile_steps
 
 _PICTURE = "images/mini-board.svg"
 
@@ -165,10 +165,9 @@ def _profile(wanted: Wanted, results: Results, published: Published) -> Figure |
     figure = Figure(figsize=(8.0, 4.8), layout="constrained")
     axes = figure.add_subplot()
     factors_of = ratios(wanted, results, first.what, "steps")
-    for row, name in enumerate(first.what.entries):
-        colour, dashes = line_style(row)
+    for row, (name, look) in enumerate(zip(first.what.entries, looks_of(first.what.entries), strict=True)):
         factors, shares = profile_steps(factors_of[row].tolist(), tau_max=TAU_MAX)
-        axes.step(factors, shares, where="post", color=colour, linestyle=(0, dashes) if dashes else "-", label=name)
+        axes.step(factors, shares, where="post", markersize=5, label=name, **line_style(look))
     axes.set(xlim=(1.0, TAU_MAX), ylim=(-0.02, 1.02), xlabel="factor of the fewest steps", ylabel="share of workloads")
     axes.set_title(f"{', '.join(first.what.workloads)}: {first.how}")
     axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False)

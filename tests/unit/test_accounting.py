@@ -65,7 +65,7 @@ def test_the_report_names_the_workloads_on_which_evaluation_takes_too_much(tmp_p
     assert eval_share_table(shares).rows == (("criteo", "33.3%", "more than 20%"), ("ogbg", "1.0%", ""))
     warning = "Evaluation takes more than 20% of training and evaluation on criteo (33%)"
     assert too_much_evaluation(shares) == warning
-    assert warning in report_page([ReportedBoard(board, bootstrap(board), logs)], reading.trials, [])
+    assert warning in report_page([ReportedBoard(board, bootstrap(board), logs)], reading.trials, [], folder=tmp_path)
     (first, _) = time_accounting(board, reading.trials)
     assert first["seconds"] | {"idle": 0.0} == {
         **{"compile": 0.0, "scored": 2.0, "data wait": 0.0, "eval": 1.0},
@@ -90,7 +90,7 @@ def test_trials_of_the_same_name_on_another_board_are_counted_there(tmp_path: Pa
     assert scored == [90.0, 10.0]
 
     boards = [ReportedBoard(board, bootstrap(board), logs) for board, logs in zip(read.boards, read.logs, strict=True)]
-    full, mini = report_page(boards, read.recorded, []).split('<section id="board-1">')
+    full, mini = report_page(boards, read.recorded, [], folder=tmp_path).split('<section id="board-1">')
     assert "Trials: 1 crashed" in full
     assert "Trials: 1 reached" in mini
 

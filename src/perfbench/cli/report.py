@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -69,7 +68,7 @@ def write_report(
         ReportedBoard(board, bootstrap(board), logs, _smaller(board, logs) if with_subsets else None)
         for board, logs in zip(read.boards, read.logs, strict=True)
     ]
-    contents = {"index.html": report_page(boards, read.recorded, read.complaints).encode()}
+    contents = {"index.html": report_page(boards, read.recorded, read.complaints, folder=folder).encode()}
     if with_pictures:
         contents |= _pictures(boards, read.recorded)
     try:
@@ -91,8 +90,8 @@ def _smaller(board: Board, logs: Sequence[TrialLog]) -> SmallerSection | None:
     """Ask what smaller boards are worth; nothing where it has too few or too many submissions or workloads."""
     from perfbench.cli.subsets import smaller_boards_of
     from perfbench.errors import ScoringError
-    from perfbench.scoring.plot import as_svg, front_figure
     from perfbench.scoring.report import SmallerSection
+    from perfbench.scoring.report_data import front_data
     from perfbench.scoring.subset_tables import tables
 
     if len(board.submissions) > _MOST_SUBMISSIONS:
@@ -101,9 +100,7 @@ def _smaller(board: Board, logs: Sequence[TrialLog]) -> SmallerSection | None:
         found = smaller_boards_of(board, logs, num_samples=_NUM_SAMPLES)
     except ScoringError:
         return None
-    drawn = as_svg(front_figure(found.subsets)).decode()
-    alone = re.sub(r"<metadata>.*?</metadata>", "", drawn[drawn.index("<svg") :], flags=re.DOTALL)
-    return SmallerSection(tables(found), alone)
+    return SmallerSection(tables(found), front_data(found.subsets))
 
 
 def _pictures(boards: list[ReportedBoard], recorded: tuple[RecordedTrial, ...]) -> dict[str, bytes]:

@@ -13,7 +13,8 @@ from perfbench.errors import ScoringError
 from perfbench.results.benchmark import Benchmark
 from perfbench.results.trials import Floats, TrialKey, TrialLog
 from perfbench.scoring.attestation import attestations
-from perfbench.scoring.completeness import notes_of, warnings_of
+from perfbench.scoring.completeness import gaps_of, notes_of
+from perfbench.scoring.gap import Gap
 from perfbench.scoring.profile import Layout, qualify, ratios_to_fastest, scores
 from perfbench.scoring.states import TrialState, settle, state_of
 from perfbench.scoring.target import TrialEnd
@@ -66,12 +67,17 @@ class Board:
     """Of all trials that have run, those included that were left out."""
     is_provisional: bool
     """Whether trials that are not over count as what they have measured so far."""
-    warnings: tuple[str, ...]
+    gaps: tuple[Gap, ...]
     """What makes the board partial."""
     notes: tuple[str, ...]
     """What a reader should know though nothing is missing."""
     attestations: dict[str, str]
     """Of each submission's trials that count: how far they can be believed; empty for published logs."""
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What makes the board partial, as lines."""
+        return tuple(map(str, self.gaps))
 
     def ratios(self) -> Floats:
         """Return ratios to the fastest: submission by base workload, in the board's order."""
@@ -116,7 +122,7 @@ def leaderboard(
     settled = settle(logs, ends, benchmark, provisional=provisional, common=common)
     if not settled.keys:
         raise ScoringError(
-            "no study that can be compared is finished" + "".join(f"\n  - {one}" for one in settled.warnings[:10]),
+            "no study that can be compared is finished" + "".join(f"\n  - {one}" for one in settled.gaps[:10]),
             where=benchmark.name,
             hint="`perfbench status` says what runs; --provisional shows what was measured so far",
         )
@@ -136,7 +142,7 @@ def leaderboard(
         ends=ends,
         states=states,
         is_provisional=provisional and bool(settled.unfinished),
-        warnings=(*settled.warnings, *warnings_of(counted, times, submissions, benchmark)),
+        gaps=(*settled.gaps, *gaps_of(counted, times, submissions, benchmark)),
         notes=(
             *notes_of(logs, submissions, asked, as_published=as_published),
             *([f"by the workloads that all have: {', '.join(benchmark.workloads)}"] if common else []),

@@ -7,40 +7,42 @@ from collections.abc import Iterator, Sequence
 
 from perfbench.results.benchmark import Benchmark
 from perfbench.results.trials import TrialLog
+from perfbench.scoring.gap import Cause, Gap
 from perfbench.scoring.times import Times
 from perfbench.spec.result import Crashed
 
 
-def warnings_of(
-    logs: Sequence[TrialLog], times: Times, submissions: Sequence[str], benchmark: Benchmark
-) -> Iterator[str]:
-    """Yield what makes the board partial: one line per submission and kind of gap."""
+def gaps_of(logs: Sequence[TrialLog], times: Times, submissions: Sequence[str], benchmark: Benchmark) -> Iterator[Gap]:
+    """Yield what makes the board partial: one per submission and kind of gap."""
     unscorable = Counter((log.key.submission, log.why_unscorable) for log in logs if not log.is_scorable)
     for (submission, why), count in sorted(unscorable.items()):
-        yield f"{submission}: {_count(count, 'trial')} left out: {why or 'not scorable'}"
+        text = f"{_count(count, 'trial')} left out: {why or 'not scorable'}"
+        yield Gap(Cause.UNSCORABLE, submission, text, submission)
     crashed = Counter(
         (log.key.submission, log.key.workload) for log in logs if log.is_scorable and isinstance(log.outcome, Crashed)
     )
     for submission in submissions:
-        gaps: dict[str, list[str]] = defaultdict(list)
+        gaps: dict[tuple[Cause, str], list[str]] = defaultdict(list)
         for workload in benchmark.workloads:
             found = times.get((submission, workload))
             if found is None:
-                gaps["not run, so not reached"].append(workload)
+                gaps[Cause.NOT_RUN, "not run, so not reached"].append(workload)
                 continue
             if len(found.studies) < benchmark.num_studies:
-                gaps[f"{len(found.studies)} of {benchmark.num_studies} studies"].append(workload)
+                gaps[Cause.STUDIES, f"{len(found.studies)} of {benchmark.num_studies} studies"].append(workload)
             num_trials = sum(study.num_trials for study in found.studies)
             expected = benchmark.num_trials * len(found.studies)
             if num_trials < expected:
-                gaps[f"{num_trials} of {expected} trials in the studies run"].append(workload)
+                gaps[Cause.TRIALS, f"{num_trials} of {expected} trials in the studies run"].append(workload)
             if num_crashed := crashed[submission, workload]:
-                gaps[f"{_count(num_crashed, 'trial')} crashed"].append(workload)
+                gaps[Cause.CRASHED, f"{_count(num_crashed, 'trial')} crashed"].append(workload)
             if found.num_unfinished:
                 unfinished = _count(found.num_unfinished, "trial")
-                gaps[f"provisional, {unfinished} not finished and counted as measured so far"].append(workload)
-        for gap, workloads in gaps.items():
-            yield f"{submission}: {gap} on {_listed(workloads, len(benchmark.workloads))}"
+                text = f"provisional, {unfinished} not finished and counted as measured so far"
+                gaps[Cause.PROVISIONAL, text].append(workload)
+        for (cause, text), workloads in gaps.items():
+            where = _listed(workloads, len(benchmark.workloads))
+            yield Gap(cause, submission, f"{text} on {where}", submission)
 
 
 def notes_of(

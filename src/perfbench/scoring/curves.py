@@ -22,6 +22,8 @@ class Curve:
     """On the clock."""
     values: Floats
     target: Target
+    submission: str = ""
+    """Whose it is; its look follows from that."""
 
     def at_time(self, time_s: float) -> float:
         """Return the latest evaluation at or before a time on the clock; NaN before the first."""
@@ -38,7 +40,9 @@ class Curve:
 def curve_of(label: str, trial: RecordedTrial) -> Curve:
     """Return the curve of a trial."""
     log = trial.log()
-    return Curve(label, log.steps, log.submission_times_s, log.target_metric, trial.spec.target)
+    return Curve(
+        label, log.steps, log.submission_times_s, log.target_metric, trial.spec.target, trial.spec.submission.name
+    )
 
 
 def common_time_s(curves: Sequence[Curve]) -> float | None:

@@ -6,7 +6,7 @@ import io
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -20,13 +20,14 @@ from perfbench.results.files import atomic_file
 from perfbench.scoring.board import Board
 from perfbench.scoring.curves import Curve
 from perfbench.scoring.report_data import value_limits
-from perfbench.scoring.style import COLOURS, PHASE_COLOURS, line_style, profile_steps
+from perfbench.scoring.style import COLOURS, DASHES, MARKERS, PHASE_COLOURS, Look, looks_of, profile_steps
 from perfbench.scoring.subset_front import SubsetAnalysis
 from perfbench.scoring.tables import cell_text
 
 mpl.rcParams["text.parse_math"] = False  # a dollar sign in a name begins no formula
 _DOTS_PER_INCH = 160
 _COLUMNS = 3
+_MARKERS = dict(zip(MARKERS, "osD^vPX*", strict=True))
 _PERCENTS = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0)
 
 
@@ -36,11 +37,10 @@ def profile_figure(board: Board) -> Figure:
     figure = Figure(figsize=(8.0, 4.8), layout="constrained")
     axes = figure.add_subplot()
     ratios = board.ratios()
-    for row, name in enumerate(board.submissions):
+    for row, (name, look) in enumerate(zip(board.submissions, looks_of(board.submissions), strict=True)):
         factors, shares = profile_steps(ratios[row].tolist(), tau_max=rule.tau_max)
-        colour, dashes = line_style(row)
         label = f"{name}  {board.score[name]:.3f}"
-        axes.step(factors, shares, where="post", color=colour, linestyle=_dashes(dashes), linewidth=1.8, label=label)
+        axes.step(factors, shares, where="post", linewidth=1.8, label=label, markersize=5, **line_style(look))
     axes.set(
         xlim=(1.0, rule.tau_max),
         ylim=(-0.02, 1.02),
@@ -108,6 +108,7 @@ def heat_figure(board: Board) -> Figure:
 def curves_figure(board: Board, curves: Sequence[dict[str, Any]]) -> Figure:
     """Draw metric against submission time, one panel per workload, with target and budget."""
     workloads = [name for name in board.benchmark.workloads if any(one["workload"] == name for one in curves)]
+    looks = dict(zip(board.submissions, looks_of(board.submissions), strict=True))
     rows = max(1, math.ceil(len(workloads) / _COLUMNS))
     figure = Figure(figsize=(11.0, 0.6 + 2.6 * rows), layout="constrained")
     for number, name in enumerate(workloads):
@@ -115,19 +116,16 @@ def curves_figure(board: Board, curves: Sequence[dict[str, Any]]) -> Figure:
         workload = board.benchmark.workloads[name]
         for curve in curves:
             if curve["workload"] == name:
-                colour, dashes = line_style(board.submissions.index(curve["submission"]))
                 values = [math.nan if value is None else value for value in curve["values"]]
-                axes.plot(curve["times_s"], values, color=colour, linestyle=_dashes(dashes), linewidth=0.9, alpha=0.8)
+                reached = [] if curve["reached"] is None else [curve["reached"]]
+                style = line_style(looks[curve["submission"]])
+                axes.plot(curve["times_s"], values, linewidth=0.9, alpha=0.8, markersize=4, markevery=reached, **style)
         axes.axhline(workload.target.threshold, color="black", linewidth=0.8, linestyle=":")
         axes.axvline(workload.max_submission_time_s, color="black", linewidth=0.8, linestyle=":")
         limits = value_limits([one for one in curves if one["workload"] == name], workload.target)
         axes.set(title=name, ylim=limits, xlabel="submission time (s)", ylabel=workload.target.metric)
         _plain(axes)
-    styles = [line_style(row) for row in range(len(board.submissions))]
-    lines = [
-        Line2D([], [], color=colour, linestyle=_dashes(dashes), label=name)
-        for name, (colour, dashes) in zip(board.submissions, styles, strict=True)
-    ]
+    lines = [Line2D([], [], label=name, **line_style(look)) for name, look in looks.items()]
     figure.legend(handles=lines, loc="outside lower center", ncols=min(6, len(lines)), frameon=False)
     return figure
 
@@ -164,8 +162,14 @@ def as_svg(figure: Figure) -> bytes:
     return buffer.getvalue()
 
 
-def _dashes(dashes: tuple[float, ...]) -> Literal["-"] | tuple[float, Sequence[float]]:
-    return (0, dashes) if dashes else "-"
+def line_style(look: Look) -> dict[str, Any]:
+    """Return a look in the words of matplotlib."""
+    dashes = [length / 2 for length in DASHES[look.dash]]  # in widths of the line
+    return {
+        "color": COLOURS[look.colour],
+        "linestyle": (0, dashes) if dashes else "-",
+        "marker": _MARKERS[MARKERS[look.marker]],
+    }
 
 
 def _plain(axes: Axes) -> None:
@@ -178,10 +182,9 @@ def trials_figure(curves: Sequence[Curve]) -> Figure:
     figure = Figure(figsize=(11.0, 4.2), layout="constrained")
     for number, label in enumerate(("submission time (s)", "steps")):
         axes = figure.add_subplot(1, 2, number + 1)
-        for row, curve in enumerate(curves):
-            colour, dashes = line_style(row)
+        for curve, look in zip(curves, looks_of([one.submission for one in curves]), strict=True):
             x = curve.steps if number else curve.times_s
-            axes.plot(x, curve.values, color=colour, linestyle=_dashes(dashes), linewidth=1.4, label=curve.label)
+            axes.plot(x, curve.values, linewidth=1.4, markersize=4, label=curve.label, **line_style(look))
         axes.axhline(curves[0].target.threshold, color="black", linewidth=0.8, linestyle=":")
         axes.set(xlabel=label, ylabel=curves[0].target.metric)
         _plain(axes)

@@ -1,86 +1,125 @@
-"""What the figures of the report show, as plain data for the page's script. Nothing is decided here."""
+"""What the page's script shows, as plain data: figures and trials. Nothing is decided here."""
 
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import numpy as np
 
 from perfbench.results.trials import Floats, RecordedTrial, TrialKey, TrialLog
 from perfbench.scoring.accounting import time_accounting
-from perfbench.scoring.board import Board, Cell
+from perfbench.scoring.board import Board
 from perfbench.scoring.document import finite
-from perfbench.scoring.style import line_style, profile_steps
-from perfbench.scoring.tables import cell_text, seconds_text
-from perfbench.scoring.uncertainty import Uncertainty
+from perfbench.scoring.style import (
+    COLOURS,
+    DARK_COLOURS,
+    DASHES,
+    MARKERS,
+    PHASE_COLOURS,
+    Look,
+    looks_of,
+    profile_steps,
+)
+from perfbench.scoring.subset_front import SubsetAnalysis
+from perfbench.scoring.subset_tables import subset_text
+from perfbench.scoring.uncertainty import MOST_COMPARED, Uncertainty, profile_bands
 from perfbench.spec.result import BudgetSpent, Completed, Crashed, Diverged, Outcome, TargetReached
 from perfbench.spec.workload import Direction, Target
 
 _MOST_POINTS = 120
 """Of a curve: more than a figure of this size has pixels for."""
+_NUM_BAND_POINTS = 61
 
 
 def page_data(
-    board: Board, uncertainty: Uncertainty, logs: Sequence[TrialLog], recorded: Sequence[RecordedTrial]
+    board: Board, uncertainty: Uncertainty, logs: Sequence[TrialLog], recorded: Sequence[RecordedTrial], folder: Path
 ) -> dict[str, Any]:
-    """Return everything that the figures of one board need."""
+    """Return everything that the page's script shows of one board.
+
+    Args:
+        board: Which one.
+        uncertainty: Its intervals.
+        logs: The trials that it was made from.
+        recorded: The same as trial folders; none where they are published logs.
+        folder: Of the page: links to trials are relative to it.
+    """
     drawn = curves(board, logs)
     return {
         "name": board.benchmark.name,
         "tau_max": board.benchmark.scoring.tau_max,
-        "submissions": [_submission(board, uncertainty, index) for index in range(len(board.submissions))],
+        "submissions": _submissions(board),
         "workloads": [
             {
                 "name": name,
-                "base": workload.base,
                 "metric": workload.target.metric,
-                "minimize": workload.target.direction is Direction.MINIMIZE,
                 "target": workload.target.threshold,
                 "budget_s": workload.max_submission_time_s,
                 "limits": value_limits([one for one in drawn if one["workload"] == name], workload.target),
             }
             for name, workload in board.benchmark.workloads.items()
         ],
-        "cells": [_cell(board, uncertainty, cell) for _, cell in sorted(board.cells.items())],
+        "level": uncertainty.level,
         "curves": drawn,
         "accounting": time_accounting(board, recorded),
+        "phases": PHASE_COLOURS,
+        "trials": trial_data(board, logs, recorded, folder),
     }
 
 
-def _submission(board: Board, uncertainty: Uncertainty, index: int) -> dict[str, Any]:
-    name = board.submissions[index]
-    colour, dashes = line_style(index)
-    interval = uncertainty.score[name]
-    factors, shares = profile_steps(board.ratios()[index].tolist(), tau_max=board.benchmark.scoring.tau_max)
+def _submissions(board: Board) -> list[dict[str, Any]]:
+    """Return the look, the profile and its interval of every submission."""
+    tau_max = board.benchmark.scoring.tau_max
+    taus = np.linspace(1.0, tau_max, _NUM_BAND_POINTS)
+    bands = profile_bands(board, taus) if len(board.submissions) <= MOST_COMPARED else {}
+    ratios = board.ratios()
+    found = []
+    for row, (name, look) in enumerate(zip(board.submissions, looks_of(board.submissions), strict=True)):
+        factors, shares = profile_steps(ratios[row].tolist(), tau_max=tau_max)
+        found.append(
+            look_data(look)
+            | {
+                "name": name,
+                "score": board.score[name],
+                "profile": [[round(factor, 5), round(share, 5)] for factor, share in zip(factors, shares, strict=True)],
+                "band": None if name not in bands else bands[name].round(4).tolist(),
+            }
+        )
+    return found
+
+
+def look_data(look: Look) -> dict[str, Any]:
+    """Return a look in the words of the chart library."""
     return {
-        "name": name,
-        "score": board.score[name],
-        "interval": None if interval is None else list(interval),
-        "colour": colour,
-        "dashes": list(dashes),
-        "profile": [[round(factor, 5), round(share, 5)] for factor, share in zip(factors, shares, strict=True)],
-        "higher": {other: uncertainty.scores_higher.get((name, other)) for other in board.submissions if other != name},
+        "light": COLOURS[look.colour],
+        "dark": DARK_COLOURS[look.colour],
+        "dash": ",".join(f"{length}px" for length in DASHES[look.dash]) or "solid",
+        "marker": MARKERS[look.marker],
     }
 
 
-def _cell(board: Board, uncertainty: Uncertainty, cell: Cell) -> dict[str, Any]:
-    interval = uncertainty.time_s[cell.submission, cell.workload]
-    budget_s = board.benchmark.workloads[cell.workload].max_submission_time_s
-    is_reached = math.isfinite(cell.time.time_s)
-    fraction = cell.time.time_s / budget_s if is_reached else None
-    mark = cell_text(cell).removeprefix(seconds_text(cell.time.time_s)) if is_reached else cell_text(cell)
+def front_data(analysis: SubsetAnalysis) -> dict[str, Any]:
+    """Return agreement of every subset with the whole board against its cost in percent, and the front."""
     return {
-        "submission": cell.submission,
-        "workload": cell.workload,
-        "time_s": finite(cell.time.time_s),
-        "interval": None if interval is None else [finite(interval.low), finite(interval.high)],
-        "fraction": fraction,
-        "ratio": finite(cell.ratio),
-        "verdict": cell.verdict.value,
-        "mark": mark,
-        "studies": [finite(study.time_s) for study in cell.time.studies],
+        "cost": [round(100 * one, 4) for one in analysis.subsets.cost.tolist()],
+        "in_sample": [round(one, 4) for one in analysis.in_sample.tolist()],
+        "repeated": analysis.repeated.value,
+        "rows": [
+            {
+                "names": subset_text(analysis, row.subset),
+                "cost": 100 * float(analysis.subsets.cost[row.subset]),
+                "in_sample": row.in_sample.value,
+                "validated": row.validated.value,
+                "low": row.validated.low,
+                "high": row.validated.high,
+                "chance": row.chance.mean,
+            }
+            for row in analysis.rows
+        ],
     }
 
 
@@ -109,14 +148,16 @@ def _closeness(board: Board, log: TrialLog) -> tuple[float, float]:
 
 
 def _curve(board: Board, log: TrialLog) -> dict[str, Any]:
-    kept = thinned(len(log), board.ends[log.key].evaluation_index)
+    reached = board.ends[log.key].evaluation_index
+    kept = thinned(len(log), reached)
     return {
         "submission": log.key.submission,
         "workload": log.key.workload,
         "study": log.key.study,
         "trial": log.key.trial,
-        "reached_s": finite(board.ends[log.key].time_s),
+        "reached": None if reached is None else kept.index(reached),
         "times_s": _rounded(log.submission_times_s[kept]),
+        "steps": log.steps[kept].tolist(),
         "values": _rounded(log.target_metric[kept]),
     }
 
@@ -159,6 +200,45 @@ def status_of(key: TrialKey, board: Board, recorded: dict[TrialKey, RecordedTria
     reason = _reason(None if end is None else end.outcome, own)
     left_out = "" if end is not None else "its study is not finished, and left out"
     return board.states[key].value, "; ".join(part for part in (reason, left_out) if part)
+
+
+def trial_data(
+    board: Board, logs: Sequence[TrialLog], recorded: Sequence[RecordedTrial], folder: Path
+) -> dict[str, Any]:
+    """Return every trial as a row of plain values, in the order of ``columns``."""
+    by_key = {trial.key: trial for trial in recorded}
+    by_log = {log.key: log for log in logs}
+    tuned = list(dict.fromkeys(name for log in logs for name in log.hyperparameters or {}))
+    rows = []
+    for key, state in sorted(board.states.items()):
+        log, end = by_log[key], board.ends.get(key)
+        point = log.hyperparameters or {}
+        time_s = None if end is None else finite(end.time_s)
+        numbers = [time_s, *_totals(log, by_key.get(key)), _best(log, board)]
+        names = [key.submission, key.workload, key.study, key.trial]
+        place = log.path if log.path.suffix != ".csv" else log.path.parent
+        link = quote(os.fsencode(os.path.relpath(place.absolute(), folder.absolute())))
+        reason = status_of(key, board, by_key)[1]
+        rows.append([*names, state.value, *numbers, *(point.get(name) for name in tuned), reason, link])
+    columns = ["submission", "workload", "study", "trial", "state", "time to target (s)", "time in all (s)", "steps"]
+    return {"columns": [*columns, "best metric", *tuned, "reason", "folder"], "rows": rows}
+
+
+def _totals(log: TrialLog, trial: RecordedTrial | None) -> tuple[float | None, int | None]:
+    """Return seconds on the clock and steps of all of a trial."""
+    steps = int(log.steps[-1]) if len(log) else None
+    time_s = finite(round(float(log.submission_times_s[-1]), 3)) if len(log) else None
+    if trial is None or trial.result is None:
+        return time_s, steps
+    return round(trial.result.phases.scored, 3), trial.result.num_steps
+
+
+def _best(log: TrialLog, board: Board) -> float | None:
+    values = log.target_metric[np.isfinite(log.target_metric)]
+    if not len(values):
+        return None
+    is_smaller_better = board.benchmark.workloads[log.key.workload].target.direction is Direction.MINIMIZE
+    return float(f"{values.min() if is_smaller_better else values.max():.6g}")
 
 
 def _reason(judged: Outcome | None, own: Outcome | None) -> str:

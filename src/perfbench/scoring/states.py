@@ -13,6 +13,7 @@ from enum import StrEnum
 
 from perfbench.results.benchmark import Benchmark
 from perfbench.results.trials import TrialKey, TrialLog
+from perfbench.scoring.gap import Cause, Gap
 from perfbench.scoring.target import TrialEnd
 from perfbench.spec.result import BudgetSpent, Crashed, Diverged, FailureReason, TargetReached
 
@@ -70,7 +71,7 @@ class Settled:
     """Of the trials that count."""
     benchmark: Benchmark
     """Without workloads on which nothing can be said yet."""
-    warnings: tuple[str, ...]
+    gaps: tuple[Gap, ...]
     """What was left out, and why."""
     unfinished: frozenset[TrialKey] = frozenset()
     """Of those that count: trials that are not over."""
@@ -102,7 +103,7 @@ def settle(
     open_studies = frozenset() if provisional else frozenset(map(_study, open_logs))
     kept = [log for log in scorable if _study(log) not in open_studies and log.is_started]
     have = {(log.key.submission, log.key.workload) for log in kept}
-    warnings = list(_open_warnings(open_logs, ends)) if not provisional else []
+    gaps = list(_open_gaps(open_logs, ends)) if not provisional else []
     submissions = {log.key.submission for log in scorable if log.is_started}
     if common:
         lacking = [one for one in benchmark.workloads if not all((name, one) in have for name in submissions)]
@@ -113,19 +114,18 @@ def settle(
             for one in benchmark.workloads
             if one in is_open and not any((name, one) in have for name in submissions)
         ]
-        warnings += [f"{one}: left out, no submission has finished a study on it" for one in lacking]
+        gaps += [Gap(Cause.LEFT_OUT, one, "left out, no submission has finished a study on it") for one in lacking]
     left = _without(benchmark, lacking)
     waiting = sorted({(name, one) for name, one, _ in open_studies if one in left.workloads} - have)
     unranked: dict[str, list[str]] = defaultdict(list)
     for name, one in waiting:
         unranked[name].append(one)
     for name, ones in unranked.items():
-        warnings.append(
-            f"{name}: not ranked, no study of it is finished on {', '.join(ones)} (--common ranks by the rest)"
-        )
+        text = f"not ranked, no study of it is finished on {', '.join(ones)} (--common ranks by the rest)"
+        gaps.append(Gap(Cause.UNRANKED, name, text, name))
     counted = [log for log in kept if log.key.workload in left.workloads and log.key.submission not in unranked]
     unfinished = frozenset(log.key for log in open_logs) if provisional else frozenset()
-    return Settled(frozenset(log.key for log in counted), left, tuple(warnings), unfinished)
+    return Settled(frozenset(log.key for log in counted), left, tuple(gaps), unfinished)
 
 
 def _without(benchmark: Benchmark, names: Iterable[str]) -> Benchmark:
@@ -141,8 +141,8 @@ def _study(log: TrialLog) -> Study:
     return log.key.submission, log.key.workload, log.key.study
 
 
-def _open_warnings(open_logs: Sequence[TrialLog], ends: Mapping[TrialKey, TrialEnd]) -> Iterator[str]:
-    """Yield a line per submission and workload that names the studies that are left out, and why."""
+def _open_gaps(open_logs: Sequence[TrialLog], ends: Mapping[TrialKey, TrialEnd]) -> Iterator[Gap]:
+    """Yield one per submission and workload that names the studies that are left out, and why."""
     places: dict[tuple[str, str], dict[int, list[str]]] = defaultdict(lambda: defaultdict(list))
     for log in sorted(open_logs, key=lambda log: log.key):
         state = state_of(log, ends[log.key])
@@ -150,7 +150,7 @@ def _open_warnings(open_logs: Sequence[TrialLog], ends: Mapping[TrialKey, TrialE
         places[log.key.submission, log.key.workload][log.key.study].append(f"trial {log.key.trial} {state}{why}")
     for (submission, workload), studies in places.items():
         listed = "; ".join(f"study {study} ({', '.join(_shortened(whys))})" for study, whys in studies.items())
-        yield f"{submission} on {workload}: not finished and left out: {listed}"
+        yield Gap(Cause.OPEN, f"{submission} on {workload}", f"not finished and left out: {listed}", submission)
 
 
 def _shortened(whys: Sequence[str], most: int = 4) -> list[str]:

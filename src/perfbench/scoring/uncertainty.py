@@ -18,11 +18,12 @@ import numpy as np
 
 from perfbench.results.trials import Floats
 from perfbench.scoring.board import Board
-from perfbench.scoring.profile import Layout, scores
+from perfbench.scoring.profile import Layout, profile, qualify, ratios_to_fastest, scores
 from perfbench.scoring.times import WorkloadTime
 
 _LEVEL = 0.95
 _NUM_SAMPLES = 2000
+_NUM_BAND_SAMPLES = 500
 MOST_COMPARED = 200
 """Submissions, the best first, that are compared with one another: pairs grow with their square."""
 
@@ -63,10 +64,7 @@ def bootstrap(board: Board, *, num_samples: int = _NUM_SAMPLES, level: float = _
     """
     generator = np.random.default_rng(seed)
     names, workloads = board.submissions, tuple(board.benchmark.workloads)
-    times = np.full((num_samples, len(names), len(workloads)), math.inf)
-    for row, name in enumerate(names):
-        for column, workload in enumerate(workloads):
-            times[:, row, column] = resampled_medians(board.cells[name, workload].time, num_samples, generator)
+    times = _resampled_times(board, num_samples, generator)
     sampled = scores(times, Layout.of(board.benchmark), board.benchmark)
     is_repeated = np.array([[len(board.cells[name, one].time.studies) > 1 for one in workloads] for name in names])
     repeated = {name: bool(row.any()) for name, row in zip(names, is_repeated, strict=True)}
@@ -98,6 +96,44 @@ def bootstrap(board: Board, *, num_samples: int = _NUM_SAMPLES, level: float = _
             for column, workload in enumerate(workloads)
         },
     )
+
+
+def _resampled_times(board: Board, num_samples: int, generator: np.random.Generator) -> Floats:
+    """Return median times of resampled studies, ``[samples, submissions, workloads]``."""
+    names, workloads = board.submissions, tuple(board.benchmark.workloads)
+    times = np.full((num_samples, len(names), len(workloads)), math.inf)
+    for row, name in enumerate(names):
+        for column, workload in enumerate(workloads):
+            times[:, row, column] = resampled_medians(board.cells[name, workload].time, num_samples, generator)
+    return times
+
+
+def profile_bands(
+    board: Board, taus: Floats, *, num_samples: int = _NUM_BAND_SAMPLES, level: float = _LEVEL, seed: int = 0
+) -> dict[str, Floats]:
+    """Return percentile intervals of the performance profiles, at each tau by itself.
+
+    Args:
+        board: The leaderboard.
+        taus: Factors of the fastest, ``[taus]``.
+        num_samples: Bootstrap samples.
+        level: Of the intervals.
+        seed: Same seed, same intervals.
+
+    Returns:
+        ``[2, taus]`` (low, high) by submission; those with no repeated study are absent, as nothing can be said.
+    """
+    layout = Layout.of(board.benchmark)
+    times = _resampled_times(board, num_samples, np.random.default_rng(seed))
+    counted = qualify(times, layout, max_ratio_to_fastest=board.benchmark.scoring.max_ratio_to_fastest).times_s
+    ratios = ratios_to_fastest(counted[..., layout.base_columns])
+    tail = (1.0 - level) / 2
+    ends = [math.floor(tail * (num_samples - 1)), math.ceil((1.0 - tail) * (num_samples - 1))]
+    return {
+        name: np.sort(profile(ratios[:, row], taus), axis=0)[ends]
+        for row, name in enumerate(board.submissions)
+        if any(len(board.cells[name, one].time.studies) > 1 for one in board.benchmark.workloads)
+    }
 
 
 def resampled_medians(time: WorkloadTime, num_samples: int, generator: np.random.Generator) -> Floats:
