@@ -115,7 +115,7 @@ check: lint types arch test ## all of the above: exactly what CI does
 # Without WORKLOAD on the command line a benchmark of all workloads measures all.
 CHOSEN = $(if $(filter file,$(origin WORKLOAD)),,'$(WORKLOAD)')
 
-.PHONY: bench-harness bench-data bench-step bench-decode bench-loader bench-tokenising bench-embedding bench-mirror bench-score bench-shampoo bench-updates bench-newcomer mini-board kill-campaign
+.PHONY: bench-harness bench-data bench-step bench-decode bench-loader bench-tokenising bench-embedding bench-libraries bench-mirror bench-score bench-shampoo bench-updates bench-newcomer mini-board kill-campaign
 bench-harness: environment ## time per step in the engine over a bare loop, in one run
 	@$(ONE_THREAD) $(BIN)/python -m benchmarks.harness $(ARGS)
 
@@ -136,6 +136,9 @@ bench-tokenising: environment ## from parquet to token files: ARGS="--vocabulary
 
 bench-embedding: environment ## nn.Embedding against torchrec under torch.compile
 	@$(ONE_THREAD) $(BIN)/python benchmarks/embedding.py $(ARGS)
+
+bench-libraries: environment ## parts that a library has too: numbers, differences, times [ARGS="--only speech"]
+	@$(ONE_THREAD) $(BIN)/python -m benchmarks.libraries $(ARGS)
 
 bench-mirror: setup ## time per step with a W&B mirror beside the trial over without: ARGS="--mode hang"
 	@$(ONE_THREAD) $(BIN)/python -m benchmarks.mirror $(ARGS)

@@ -15,6 +15,7 @@ Source: ``torchrec.datasets.criteo.BinaryCriteoUtils.tsv_to_npys`` (torchrec 1.9
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -36,8 +37,6 @@ _SMALLEST_CODE = 2
 _TOKEN_LIMIT = 1 << 32
 _NOT_IT = "the file is not what torchrec's converter (npy_preproc_criteo) writes, or it is damaged"
 _COLUMNS = {"dense": (NUM_INTEGERS, ("f4",)), "sparse": (NUM_CATEGORICALS, ("i4", "i8")), "labels": (1, ("i4",))}
-_HALF_TOKENS = np.array([f"{half:04x}".encode() for half in range(1 << 16)]).view("<u4").astype(np.uint64)
-"""The four characters of each half of a token, as one little-endian number."""
 
 
 def rows_of(path: Path, *, first: int) -> Iterator[Rows]:
@@ -120,8 +119,15 @@ def _buckets(sparse: NDArray[np.generic], path: Path, start: int) -> NDArray[np.
         tokens = sparse.astype(np.int64)
         tokens[tokens == -1] = 0  # the text's other form of a missing token
     _require((tokens >= 0) & (tokens < _TOKEN_LIMIT), sparse, path, start, "is no token of 32 bits")
-    texts = _HALF_TOKENS[tokens >> 16] | (_HALF_TOKENS[tokens & 0xFFFF] << np.uint64(32))
+    halves = _half_tokens()
+    texts = halves[tokens >> 16] | (halves[tokens & 0xFFFF] << np.uint64(32))
     return np.stack([buckets_of(texts[:, column], column) for column in range(NUM_CATEGORICALS)], axis=1)
+
+
+@cache
+def _half_tokens() -> NDArray[np.uint64]:
+    """Return the four characters of each half of a token, as one little-endian number."""
+    return np.array([f"{half:04x}".encode() for half in range(1 << 16)]).view("<u4").astype(np.uint64)
 
 
 def _require(is_right: NDArray[np.bool_], values: NDArray[np.generic], path: Path, start: int, what: str) -> None:

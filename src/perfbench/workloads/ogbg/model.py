@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -17,6 +18,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from perfbench.workloads.ogbg.params import ATOM_CATEGORIES, BOND_CATEGORIES, Params
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore", FutureWarning)  # of torch, about scripts that nothing here calls
+    from torch_geometric.utils import scatter
 
 _LAYER_NORM_EPS = 1e-6
 _TRUNCATION = 2.0
@@ -201,7 +206,8 @@ class GraphNetwork(nn.Module):
 
 def _summed(values: Tensor, index: Tensor, num_rows: int) -> Tensor:
     """Return ``[num_rows, h]``: the sum of all rows of ``values`` that ``index`` sends to each row."""
-    return values.new_zeros(num_rows, values.shape[1]).index_add(0, index, values)
+    sums: Tensor = scatter(values, index.long(), dim_size=num_rows, reduce="sum")
+    return sums
 
 
 def _activation(params: Params) -> nn.Module:

@@ -1,0 +1,1 @@
+"""Parts of workloads that a library has too, on one input each; measured by ``benchmarks/libraries.py``."""
