@@ -15,6 +15,7 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from perfbench.cli import report
+from perfbench.cli.main import main
 from perfbench.spec.result import BudgetSpent, Crashed, FailureReason
 from tests.trial_folders import measurement, trial_spec, write_reaching_trial, write_trial
 
@@ -138,12 +139,14 @@ def test_every_figure_is_drawn_and_nothing_is_found_by_the_accessibility_checker
         for width in (1400, 900, 420):
             page.set_viewport_size({"width": width, "height": 1000})
             page.evaluate("scrollTo(0, 0)")
-            found = Axe().run(page, options={"runOnly": _RULES, "resultTypes": ["violations"]})
-            told = [
-                f"{one['id']}: {[node['html'] for node in one['nodes']][:3]}" for one in found.response["violations"]
-            ]
-            assert told == [], f"{scheme}, {width} pixels"
+            assert findings(page) == [], f"{scheme}, {width} pixels"
             assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+def findings(page: Page) -> list[str]:
+    """Return what the accessibility checker finds, of any weight, each with the elements that it is about."""
+    found = Axe().run(page, options={"runOnly": _RULES, "resultTypes": ["violations"]})
+    return [f"{one['id']}: {[node['html'] for node in one['nodes']][:3]}" for one in found.response["violations"]]
 
 
 def test_the_switch_turns_the_page_and_its_figures_dark(page: Page) -> None:
@@ -304,6 +307,23 @@ def test_a_trial_of_ten_thousand_evaluations_is_a_small_page_that_opens(tmp_path
     draw_all(page)
     assert lines(page, "curves") == 1
     context.close()
+
+
+def test_trials_that_are_compared_are_a_page_of_the_same_parts(file: Path, page: Page, tmp_path: Path) -> None:
+    runs = file.parent.parent / "runs0"
+    trials = sorted(str(path.parent) for path in runs.rglob("run.json") if "adamw" in str(path) and "ogbg" in str(path))
+    out = tmp_path / "compared.html"
+    assert main(["compare", *trials[:2], "--picture", str(out)]) == 0
+
+    show(page, out)
+
+    draw_all(page)
+    assert lines(page, "curves") == 2
+    colours = page.locator("figure.curves .js-line").evaluate_all("all => all.map((one) => one.style.stroke)")
+    assert len(set(colours)) == 1, "both are of one submission"
+    page.get_by_role("button", name="A: adamw on ogbg, study 0, trial 1").click()
+    assert lines(page, "curves") == 1
+    assert findings(page) == []
 
 
 def embedded_bytes(file: Path) -> int:
