@@ -82,8 +82,9 @@ environment:
 setup: ## create .venv with everything in it; does nothing when that is done
 	@$(SET_UP) dev
 
+# One process more than CI has cores: the tests of Slurm wait most of their time.
 test: setup ## the whole suite, on a CPU
-	$(ONE_THREAD) $(BIN)/python -m pytest -n 2 --dist loadgroup $(ARGS)
+	$(ONE_THREAD) $(BIN)/python -m pytest -n 3 --dist loadgroup $(ARGS)
 
 test-fast: setup ## without the slow tests
 	$(ONE_THREAD) $(BIN)/python -m pytest -n 2 --dist loadgroup -m "not slow" $(ARGS)
@@ -102,9 +103,8 @@ lint: setup ## ruff
 types: setup ## mypy, strict
 	$(BIN)/mypy $(CODE)
 
-arch: setup ## import contracts, and the rules that tests/architecture holds
+arch: setup ## import contracts; the other rules of the code are tests (tests/architecture)
 	PYTHONPATH=. $(BIN)/lint-imports
-	$(BIN)/python -m pytest -q -m "not slow" tests/architecture
 
 docs: setup ## the documentation site, into build/site/html, offline
 	@PYTHONPATH=. $(BIN)/python -m tools.build_site
@@ -134,8 +134,7 @@ bench-loader: environment ## rows per second: binary loader over parsing text
 bench-tokenising: environment ## from parquet to token files: ARGS="--vocabulary DIR", the folder of GPT-2's two files
 	@$(ONE_THREAD) $(BIN)/python -m benchmarks.tokenising $(ARGS)
 
-bench-embedding: ## nn.Embedding against torchrec under torch.compile (installs torchrec)
-	@$(SET_UP) torchrec
+bench-embedding: environment ## nn.Embedding against torchrec under torch.compile
 	@$(ONE_THREAD) $(BIN)/python benchmarks/embedding.py $(ARGS)
 
 bench-mirror: setup ## time per step with a W&B mirror beside the trial over without: ARGS="--mode hang"

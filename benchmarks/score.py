@@ -92,6 +92,7 @@ def _measured(verb: str, folder: Path, *options: str) -> Used:
 def _write_own(folder: Path, num_trials: int) -> None:
     """Write trial folders whose metric falls to the target."""
     sys.path.insert(0, str(_ROOT))
+    from perfbench.results.files import digest_of_line
     from perfbench.results.store import TrialFolder
     from tests.trial_folders import TARGET, measurement, result_of, trial_spec
 
@@ -105,8 +106,11 @@ def _write_own(folder: Path, num_trials: int) -> None:
         ]
         trial = TrialFolder.of(folder, spec)
         trial.claim(spec)
-        lines = "".join(record.to_json(indent=None) + "\n" for record in records)
-        (trial.path / "measurements.jsonl").write_text(lines)
+        lines = [""]
+        for record in records:
+            chained = record.model_copy(update={"chain": digest_of_line(lines[-1])})
+            lines.append(chained.to_json(indent=None))
+        (trial.path / "measurements.jsonl").write_text("\n".join([*lines[1:], ""]))
         trial.write_result(result_of(spec, records))
 
 

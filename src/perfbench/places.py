@@ -58,9 +58,10 @@ def command() -> str:
 
 
 def own_folders() -> tuple[Path, ...]:
-    """Return folders whose ``configs/`` and ``submissions/`` come on top of :func:`home`, the first before all others.
+    """Return folders of a person's own, the first before all others and before :func:`home`.
 
-    Those that ``PERFBENCH_PATH`` names, and the working folder if it has any of both.
+    They have ``configs/`` or ``submissions/``, and may have ``slurm/sites/``: those that ``PERFBENCH_PATH`` names, and
+    the working folder if it is such a folder.
 
     Raises:
         ConfigError: If ``PERFBENCH_PATH`` names what is no such folder.
@@ -87,6 +88,12 @@ def own_submissions() -> list[str]:
     """Return the names of the person's own submissions, sorted."""
     found = (path.parent.name for folder in own_folders() for path in (folder / "submissions").glob(_CODE_OF_OURS))
     return sorted(set(found))
+
+
+def own_site_scripts() -> dict[str, Path]:
+    """Return the person's own set-up scripts for clusters (``slurm/sites/NAME.sh``), by name."""
+    found = [path for folder in reversed(own_folders()) for path in sorted((folder / "slurm" / "sites").glob("*.sh"))]
+    return {path.stem: path for path in found}
 
 
 def _working_folder() -> list[Path]:

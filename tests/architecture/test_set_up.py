@@ -139,22 +139,6 @@ def test_an_environment_whose_python_is_gone_is_made_anew(
     assert "--clear" in steps_run[3]
 
 
-@pytest.mark.parametrize(("has_driver", "is_swapped"), [(False, True), (True, False)])
-def test_without_a_driver_fbgemm_is_swapped(
-    tool: ModuleType,
-    checkout: Path,
-    steps_run: list[list[str]],
-    monkeypatch: pytest.MonkeyPatch,
-    has_driver: bool,
-    is_swapped: bool,
-) -> None:
-    monkeypatch.setattr(tool, "has_nvidia_driver", lambda: has_driver)
-
-    tool.set_up(checkout, "torchrec")
-
-    assert ("fbgemm-gpu-cpu" in [command[-1] for command in steps_run]) is is_swapped
-
-
 def test_a_missing_compiler_is_named(tool: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.delenv("CXX", raising=False)
@@ -251,21 +235,19 @@ def test_uv_does_the_same_where_it_is_installed(
 ) -> None:
     monkeypatch.setattr(tool.shutil, "which", lambda name: "/bin/uv" if name == "uv" else "/bin/g++")
     monkeypatch.setattr(tool, "indexes_of_pip", lambda: ["--find-links", "/wheels"])
-    monkeypatch.setattr(tool, "has_nvidia_driver", lambda: False)
 
-    tool.set_up(checkout, "torchrec")
+    tool.set_up(checkout, "dev")
 
-    create, project, data, removed, replaced = steps_run
+    create, project, lean = steps_run
     python = str(checkout / ".venv/bin/python")
     assert create[:3] == ["/bin/uv", "venv", "--quiet"]
     assert {"--seed", "--allow-existing", sys.executable} <= set(create)
-    for command in (project, data, replaced):
+    for command in (project, lean):
         assert command[:3] == ["/bin/uv", "pip", "install"]
         assert command[command.index("--python") + 1] == python
         assert command[command.index("--find-links") + 1] == "/wheels"
     assert str(checkout / "constraints.txt") in project
-    assert data[-len(tool.DATA_PACKAGES) :] == list(tool.DATA_PACKAGES)
-    assert removed == ["/bin/uv", "pip", "uninstall", "--python", python, "fbgemm-gpu"]
+    assert lean[lean.index("--no-deps") + 1 :] == [*tool.DATA_PACKAGES, *tool.LEAN_LIBRARIES]
 
 
 def test_uv_looks_where_pip_looks(tool: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,21 +15,23 @@ RELATIVE_TOLERANCE = 1e-5
 @pytest.mark.slow
 @pytest.mark.parametrize(("submission", "trial"), [("baseline", 3), ("shampoo", 2)])
 def test_metrics_of_two_ranks_equal_those_of_one(data_root: Path, tmp_path: Path, submission: str, trial: int) -> None:
-    """The points have no dropout: masks are drawn per rank."""
+    """The points have no dropout: masks are drawn per rank. Nor does it matter whose table they look up."""
     overrides = (f"submission={submission}", f"trial={trial}", "workload.step_hint=20", "evaluation.every_steps=1")
     compiled = submission == "baseline"  # once is enough
     metrics = []
-    for num_ranks in (1, 2):
-        runs = tmp_path / str(num_ranks)
-        ranks = f"cluster.nproc_per_node={num_ranks}"
-        ended = small_criteo.run(data_root, runs, *overrides, ranks, compiled=compiled)
+    settings = [(1, "torch"), (2, "torch")] + [(2, "torchrec")] * compiled
+    for num_ranks, embedding in settings:
+        runs = tmp_path / f"{num_ranks}_{embedding}"
+        changes = (f"cluster.nproc_per_node={num_ranks}", f"workload.params.embedding={embedding}")
+        ended = small_criteo.run(data_root, runs, *overrides, *changes, compiled=compiled)
         assert ended.returncode == 0, ended.stderr
         folder = TrialFolder(runs / submission / "study_0" / "criteo" / f"trial_{trial}")
         metrics.append([m.metrics for m in folder.measurements()])
 
-    assert len(metrics[0]) == len(metrics[1]) == 20
-    for one, two in zip(*metrics, strict=True):
-        assert two == pytest.approx(one, rel=RELATIVE_TOLERANCE)
+    assert len(metrics[0]) == 20
+    for others in metrics[1:]:
+        for one, two in zip(metrics[0], others, strict=True):
+            assert two == pytest.approx(one, rel=RELATIVE_TOLERANCE)
 
 
 @pytest.mark.slow

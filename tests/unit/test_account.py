@@ -52,7 +52,10 @@ def test_what_a_resume_does_not_pay_for_is_no_scored_time_either() -> None:
     account = Account(clock, Solo())
 
     with account.scored(nothing, free_s=1.5) as spent:
-        now.pass_s(2.0)
+        now.pass_s(1.0)
+        assert account.running_s() == 0.0, "a pulse does not count it either"
+        now.pass_s(1.0)
+        assert account.running_s() == 0.5
     with account.scored(nothing, free_s=9.0):
         now.pass_s(1.0)
 

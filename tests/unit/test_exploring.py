@@ -57,7 +57,7 @@ def test_it_lies_in_a_folder_of_its_own_and_is_found_there(tmp_path: Path) -> No
 def test_the_identity_of_a_study_s_trial_is_what_it_was() -> None:
     trial = plan_trial(compose_run(BASE))
 
-    assert trial.identity() == trial.digest(exclude={"data_root", "trace_steps", "explored"})
+    assert trial.identity() == trial.digest(exclude={"data_root", "trace_steps", "explored", "deterministic"})
     assert trial.identity() != plan_trial(compose_run([*BASE, "explore=true"])).identity()
 
 

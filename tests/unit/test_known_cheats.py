@@ -75,6 +75,20 @@ def test_a_report_holds_plain_numbers_only(tmp_path: Path) -> None:
         run(tmp_path, Late)
 
 
+@pytest.mark.parametrize("method", ["data_selection", "update_params", "prepare_for_eval", "state_dict"])
+def test_what_a_method_returns_wrongly_is_its_author_s_with_the_line(tmp_path: Path, method: str) -> None:
+    def wrong(self: Descent, *_: object) -> set[float]:
+        return {1.0}
+
+    line = wrong.__code__.co_firstlineno
+    odd = type("Odd", (Descent,), {method: wrong})
+
+    with pytest.raises(TrainerFailed, match=rf"^test_known_cheats\.py:{line}: {method}: .* set\b") as raised:
+        run(tmp_path, odd)
+
+    assert raised.value.failed.reason is FailureReason.SUBMISSION
+
+
 def test_another_model_cannot_be_evaluated(tmp_path: Path) -> None:
     class Larger(Descent):
         def prepare_for_eval(self) -> nn.Module:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from pathlib import Path
 
@@ -207,6 +208,29 @@ def test_an_unknown_site_is_refused_with_the_known_ones() -> None:
         check_site(cluster_of(requests))
 
     assert "apptainer" in refused.value.hint
+
+
+def test_a_site_of_one_s_own_is_taken_along_in_the_place_of_ours(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "mine/configs/cluster").mkdir(parents=True)
+    (tmp_path / "mine/configs/cluster/lab.yaml").write_text("defaults: [slurm, _self_]\nsite: lab\n")
+    script = tmp_path / "mine/slurm/sites/lab.sh"
+    script.parent.mkdir(parents=True)
+    script.write_text("module load lab\n")
+    monkeypatch.setenv("PERFBENCH_PATH", str(tmp_path / "mine"))
+    cluster = cluster_of(compose_sweep(["cluster=lab"]))
+
+    check_site(cluster)
+    snapshot = take_snapshot(tmp_path / "runs", submission_folder=None)
+
+    assert (snapshot / "slurm/sites/lab.sh").read_text() == "module load lab\n"
+    assert (snapshot / "slurm/sites/offline.sh").exists()
+    script.write_text("module load other\n")
+    assert snapshot_folder(tmp_path / "runs", submission_folder=None) != snapshot
+    plan = plan_arrays(plan_sweep(compose_sweep(["cluster=lab"])), cluster, max_array_size=10)
+    (text,) = texts(plan, cluster, tmp_path / "runs")
+    assert re.search(r"^source .*/slurm/sites/lab.sh$", text, re.MULTILINE)
 
 
 def test_only_what_nothing_takes_care_of_is_submitted(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -17,6 +17,7 @@ from perfbench.api import (
     StateDict,
     StepReport,
     TrainingComplete,
+    TrainingContext,
     TrainingDiverged,
 )
 from perfbench.api.workload import Shard
@@ -93,6 +94,26 @@ def test_an_evaluation_without_the_targets_metric_is_a_divergence(
     assert isinstance(result.outcome, Diverged)
     assert result.best_metric is None
     assert folder.result() == result
+
+
+class Greedy(Descent):
+    """Takes three batches for each step, and uses the last."""
+
+    def data_selection(self, batches: Iterator[Batch]) -> Batch:
+        next(batches), next(batches)
+        return next(batches)
+
+
+def test_batches_are_counted_apart_from_steps_and_over_attempts(tmp_path: Path) -> None:
+    def greedy(context: TrainingContext) -> Greedy:
+        return Greedy(context, lr=0.0)
+
+    run(tmp_path, greedy, stop=StopAt(7))
+    result, _ = run(tmp_path, greedy, attempt=2)
+
+    assert result is not None
+    assert result.num_steps > 7
+    assert result.num_batches == 3 * result.num_steps
 
 
 class Giving(Descent):
@@ -347,7 +368,8 @@ def test_every_second_is_on_an_account(tmp_path: Path) -> None:
     wall_s = time.perf_counter() - started_s
 
     assert result is not None
-    assert result.phases.wall_s() == pytest.approx(wall_s, rel=0.01)
+    outside_s = wall_s - result.phases.wall_s()
+    assert 0 <= outside_s < 0.4, "claiming the folder and starting a thread take milliseconds, on a busy machine more"
     assert sum(result.phases.accounts().values()) == pytest.approx(result.phases.wall_s())
     assert 0 < result.phases.data_wait < 0.1 * result.phases.scored
 

@@ -14,6 +14,7 @@ from perfbench.results.trials import RecordedTrial
 from perfbench.scoring.verify_integrity import (
     folder_holds_code,
     isolation_is_known,
+    pulses_agree,
     records_are_chained,
     rest_was_kept,
 )
@@ -66,6 +67,26 @@ def test_an_edit_of_the_records_breaks_the_chain(tmp_path: Path, edit: Callable[
     (finding,) = records_are_chained(recorded(tmp_path))
 
     assert finding.check == "chain"
+
+
+def test_pulses_of_an_interrupted_trial_agree_with_its_measurements(tmp_path: Path) -> None:
+    finished(tmp_path)
+
+    assert list(pulses_agree(recorded(tmp_path))) == []
+
+
+def test_measurements_that_somebody_sped_up_disagree_with_the_pulses(tmp_path: Path) -> None:
+    finished(tmp_path)
+    trial = recorded(tmp_path)
+    faster = [one.model_copy(update={"submission_time_s": one.submission_time_s + 1.0}) for one in trial.measurements]
+    slower_pulses = replace(trial, records=tuple(faster))
+
+    found = [str(finding) for finding in pulses_agree(slower_pulses)]
+    (trial.path / "telemetry.jsonl").unlink()
+    bare = [finding.what for finding in pulses_agree(trial)]
+
+    assert "a pulse says step" in found[0]
+    assert bare == ["attempt 1 left no pulse in telemetry.jsonl", "attempt 2 left no pulse in telemetry.jsonl"]
 
 
 def test_what_attests_itself_or_worked_at_rest_is_named(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from torch import nn
 
 from perfbench.api.submission import StateDict, StepReport, TrainingContext
 from perfbench.api.workload import Batch
+from perfbench.errors import SubmissionError
 
 Schedule = Callable[[int], float]
 """Learning rate of update ``k``, counted from 0."""
@@ -54,7 +55,17 @@ class GradientSubmission:
         return next(batches)
 
     def update_params(self, batch: Batch) -> StepReport:
-        """Do one step on the gradient of the global mean loss."""
+        """Do one step on the gradient of the global mean loss.
+
+        Raises:
+            SubmissionError: If it is given no batch: then ``data_selection`` chose none.
+        """
+        if type(batch) is not dict:
+            raise SubmissionError(
+                f"it returned {type(batch).__name__}, no batch",
+                where="data_selection",
+                hint="return what next(batches) gave, or a dictionary of tensors made from it",
+            )
         loss = self._backward(batch)
         grad_norm = self._clip()
         learning_rate = self._set_learning_rate()

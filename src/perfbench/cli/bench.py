@@ -41,6 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--ranks", type=int, help=f"devices that share the reference batch: {_COMPETITION_RANKS} at full scale, else 1"
     )
     parser.add_argument("--precision", choices=[precision.value for precision in Precision])
+    parser.add_argument("--deterministic", action="store_true", help="the same bits again on a GPU: what does it cost?")
     parser.add_argument(
         "--submission", help="whose step, at the first point of its first study; as configs/run.yaml says otherwise"
     )
@@ -55,6 +56,8 @@ def run(arguments: argparse.Namespace) -> int:
     whole_step = _benchmark("whole_step")
     import torch
 
+    from perfbench.engine.wire.determinism import require_determinism
+
     request = compose_run(_overrides(arguments))
     spec = request.workload
     num_ranks = arguments.ranks or (_COMPETITION_RANKS if spec.scale is ScaleName.FULL else 1)
@@ -68,6 +71,8 @@ def run(arguments: argparse.Namespace) -> int:
     if device.type == "cpu":
         torch.set_num_threads(request.scale.threads_per_rank or 1)
     precision = request.ruleset.precision
+    if request.deterministic:
+        require_determinism()
     step = whole_step.WholeStep(workload, batches, batch_size=size, precision=precision, device=device)
     point = points_for_study(request.submission, request.ruleset, study=0, run_seed=0)[0]
     found = step.measured(
@@ -77,6 +82,7 @@ def run(arguments: argparse.Namespace) -> int:
     title = (
         f"{spec.name} at scale {spec.scale.value}, {whole_step.num_parameters(step.model):,} parameters, "
         f"{'invented' if arguments.synthetic else spec.dataset} batches of {size}, {precision.value}, "
+        f"{'deterministic, ' if request.deterministic else ''}"
         f"{request.submission.name}, {on}, torch {torch.__version__}"
     )
     console = Console(soft_wrap=True)
@@ -94,6 +100,8 @@ def _overrides(arguments: argparse.Namespace) -> list[str]:
         chosen.append(f"submission={arguments.submission}")
     if arguments.precision is not None:
         chosen.append(f"ruleset.precision={arguments.precision}")
+    if arguments.deterministic:
+        chosen.append("deterministic=true")
     return [*chosen, *arguments.overrides]
 
 

@@ -109,6 +109,7 @@ def comparison(trials: Sequence[RecordedTrial], curves: Sequence[Curve]) -> dict
                 "metric_at_equal_time": None if time_s is None else _finite(curve.at_time(time_s)),
                 "metric_at_equal_step": None if step is None else _finite(curve.at_step(step)),
                 "steps": row.num_steps,
+                "batches": row.num_batches,
                 "steps_per_s": row.steps_per_s,
                 "memory_bytes": _memory_bytes(trial),
                 "times_s": curve.times_s.tolist(),

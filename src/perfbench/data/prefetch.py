@@ -95,6 +95,11 @@ class DeviceBatches:
         self._num_returned += 1
         return batch
 
+    @property
+    def num_returned(self) -> int:
+        """Batches that somebody took, those of earlier attempts included."""
+        return self._num_returned
+
     def last_example_ids(self) -> NDArray[np.int64]:
         """Return the numbers of the examples in this rank's part of the last returned batch."""
         return self._stream.example_ids(self._num_returned - 1)

@@ -130,4 +130,4 @@ class BothSides:
         except LineBroken:
             return
         except BaseException as problem:  # noqa: BLE001 - told to the referee, which raises it
-            channel.send(told(problem, office.trial, has_begun=trainer is not None and trainer.has_begun))
+            channel.send(told(problem, office.trial, trainer))

@@ -60,6 +60,7 @@ def plan_study(run: RunSpec) -> list[TrialSpec]:
             target=_target(run),
             max_submission_time_s=workload.max_submission_time_s * rules.budget_factor,
             max_steps=None if cap is None else math.floor(workload.step_hint * cap),
+            deterministic=run.deterministic,
             trace_steps=run.trace_steps,
             isolation=_isolation(run),
             data_root=str(Path(run.data_root).resolve()),

@@ -21,6 +21,7 @@ from perfbench.engine.referee.resources import Resources
 from perfbench.engine.referee.rest import TrainerTree, adopt_orphans
 from perfbench.engine.referee.trainer_process import TrainerProcess
 from perfbench.engine.referee.trial import Referee
+from perfbench.engine.wire.determinism import require_determinism
 from perfbench.engine.wire.devices import device_of
 from perfbench.engine.wire.groups import join_group
 from perfbench.engine.wire.messages import Setup
@@ -53,6 +54,8 @@ def run_refereed(
     place = setup.place
     device = device_of(trial, place)
     set_precision(trial.ruleset.precision)
+    if trial.deterministic:
+        require_determinism()
     team: Team = Solo()
     if place.num_ranks > 1:
         team = join_group("referees", place, device, backend="gloo", timeout=timedelta(seconds=setup.timeout_s))

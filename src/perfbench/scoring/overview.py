@@ -33,6 +33,7 @@ class TrialRow:
     outcome: str
     """The result's kind; without a result ``pruned`` if a search ended it, else ``unfinished``."""
     num_steps: int
+    num_batches: int | None
     metric: str
     best_metric: float | None
     time_s: float | None
@@ -82,6 +83,7 @@ def _row(trial: RecordedTrial) -> TrialRow:
         hyperparameters=dict(spec.hyperparameters or {}),
         outcome=_without_result(trial) if outcome is None else outcome.kind,
         num_steps=num_steps,
+        num_batches=None if result is None else result.num_batches,
         metric=spec.target.metric,
         best_metric=best,
         time_s=scored_s,
@@ -140,6 +142,7 @@ def frame(rows: Sequence[TrialRow]) -> pl.DataFrame:
         },
         "outcome": [row.outcome for row in rows],
         "steps": [row.num_steps for row in rows],
+        "batches": [row.num_batches for row in rows],
         "metric": [row.metric for row in rows],
         "best_metric": [row.best_metric for row in rows],
         "time_s": [row.time_s for row in rows],

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+
+import numpy as np
 
 from perfbench.results.files import digest_of_line
+from perfbench.results.pulses import Pulses, read_pulses
 from perfbench.results.trials import RecordedTrial
 from perfbench.scoring.finding import Finding
 from perfbench.spec.environment import Isolation
 from perfbench.spec.replay import ReplayVerdict
+from perfbench.spec.result import Measurement
 
 _FIRST_CHAINED_VERSION = 3
 """Of ``result.json``; records of earlier versions are not chained and say nothing of isolation."""
+_PULSE_TOLERANCE_S = 0.1
+"""A pulse reads the step and then the time, and may lose the processor in between."""
 _LARGEST_CHARGED_SHARE = 0.01
 """Of the submission time: more work at rest than this is no accident."""
 _LARGEST_DATA_BYTES = 100_000
@@ -36,6 +43,44 @@ def _is_chained(trial: RecordedTrial) -> bool:
     if trial.result is not None:
         return trial.result.schema_version >= _FIRST_CHAINED_VERSION
     return any(record.chain is not None for record in trial.records)
+
+
+def pulses_agree(trial: RecordedTrial) -> Iterator[Finding]:
+    """What the referee wrote down twice a second tells the same story as the measurements: an edit forgets one."""
+    by_attempt: dict[int, list[Measurement]] = defaultdict(list)
+    for record in trial.records:
+        if isinstance(record, Measurement):
+            by_attempt[record.attempt].append(record)
+    if not by_attempt or not _is_chained(trial):
+        return
+    try:
+        pulses = read_pulses(trial.path)
+    except OSError as problem:
+        yield Finding("telemetry", trial.path, f"telemetry.jsonl cannot be read: {problem.strerror}")
+        return
+    for attempt, measurements in by_attempt.items():
+        own = Pulses(*(column[pulses.attempts == attempt] for column in pulses))
+        if not len(own.steps):
+            yield Finding("telemetry", trial.path, f"attempt {attempt} left no pulse in telemetry.jsonl")
+        else:
+            yield from _pulses_between(trial, measurements, own)
+
+
+def _pulses_between(trial: RecordedTrial, measurements: Sequence[Measurement], pulses: Pulses) -> Iterator[Finding]:
+    """Yield the first pulse that is later than the measurement after it, or earlier than the one before it."""
+    steps = np.array([one.step for one in measurements])
+    times_s = np.array([one.submission_time_s for one in measurements])
+    before = np.searchsorted(steps, pulses.steps, side="left") - 1
+    after = np.searchsorted(steps, pulses.steps, side="right")
+    earliest_s = np.where(before >= 0, times_s[before], -np.inf)
+    latest_s = np.where(after < len(times_s), times_s[np.minimum(after, len(times_s) - 1)], np.inf)
+    is_early = pulses.submission_times_s < earliest_s - _PULSE_TOLERANCE_S
+    is_late = pulses.submission_times_s > latest_s + _PULSE_TOLERANCE_S
+    for index in np.flatnonzero(is_early | is_late)[:1]:
+        step, pulse_s = int(pulses.steps[index]), float(pulses.submission_times_s[index])
+        other = measurements[int(before[index] if is_early[index] else after[index])]
+        what = f"a pulse says step {step} at {pulse_s:.1f} s, a measurement step {other.step} at "
+        yield Finding("telemetry", trial.path, f"{what}{other.submission_time_s:.1f} s")
 
 
 def isolation_is_known(trial: RecordedTrial) -> Iterator[Finding]:

@@ -24,6 +24,7 @@ _OF_A_WORKLOAD: dict[str, Callable[[RecordedTrial], str]] = {
     "evaluation period": lambda trial: f"{trial.spec.workload.eval_period_s} s",
     "workload version": lambda trial: str(trial.spec.workload.version),
     "data set": lambda trial: trial.spec.workload.dataset,
+    "determinism": lambda trial: "required" if trial.spec.deterministic else "not required",
 }
 _OF_A_SUBMISSION: dict[str, Callable[[RecordedTrial], str]] = {
     "batch size": lambda trial: str(trial.spec.global_batch_size),

@@ -185,6 +185,9 @@ class TrialResult(Spec):
     scorable: bool
     num_attempts: int
     num_steps: int
+    num_batches: int | None = None
+    """Batches that the submission took, rank 0's: more than steps where one call makes several updates. ``null`` in
+    earlier records and after a crash."""
     num_measurements: int
     phases: PhaseTimes
     lost_s: float = Field(default=0.0, ge=0)

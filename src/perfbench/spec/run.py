@@ -177,6 +177,8 @@ class RunSpec(Spec):
     """Hyperparameters set by hand, over those of the trial's point: such a trial is explored."""
     explore: bool = False
     """Whether the trial is explored even where no hyperparameter is set: in a folder of its own, and never scored."""
+    deterministic: bool = False
+    """Whether a GPU computes the same bits again, at a price; a CPU does anyway."""
     trace_steps: tuple[int, ...]
     """Steps after which a digest of parameters, state, loss and example numbers is recorded (debugging)."""
     data_root: str = Field(min_length=1)
@@ -206,6 +208,7 @@ class TrialSpec(Spec):
     max_steps: int | None = Field(ge=1)
     explored: str | None = Field(default=None, min_length=1)
     """Of a trial that somebody tried by hand: what differs from the first trial of study 0, as its folder is named."""
+    deterministic: bool = False
     trace_steps: tuple[int, ...] = ()
     isolation: Isolation = Isolation.PROCESS
     data_root: str
@@ -213,7 +216,8 @@ class TrialSpec(Spec):
 
     def identity(self) -> str:
         """Return the digest of what makes two trials the same: all but where the data is."""
-        later_fields = {"explored"} if self.explored is None else set()  # so that identities on record stay
+        later_fields = {name for name in ("explored", "deterministic") if not getattr(self, name)}
+        # so that identities on record stay
         return self.digest(exclude={"data_root", "trace_steps"} | later_fields)
 
     def is_scorable(self) -> bool:

@@ -143,9 +143,9 @@ def summary(trial: TrialSpec, result: TrialResult, folder: TrialFolder) -> Group
     table.add_row("outcome", outcome_text(result, trial))
     if result.best_metric is not None:
         table.add_row("best", f"{trial.target.metric} {result.best_metric:.5f} (target {trial.target.threshold:g})")
-    table.add_row(
-        "steps", f"{result.num_steps:,}, {result.num_measurements} evaluations, {result.num_attempts} attempt(s)"
-    )
+    batches = f" of {result.num_batches:,} batches" if (result.num_batches or 0) > result.num_steps + 1 else ""
+    counted = f"{result.num_measurements} evaluations, {result.num_attempts} attempt(s)"
+    table.add_row("steps", f"{result.num_steps:,}{batches}, {counted}")
     table.add_row("wall time", _accounted(result.phases))
     share = result.phases.eval_share()
     if share > EVAL_SHARE_LIMIT:

@@ -22,6 +22,7 @@ class Account:
         self._clock = clock
         self._team = team
         self._running_since_s: float | None = None
+        self._free_s = 0.0
         self.submission_time_s = 0.0
         self.charged_s = 0.0
 
@@ -37,6 +38,7 @@ class Account:
             at_end: Called the moment that this rank's block has ended, while others may still work.
             free_s: So many seconds of it are not counted: a resume's, which count as the checkpoint's.
         """
+        self._free_s = free_s
         before_s = self._running_since_s = self._clock.spent_s(Phase.SCORED)
         spent: list[float] = []
         with self._clock.phase(Phase.SCORED):
@@ -61,4 +63,4 @@ class Account:
         since_s = self._running_since_s
         if since_s is None:
             return self.submission_time_s
-        return self.submission_time_s + max(0.0, self._clock.spent_s(Phase.SCORED) - since_s)
+        return self.submission_time_s + max(0.0, self._clock.spent_s(Phase.SCORED) - since_s - self._free_s)

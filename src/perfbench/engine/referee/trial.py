@@ -365,6 +365,7 @@ class Referee:
             scorable=self._trial.is_scorable() and num_graphs > 0,
             num_attempts=self._attempt,
             num_steps=self._step,
+            num_batches=bye.num_batches,
             num_measurements=len(self._measurements),
             phases=self._clock.times(),
             lost_s=round(self._lost_s, 3),

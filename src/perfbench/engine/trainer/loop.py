@@ -123,6 +123,11 @@ class Trainer:
             gc.unfreeze()
             self._place.batches.close()
 
+    def place_of(self, method: str) -> str:
+        """Return, with a colon, where the submission's class defines a method; nothing where it has none."""
+        code = getattr(getattr(type(self._submission), method, None), "__code__", None)
+        return f"{Path(code.co_filename).name}:{code.co_firstlineno}: " if code is not None else ""
+
     def _answer(self, message: ToTrainer | None) -> None:
         match message:
             case Begin():
@@ -226,6 +231,7 @@ class Trainer:
         memory_bytes = torch.cuda.max_memory_allocated(device) if device.type == "cuda" else 0
         bye = Bye(
             num_recompiles=num_compiled_graphs() - self._graphs_at_start,
+            num_batches=self._place.batches.num_returned,
             device_memory_most_bytes=memory_bytes,
             switches=switches(),
         )

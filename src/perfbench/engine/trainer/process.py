@@ -14,6 +14,7 @@ import torch.distributed as dist
 from perfbench.engine.trainer.loop import BuildSubmission, Trainer
 from perfbench.engine.trainer.workplace import Workplace
 from perfbench.engine.wire.channel import Channel, LineBroken
+from perfbench.engine.wire.determinism import require_determinism
 from perfbench.engine.wire.devices import device_of
 from perfbench.engine.wire.groups import join_group
 from perfbench.engine.wire.messages import Failed, Setup, ToTrainer
@@ -22,7 +23,7 @@ from perfbench.engine.wire.precision import set_precision
 from perfbench.engine.wire.reasons import message_of, reason_of
 from perfbench.engine.wire.team import Solo, Team
 from perfbench.engine.wire.weights import WeightsMemory
-from perfbench.errors import PerfbenchError
+from perfbench.errors import PerfbenchError, SubmissionError
 from perfbench.registry import build_workload, submission_builder
 from perfbench.spec.run import TrialSpec
 
@@ -52,19 +53,23 @@ def serve(channel: Channel[ToTrainer], setup: Setup, *, page_descriptor: int, we
     except LineBroken:
         return _HUNG_UP
     except BaseException as problem:  # noqa: BLE001 - whatever ends a trainer is told to the referee, which records it
-        channel.send(told(problem, setup.trial, has_begun=trainer is not None and trainer.has_begun))
+        channel.send(told(problem, setup.trial, trainer))
         return 1
     if dist.is_initialized():
         dist.destroy_process_group()
     return 0
 
 
-def told(problem: BaseException, trial: TrialSpec, *, has_begun: bool) -> Failed:
+def told(problem: BaseException, trial: TrialSpec, trainer: Trainer | None) -> Failed:
     """Return what the referee is told of an exception."""
+    has_begun, place = False, ""
+    if trainer is not None and trainer.has_begun:
+        has_begun = True
+        place = trainer.place_of(problem.where) if isinstance(problem, SubmissionError) else ""
     return Failed(
         reason=reason_of(problem, trial.submission.folder),
         error_type=type(problem).__name__,
-        message=message_of(problem, trial.submission.folder),
+        message=place + message_of(problem, trial.submission.folder),
         traceback="".join(traceback.format_exception(problem)),
         is_refusal=isinstance(problem, PerfbenchError) and not has_begun,
     )
@@ -75,6 +80,8 @@ def _workplace(setup: Setup) -> Workplace:
     trial, place = setup.trial, setup.place
     device = device_of(trial, place)
     set_precision(trial.ruleset.precision)
+    if trial.deterministic:
+        require_determinism()
     timeout = timedelta(seconds=setup.timeout_s)
     team: Team = Solo()
     if place.num_ranks > 1:

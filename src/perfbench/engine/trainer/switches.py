@@ -14,6 +14,7 @@ def switches() -> dict[str, str]:
         "float32_matmul_precision": torch.get_float32_matmul_precision(),
         "cudnn.allow_tf32": backends.cudnn.allow_tf32,
         "cudnn.benchmark": backends.cudnn.benchmark,
+        "cudnn.deterministic": backends.cudnn.deterministic,
         "cudnn.enabled": backends.cudnn.enabled,
         "default_dtype": torch.get_default_dtype(),
         "deterministic": torch.are_deterministic_algorithms_enabled(),

@@ -180,6 +180,8 @@ class Bye(Spec):
     kind: Literal["bye"] = "bye"
     num_recompiles: int = Field(ge=0)
     """Graphs that were compiled after the clock had begun."""
+    num_batches: int = Field(default=0, ge=0)
+    """Taken by the submission in the whole trial."""
     device_memory_most_bytes: int = Field(default=0, ge=0)
     switches: dict[str, str] = Field(default_factory=dict)
     """Threads, precision and backend flags as they are now."""

@@ -19,6 +19,7 @@ from submitit.slurm.slurm import SlurmExecutor, _make_sbatch_string
 
 from perfbench.inherited import for_slurm
 from perfbench.launch.slurm.manifest import ArrayManifest
+from perfbench.launch.slurm.snapshot import site_file
 from perfbench.spec.run import SlurmCluster
 
 _AGGREGATION_MIN = 60
@@ -95,11 +96,6 @@ def _setup_lines(cluster: SlurmCluster, snapshot: Path) -> list[str]:
     site = [] if cluster.site is None else [f"source {shlex.quote(str(site_file(snapshot, cluster.site)))}"]
     code = ":".join(shlex.quote(str(folder)) for folder in (snapshot / "src", snapshot))
     return [*site, *cluster.setup, f"export PYTHONPATH={code} PYTHONUNBUFFERED=1", f"cd {shlex.quote(str(snapshot))}"]
-
-
-def site_file(root: Path, site: str) -> Path:
-    """Return the set-up script of a site in a checkout or snapshot."""
-    return root / "slurm" / "sites" / f"{site}.sh"
 
 
 def python_command() -> str:

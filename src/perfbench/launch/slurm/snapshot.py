@@ -14,7 +14,7 @@ from pathlib import Path
 from perfbench.engine.referee.checkout import commit_of
 from perfbench.errors import LaunchError
 from perfbench.launch.slurm.manifest import books_folder
-from perfbench.places import CARRIED, COMMIT, package_folder
+from perfbench.places import CARRIED, COMMIT, own_site_scripts, package_folder
 from perfbench.registry import repository_root
 from perfbench.results.files import sync_folder, write_text_atomically
 
@@ -42,6 +42,8 @@ def take_snapshot(runs_root: Path, *, submission_folder: str | None) -> Path:
         aside.mkdir(parents=True)
         for name, source in sources.items():
             shutil.copytree(source, aside / name, ignore=_LEFT_OUT)
+        for name, script in own_site_scripts().items():  # in the place of ours, where jobs and later jobs look
+            shutil.copyfile(script, site_file(aside, name))
         write_text_atomically(aside / COMMIT, _commit_text(repository_root()))
         aside.rename(target)
         sync_folder(target.parent)
@@ -63,7 +65,14 @@ def snapshot_folder(runs_root: Path, *, submission_folder: str | None) -> Path:
     for name, source in _sources(submission_folder).items():
         for path in _files(source):
             digest.update(f"{name}/{path.relative_to(source)}".encode() + b"\0" + path.read_bytes() + b"\0")
+    for name, script in sorted(own_site_scripts().items()):
+        digest.update(f"{site_file(Path(), name)}".encode() + b"\0" + script.read_bytes() + b"\0")
     return books_folder(runs_root) / "snapshots" / digest.hexdigest()
+
+
+def site_file(root: Path, site: str) -> Path:
+    """Return the set-up script of a site in a checkout or snapshot."""
+    return root / "slurm" / "sites" / f"{site}.sh"
 
 
 def outside_submission(snapshot: Path, submission_folder: str | None) -> str | None:

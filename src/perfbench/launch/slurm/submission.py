@@ -25,9 +25,9 @@ from perfbench.launch.slurm.sbatch import (
     element_parameters,
     environment_of_jobs,
     executor_for,
-    site_file,
 )
-from perfbench.launch.slurm.snapshot import outside_submission, snapshot_folder, take_snapshot
+from perfbench.launch.slurm.snapshot import outside_submission, site_file, snapshot_folder, take_snapshot
+from perfbench.places import own_site_scripts
 from perfbench.registry import repository_root
 from perfbench.results.store import TrialFolder
 from perfbench.spec.run import NoTracking, SlurmCluster, TrackingSpec, TrialSpec
@@ -148,9 +148,10 @@ def check_site(cluster: SlurmCluster) -> None:
     Raises:
         LaunchError: If not.
     """
-    if cluster.site is None or site_file(repository_root(), cluster.site).exists():
+    own = own_site_scripts()
+    if cluster.site is None or cluster.site in own or site_file(repository_root(), cluster.site).exists():
         return
-    known = sorted(path.stem for path in (repository_root() / "slurm" / "sites").glob("*.sh"))
+    known = sorted({*own, *(path.stem for path in (repository_root() / "slurm" / "sites").glob("*.sh"))})
     raise LaunchError(
         f"no set-up script of a site named {cluster.site!r}",
         where="cluster.site",

@@ -9,11 +9,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
 from perfbench.workloads.criteo.params import NUM_CATEGORICALS, NUM_INTEGERS, IdRounding, Params
+
+if TYPE_CHECKING:
+    from perfbench.workloads.criteo.bags import Bags
 
 _LAYER_NORM_EPS = 1e-6
 
@@ -42,7 +46,7 @@ class ClickModel(nn.Module):
     def __init__(self, params: Params) -> None:
         super().__init__()
         self.params = params
-        self.embedding = nn.Embedding(params.table_rows, params.embedding_dim)
+        self.embedding = self._embedding()
         self.embedding_norm = _norm(params.embedding_dim) if params.layer_norm else nn.Identity()
         self.bottom = self._bottom()
         self.top = self._top(self._top_inputs())
@@ -82,10 +86,22 @@ class ClickModel(nn.Module):
             return last + NUM_CATEGORICALS * self.params.embedding_dim
         return last + rows_v * (rows_v + 1) // 2
 
-    def _bottom(self) -> nn.Sequential:
+    def _embedding(self) -> nn.Embedding | Bags:
+        sizes = self.params.table_rows, self.params.embedding_dim
+        if self.params.embedding == "torchrec":
+            from perfbench.workloads.criteo import bags
+
+            return bags.Bags(*sizes)
+        return nn.Embedding(*sizes)
+
+    def _bottom(self) -> nn.Module:
         widths = self.params.bottom_widths
         if self.params.layers == "residual":
             return nn.Sequential(nn.Linear(NUM_INTEGERS, widths[0]), nn.ReLU(), *map(ResidualLinear, widths[1:]))
+        if self.params.embedding == "torchrec" and not self.params.layer_norm:
+            from perfbench.workloads.criteo import bags
+
+            return bags.bottom(NUM_INTEGERS, widths)
         return _mlp(NUM_INTEGERS, widths, layer_norm=self.params.layer_norm)
 
     def _top(self, inputs: int) -> nn.Sequential:

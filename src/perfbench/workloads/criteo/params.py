@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from importlib.util import find_spec
 from typing import Literal
 
 from pydantic import Field, model_validator
@@ -35,6 +36,8 @@ class Params(Spec):
 
     table_rows: int = Field(ge=1)
     embedding_dim: int = Field(ge=1)
+    embedding: Literal["torch", "torchrec"] = "torch"
+    """Whose table and first layers: equal in numbers, docs/adr/0005. Records of before the choice have none."""
     embedding_init: Literal["inverse_sqrt_rows", "one"]
     """Upper end of the uniform initialisation of the table: 1/sqrt(rows), or 1."""
     layers: Literal["interaction", "residual"]
@@ -53,7 +56,7 @@ class Params(Spec):
     """Asserted against the prepared data."""
 
     @model_validator(mode="after")
-    def _widths_fit(self) -> Params:
+    def _parts_fit(self) -> Params:
         if self.layers == "interaction" and self.bottom_widths[-1] != self.embedding_dim:
             msg = (
                 f"the interaction needs the last bottom width ({self.bottom_widths[-1]}) "
@@ -62,5 +65,8 @@ class Params(Spec):
             raise ValueError(msg)
         if self.layers == "residual" and len({*self.bottom_widths}) + len({*self.top_widths}) > 2:  # noqa: PLR2004
             msg = "residual layers need equal widths within bottom_widths and within top_widths"
+            raise ValueError(msg)
+        if self.embedding == "torchrec" and find_spec("torchrec") is None:
+            msg = "no torchrec here: pip install 'perfbench[recommendation]', then pip install --no-deps torchrec"
             raise ValueError(msg)
         return self

@@ -1,8 +1,9 @@
 """From the public text files to binary shards: streaming, resumable, checked; the manifest is written last.
 
 Source files, in one folder: ``day_0.gz`` to ``day_23.gz`` as distributed, or ``day_N`` unpacked, or pieces
-``day_N_nn``. A day is cut into shards of 5,000,000 rows (a piece into one or more). Days 0 to 22 train; of day 23
-the first ``floor(shards / 2) + 1`` shards test and the rest validate (AlgoPerf specification, section 2.3).
+``day_N_nn``, or the arrays that torchrec's converter makes of a day (:mod:`.converted`). A day is cut into shards of
+5,000,000 rows (a piece into one or more). Days 0 to 22 train; of day 23 the first ``floor(shards / 2) + 1`` shards test
+and the rest validate (AlgoPerf specification, section 2.3).
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from perfbench.errors import DataError
 from perfbench.results.files import append_line, read_lines
 from perfbench.spec.base import Spec
 from perfbench.spec.workload import WorkloadSpec
+from perfbench.workloads.criteo import converted
 from perfbench.workloads.criteo.params import BUCKET_COUNTS, Params
 from perfbench.workloads.criteo.shards import BYTES_PER_ROW, FORMAT_VERSION, write_shard
 from perfbench.workloads.criteo.tsv import Rows, parse
@@ -38,7 +40,7 @@ NUM_DAYS = 24
 _BLOCK_BYTES = 1 << 25
 _BYTES_PER_PUBLIC_LINE = 190
 """At least this long on average, compressed about a third: for the disk budget."""
-_SOURCE_NAME = re.compile(r"day_(\d+)(?:_(\d+))?(\.gz)?")
+_SOURCE_NAME = re.compile(rf"day_(\d+)(?:_(\d+))?(\.gz|{re.escape(converted.SUFFIX)})?")
 _PROGRESS = "shards.jsonl"
 
 
@@ -58,8 +60,11 @@ def required_bytes(request: PrepareRequest) -> int:
         return _generator(request.workload).REQUIRED_BYTES
     total = 0
     for path, _day in _sources(request.source):
-        text_bytes = size_of(path) * (3 if path.suffix == ".gz" else 1)
-        total += text_bytes * BYTES_PER_ROW // _BYTES_PER_PUBLIC_LINE
+        if path.name.endswith(converted.SUFFIX):
+            total += size_of(path) * BYTES_PER_ROW // converted.DENSE_BYTES_PER_ROW
+        else:
+            text_bytes = size_of(path) * (3 if path.suffix == ".gz" else 1)
+            total += text_bytes * BYTES_PER_ROW // _BYTES_PER_PUBLIC_LINE
     return total
 
 
@@ -167,7 +172,7 @@ def _check_days(folder: Path, sources: list[tuple[Path, int]]) -> None:
         raise DataError(
             f"{len(missing)} of {NUM_DAYS} days are missing: {', '.join(f'day_{day}' for day in missing)}",
             where=str(folder),
-            hint="the folder needs day_0.gz to day_23.gz (or the unpacked files)",
+            hint="the folder needs day_0.gz to day_23.gz (or the unpacked files, or torchrec's three .npy of each)",
         )
     for day in range(NUM_DAYS):
         _check_pieces([path for path, of_day in sources if of_day == day], day)
@@ -212,7 +217,7 @@ def _convert_file(
     path: Path, day: int, destination: Path, rows_per_shard: int, finished: dict[str, ShardRecord]
 ) -> Iterator[ShardRecord]:
     """Yield the shards of one source file that are not finished yet."""
-    stem = path.name.removesuffix(".gz")
+    stem = path.name.removesuffix(".gz").removesuffix(converted.SUFFIX)
     num_known = sum(1 for record in finished.values() if record.source == path.name)
     num_skipped = sum(record.num_rows for record in finished.values() if record.source == path.name)
     is_last_known = any(record.source == path.name and record.num_rows < rows_per_shard for record in finished.values())
@@ -227,15 +232,11 @@ def _convert_file(
 
 def _shards_of(path: Path, rows_per_shard: int, num_skipped: int) -> Iterator[list[Rows]]:
     """Yield the rows of a file in shards, after the skipped ones."""
+    is_converted = path.name.endswith(converted.SUFFIX)
     parts: list[Rows] = []
-    num_rows, line = 0, 1
-    for block in _blocks(path):
-        num_lines = block.count(b"\n")
-        if line + num_lines - 1 <= num_skipped:
-            line += num_lines
-            continue
-        rows = _after(parse(block, where=str(path), first_line=line), num_skipped - (line - 1))
-        line += num_lines
+    num_rows = 0
+    for block in converted.rows_of(path, first=num_skipped) if is_converted else _rows_of_text(path, num_skipped):
+        rows = block
         while num_rows + len(rows) >= rows_per_shard:
             taken = rows_per_shard - num_rows
             yield [*parts, _cut(rows, 0, taken)]
@@ -245,6 +246,16 @@ def _shards_of(path: Path, rows_per_shard: int, num_skipped: int) -> Iterator[li
             num_rows += len(rows)
     if parts:
         yield parts
+
+
+def _rows_of_text(path: Path, num_skipped: int) -> Iterator[Rows]:
+    """Yield the rows of a text file, a block at a time, after the skipped ones."""
+    line = 1
+    for block in _blocks(path):
+        num_lines = block.count(b"\n")
+        if line + num_lines - 1 > num_skipped:
+            yield _after(parse(block, where=str(path), first_line=line), num_skipped - (line - 1))
+        line += num_lines
 
 
 def _after(rows: Rows, num_skipped: int) -> Rows:

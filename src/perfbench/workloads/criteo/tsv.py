@@ -18,7 +18,7 @@ NUM_FIELDS = 1 + NUM_INTEGERS + NUM_CATEGORICALS
 _TAB, _NEWLINE, _MINUS, _ZERO = 9, 10, 45, 48
 _TOKEN_LENGTH = 8
 _MAX_DIGITS = 11
-_INT32_MAX = 2**31 - 1
+INT32_MAX = 2**31 - 1
 _DEFAULT_TOKEN = int.from_bytes(b"00000000", "little")
 _PADDING = bytes(_MAX_DIGITS + 1)
 
@@ -121,7 +121,7 @@ def _integers(block: _Block) -> NDArray[np.int32]:
         row, column = (int(index[0]) for index in np.nonzero(wrong))
         raise block.fail(row, 1 + column, "is no integer")
     values[is_negative] = 0
-    return np.minimum(values, _INT32_MAX).astype(np.int32)
+    return np.minimum(values, INT32_MAX).astype(np.int32)
 
 
 def _buckets(block: _Block) -> NDArray[np.int32]:

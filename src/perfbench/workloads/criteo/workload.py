@@ -171,7 +171,7 @@ def _cross_entropy(logits: Tensor, batch: Batch) -> Tensor:
 
 def _role(module: nn.Module, name: str) -> ParameterRole:
     match module, name:
-        case nn.Embedding(), _:
+        case nn.Embedding() | nn.EmbeddingBag(), _:
             return ParameterRole.EMBEDDING
         case nn.LayerNorm(), "weight":
             return ParameterRole.LAYER_NORM_SCALE
