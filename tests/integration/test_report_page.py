@@ -8,7 +8,7 @@ import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
@@ -60,24 +60,39 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return written(runs, runs.parent / "report")
 
 
-@pytest.fixture
-def page(file: Path, browser: Browser) -> Iterator[Page]:
-    """Open the page; whatever it says on the console, or loads, fails the test."""
-    context = browser.new_context(viewport={"width": 1400, "height": 1000}, reduced_motion="reduce")
-    opened = context.new_page()
-    said: list[str] = []
-    opened.on("console", lambda message: said.append(message.text))
-    opened.on("pageerror", lambda error: said.append(str(error)))
-    opened.on("request", lambda one: said.append(one.url) if one.url.startswith(("http", "ws")) else None)
-    show(opened, file)
-    yield opened
+class Opened(NamedTuple):
+    """The page, which is opened once, and what it has said on the console or wanted to load."""
+
+    page: Page
+    said: list[str]
+
+
+@pytest.fixture(scope="module")
+def opened(file: Path, browser: Browser) -> Iterator[Opened]:
+    context = browser.new_context(reduced_motion="reduce")
+    page, said = context.new_page(), list[str]()
+    page.on("console", lambda message: said.append(message.text))
+    page.on("pageerror", lambda error: said.append(str(error)))
+    page.on("request", lambda one: said.append(one.url) if one.url.startswith(("http", "ws")) else None)
+    show(page, file)
+    yield Opened(page, said)
     context.close()
-    assert said == []
+
+
+@pytest.fixture
+def page(opened: Opened) -> Iterator[Page]:
+    """Bring the page back to how it opens; whatever it says fails the test."""
+    opened.page.set_viewport_size({"width": 1400, "height": 1000})
+    opened.page.emulate_media(color_scheme="light")
+    opened.page.evaluate("location.hash = ''; scrollTo(0, 0)")
+    yield opened.page
+    assert opened.said == []
+    opened.said.clear()
 
 
 def show(page: Page, file: Path, place: str = "") -> None:
     page.goto(file.resolve().as_uri() + place)
-    page.locator("html[data-charts=ready]").wait_for(state="attached")
+    page.locator("html[data-ready]").wait_for(state="attached")
 
 
 def draw_all(page: Page) -> None:
@@ -173,18 +188,23 @@ def test_what_is_shown_can_be_sent_as_a_link(page: Page, file: Path) -> None:
     page.get_by_role("searchbox", name="Filter Trials by words").fill("adamw crashed")
     place = page.evaluate("location.hash")
 
-    page.goto("about:blank")
-    show(page, file, place)
+    other = page.context.new_page()
+    show(other, file, place)
 
-    assert page.locator("button[data-submission=shampoo]").get_attribute("aria-pressed") == "false"
-    draw_all(page)
-    assert lines(page, "curves") == 2 * 2 * 3 + 2
-    assert page.locator("figure.curves .xtitle").first.text_content() == "steps"
-    assert page.evaluate("document.documentElement.dataset.theme") == "dark"
-    assert page.locator(".grid td[data-seconds]").first.inner_text() == "0.120"
-    assert page.locator("table.trials tbody tr").count() == 1
-    page.get_by_role("button", name="none", exact=True).click()
-    assert lines(page, "curves") == lines(page, "profile") == 0
+    assert other.locator("button[data-submission=shampoo]").get_attribute("aria-pressed") == "false"
+    draw_all(other)
+    assert lines(other, "curves") == 2 * 2 * 3 + 2
+    assert other.locator("figure.curves .xtitle").first.text_content() == "steps"
+    assert other.evaluate("document.documentElement.dataset.theme") == "dark"
+    assert other.locator(".grid td[data-seconds]").first.inner_text() == "0.120"
+    assert other.locator("table.trials tbody tr").count() == 1
+    other.get_by_role("button", name="none", exact=True).click()
+    draw_all(other)
+    assert lines(other, "curves") == lines(other, "profile") == 0
+    other.evaluate(f"location.hash = '{place}'")
+    other.locator("button[data-submission=shampoo][aria-pressed=false]").wait_for()
+    assert other.locator("button[data-submission=slow]").get_attribute("aria-pressed") == "true"
+    other.close()
 
 
 def test_a_figure_is_read_by_keys_and_by_pointing(page: Page) -> None:
@@ -309,12 +329,13 @@ def test_a_trial_of_ten_thousand_evaluations_is_a_small_page_that_opens(tmp_path
     context.close()
 
 
-def test_trials_that_are_compared_are_a_page_of_the_same_parts(file: Path, page: Page, tmp_path: Path) -> None:
+def test_trials_that_are_compared_are_a_page_of_the_same_parts(file: Path, browser: Browser, tmp_path: Path) -> None:
     runs = file.parent.parent / "runs0"
     trials = sorted(str(path.parent) for path in runs.rglob("run.json") if "adamw" in str(path) and "ogbg" in str(path))
     out = tmp_path / "compared.html"
     assert main(["compare", *trials[:2], "--picture", str(out)]) == 0
 
+    page = browser.new_context().new_page()
     show(page, out)
 
     draw_all(page)
@@ -324,6 +345,7 @@ def test_trials_that_are_compared_are_a_page_of_the_same_parts(file: Path, page:
     page.get_by_role("button", name="A: adamw on ogbg, study 0, trial 1").click()
     assert lines(page, "curves") == 1
     assert findings(page) == []
+    page.context.close()
 
 
 def embedded_bytes(file: Path) -> int:
