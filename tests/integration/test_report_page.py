@@ -17,6 +17,8 @@ from playwright.sync_api import Browser, Page, sync_playwright
 from perfbench.cli import report
 from perfbench.cli.main import main
 from perfbench.spec.result import BudgetSpent, Crashed, FailureReason
+from tests.published_trees import log_text
+from tests.scoring_logs import benchmark
 from tests.trial_folders import measurement, trial_spec, write_reaching_trial, write_trial
 
 _SUBMISSIONS = ("adamw", "shampoo", "slow")
@@ -224,11 +226,7 @@ def test_a_figure_is_read_by_keys_and_by_pointing(page: Page) -> None:
     page.keyboard.press("ArrowRight")
     assert "adamw, study 0, trial 1: 10 s, step 20, validation/loss 0.5" in read(page, "curves")
 
-    plot.scroll_into_view_if_needed()
-    box = plot.bounding_box()
-    assert box is not None
-    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
-    told = page.locator("figure.profile .hoverlayer").text_content() or ""
+    told = point_at(page, "profile")
     assert re.search(r"within 2\.\d\d times the fastest", told)
     assert re.search(r"shampoo.*\[\d\.\d\d, \d\.\d\d\]", told)
 
@@ -308,6 +306,42 @@ def test_markup_that_gets_in_all_the_same_runs_nothing(file: Path, browser: Brow
     page.wait_for_timeout(100)
     assert page.evaluate("window.ran === undefined")
     context.close()
+
+
+def test_names_that_are_markup_are_text_in_figures_too(tmp_path: Path, browser: Browser) -> None:
+    names = ("50%{x} & <b>bold", "<a href='javascript:alert(1)'>a", "<!--<script>")
+    rules = benchmark("w", num_studies=1, num_trials=1)
+    for number, name in enumerate(names, start=1):
+        folder = tmp_path / "logs" / name.replace("/", "|") / "study_0" / "w" / "trial_1"
+        folder.mkdir(parents=True)
+        (folder / "eval_measurements.csv").write_text(log_text(rules, "w", 3.0 * number))
+    (tmp_path / "board.yaml").write_text(rules.to_json())
+    file = written(tmp_path / "logs", tmp_path, "--no-pictures", "--benchmark", str(tmp_path / "board.yaml"))
+
+    context = browser.new_context(viewport={"width": 1400, "height": 1000}, reduced_motion="reduce")
+    page = context.new_page()
+    show(page, file)
+    draw_all(page)
+    told = point_at(page, "profile")
+
+    assert all(name in told for name in names)
+    assert page.locator("figure a").count() == 0
+    for name in names:
+        page.locator(".key").get_by_role("button", name=name).click()
+    draw_all(page)
+    assert lines(page, "profile") == 0
+    context.close()
+
+
+def point_at(page: Page, kind: str) -> str:
+    """Point at the middle of a figure, and return what it says there."""
+    plot = page.locator(f"figure.{kind} .plot").first
+    plot.scroll_into_view_if_needed()
+    box = plot.bounding_box()
+    assert box is not None
+    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    page.locator(f"figure.{kind} .hoverlayer text").first.wait_for()
+    return page.locator(f"figure.{kind} .hoverlayer").first.text_content() or ""
 
 
 def test_a_trial_of_ten_thousand_evaluations_is_a_small_page_that_opens(tmp_path: Path, browser: Browser) -> None:
