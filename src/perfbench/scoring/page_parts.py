@@ -27,8 +27,8 @@ def header(title: str, links: str = "") -> str:
     """Return the top of a page: what it is about, where to go, and the switch for light and dark."""
     themes = choice("theme", "Colours of the page", (("auto", "auto"), ("light", "light"), ("dark", "dark")))
     return f"""<header><div class="title"><h1>{escape(title)}</h1>{themes}</div><nav aria-label="Sections">{links}</nav>
-<noscript><p class="warnings">The figures and the table of trials need this page's script; the folder beside it has the
-figures as pictures.</p></noscript></header>"""
+<noscript><p class="warnings">The figures and the list of trials need this page's script; the commands that write pages
+write figures as pictures too.</p></noscript></header>"""
 
 
 def choice(name: str, label: str, values: Sequence[tuple[str, str]]) -> str:
