@@ -344,7 +344,9 @@ def point_at(page: Page, kind: str) -> str:
     return page.locator(f"figure.{kind} .hoverlayer").first.text_content() or ""
 
 
-def test_a_trial_of_ten_thousand_evaluations_is_a_small_page_that_opens(tmp_path: Path, browser: Browser) -> None:
+def test_a_trial_of_ten_thousand_evaluations_is_a_small_page_that_a_finger_reads(
+    tmp_path: Path, browser: Browser
+) -> None:
     folder = write_trial(tmp_path / "runs", trial_spec(), [], is_finished=False)
     times_s = [90.0 * number / 10_000 for number in range(1, 10_001)]
     records = [
@@ -355,11 +357,17 @@ def test_a_trial_of_ten_thousand_evaluations_is_a_small_page_that_opens(tmp_path
     file = written(tmp_path / "runs", tmp_path, "--no-pictures", "--provisional")
 
     assert embedded_bytes(file) < 20_000
-    context = browser.new_context()
+    context = browser.new_context(viewport={"width": 420, "height": 900}, has_touch=True, is_mobile=True)
     page = context.new_page()
     show(page, file)
     draw_all(page)
     assert lines(page, "curves") == 1
+    page.locator("figure.curves .plot").scroll_into_view_if_needed()
+    box = page.locator("figure.curves .js-line").bounding_box()
+    assert box is not None
+    page.touchscreen.tap(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    page.locator("figure.curves .hoverlayer text").first.wait_for()
+    assert "adamw, study 0, trial 1" in (page.locator("figure.curves .hoverlayer").text_content() or "")
     context.close()
 
 
