@@ -7,10 +7,12 @@ import shutil
 import subprocess
 import sys
 from collections import namedtuple
+from importlib.metadata import distributions
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+from packaging.specifiers import SpecifierSet
 
 from perfbench.registry import repository_root
 
@@ -42,6 +44,16 @@ def steps_run(tool: ModuleType, monkeypatch: pytest.MonkeyPatch) -> list[list[st
     commands: list[list[str]] = []
     monkeypatch.setattr(tool, "run_step", lambda _what, command: commands.append(command))
     return commands
+
+
+def test_what_is_pinned_runs_on_the_python_that_debian_12_has() -> None:
+    """``requires-python`` says 3.11: a pin that wants a later patch cannot be installed there."""
+    pinned = {line.partition("==")[0].lower() for line in (ROOT / "constraints.txt").read_text().splitlines()}
+    wants = {one.name: SpecifierSet(one.metadata["Requires-Python"] or "") for one in distributions()}
+    checked = {name: wanted for name, wanted in wants.items() if name.lower() in pinned}
+
+    assert len(checked) > 100
+    assert [f"{name} {wanted}" for name, wanted in checked.items() if "3.11.2" not in wanted] == []
 
 
 def test_a_second_call_does_nothing(tool: ModuleType, checkout: Path, steps_run: list[list[str]]) -> None:
