@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import gzip
+import os
 import tarfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from perfbench.compose import compose_workload
 from perfbench.data.images.idx import TEST_FILES, TRAIN_FILES, write_idx
@@ -22,7 +23,7 @@ from perfbench.workloads.fastmri.phantoms import Layout
 from perfbench.workloads.ogbg import planted as planted_graphs
 from perfbench.workloads.wmt import invented
 from perfbench.workloads.wmt.corpora import CORPORA
-from tests import small_images
+from tests import small_images, small_text
 from tests.unit.fastmri_figures import params_of
 from tests.unit.test_mnist import drawn
 
@@ -54,7 +55,15 @@ class RawSource:
         return spec.model_copy(update=changes | ({"dataset": self.dataset} if self.dataset else {}))
 
     def prepare(self, source: Path, destination: Path) -> Manifest:
-        """Do what ``perfbench data prepare`` does."""
+        """Do what ``perfbench data prepare`` does on one processor: then no part of it is in another process."""
+        processors = os.sched_getaffinity(0)
+        os.sched_setaffinity(0, {min(processors)})
+        try:
+            return self._prepare(source, destination)
+        finally:
+            os.sched_setaffinity(0, processors)
+
+    def _prepare(self, source: Path, destination: Path) -> Manifest:
         workload, preparer = self.workload(), preparer_of(self.family)
         request = PrepareRequest(
             workload=workload,
@@ -136,6 +145,10 @@ def _packed_speech(folder: Path) -> None:
     root.rmdir()
 
 
+def _documents(folder: Path) -> None:
+    small_text.write_source(folder)
+
+
 def _digits(folder: Path) -> None:
     write_idx(folder, TRAIN_FILES, drawn(DIGITS["train"] + DIGITS["validation"], 0))
     write_idx(folder, TEST_FILES, drawn(DIGITS["test"], 1))
@@ -152,6 +165,7 @@ _SOUNDS: dict[str, object] = {
     "vocabulary_size": 40,
     "num_pieces": 40,
 }
+_TEXT: dict[str, Any] = dict(small_text.small_spec(small_text.vocabulary_sha256()).params)
 _IMAGES: dict[str, object] = {
     "num_classes": small_images.NUM_CLASSES,
     "expected_examples": small_images.COUNTS,
@@ -176,6 +190,7 @@ RAW_SOURCES = {
     ),
     "images": RawSource("imagenet_resnet", _IMAGES, small_images.write_folders, scale="mini", dataset="drawn"),
     "packed images": RawSource("imagenet_resnet", _IMAGES, small_images.write_archives, scale="mini", dataset="drawn"),
+    "documents": RawSource("finewebedu_lm", _TEXT, _documents),
     "digits": RawSource(
         "mnist", {"expected_examples": DIGITS, "eval_train_examples": 6}, _digits, scale="mini", dataset="tiny"
     ),

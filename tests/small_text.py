@@ -51,18 +51,31 @@ WORDS = [
 
 def write_vocabulary(folder: Path, merges: dict[int, str] = MERGES) -> dict[str, str]:
     """Write ``encoder.json`` and ``vocab.bpe``; return their SHA-256."""
+    contents = _vocabulary(merges)
+    for name, content in contents.items():
+        (folder / name).write_text(content, encoding="utf-8")
+    return _sha256_of(contents)
+
+
+def vocabulary_sha256() -> dict[str, str]:
+    """Return what :func:`write_vocabulary` returns."""
+    return _sha256_of(_vocabulary(MERGES))
+
+
+def _sha256_of(contents: dict[str, str]) -> dict[str, str]:
+    return {name: hashlib.sha256(content.encode()).hexdigest() for name, content in contents.items()}
+
+
+def _vocabulary(merges: dict[int, str]) -> dict[str, str]:
     plain = [byte for byte in range(256) if chr(byte).isprintable() and chr(byte) != " "]
     characters = [chr(byte) for byte in plain] + [chr(256 + number) for number in range(256 - len(plain))]
     ids = {character: number for number, character in enumerate(characters)}
     ids |= {pair.replace(" ", ""): 256 + number for number, pair in merges.items()}
     ids["<|endoftext|>"] = END_ID
-    contents = {
+    return {
         "encoder.json": json.dumps(ids),
         "vocab.bpe": "\n".join(["#version: 0.2", *merges.values()]) + "\n",
     }
-    for name, content in contents.items():
-        (folder / name).write_text(content, encoding="utf-8")
-    return {name: hashlib.sha256(content.encode()).hexdigest() for name, content in contents.items()}
 
 
 def documents(count: int, *, seed: int = 0) -> list[str]:

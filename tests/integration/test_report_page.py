@@ -8,14 +8,17 @@ import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from perfbench.cli import report
+from perfbench.cli.main import main
 from perfbench.spec.result import BudgetSpent, Crashed, FailureReason
+from tests.published_trees import log_text
+from tests.scoring_logs import benchmark
 from tests.trial_folders import measurement, trial_spec, write_reaching_trial, write_trial
 
 _SUBMISSIONS = ("adamw", "shampoo", "slow")
@@ -59,24 +62,39 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return written(runs, runs.parent / "report")
 
 
-@pytest.fixture
-def page(file: Path, browser: Browser) -> Iterator[Page]:
-    """Open the page; whatever it says on the console, or loads, fails the test."""
-    context = browser.new_context(viewport={"width": 1400, "height": 1000}, reduced_motion="reduce")
-    opened = context.new_page()
-    said: list[str] = []
-    opened.on("console", lambda message: said.append(message.text))
-    opened.on("pageerror", lambda error: said.append(str(error)))
-    opened.on("request", lambda one: said.append(one.url) if one.url.startswith(("http", "ws")) else None)
-    show(opened, file)
-    yield opened
+class Opened(NamedTuple):
+    """The page, which is opened once, and what it has said on the console or wanted to load."""
+
+    page: Page
+    said: list[str]
+
+
+@pytest.fixture(scope="module")
+def opened(file: Path, browser: Browser) -> Iterator[Opened]:
+    context = browser.new_context(reduced_motion="reduce")
+    page, said = context.new_page(), list[str]()
+    page.on("console", lambda message: said.append(message.text))
+    page.on("pageerror", lambda error: said.append(str(error)))
+    page.on("request", lambda one: said.append(one.url) if one.url.startswith(("http", "ws")) else None)
+    show(page, file)
+    yield Opened(page, said)
     context.close()
-    assert said == []
+
+
+@pytest.fixture
+def page(opened: Opened) -> Iterator[Page]:
+    """Bring the page back to how it opens; whatever it says fails the test."""
+    opened.page.set_viewport_size({"width": 1400, "height": 1000})
+    opened.page.emulate_media(color_scheme="light")
+    opened.page.evaluate("location.hash = ''; scrollTo(0, 0)")
+    yield opened.page
+    assert opened.said == []
+    opened.said.clear()
 
 
 def show(page: Page, file: Path, place: str = "") -> None:
     page.goto(file.resolve().as_uri() + place)
-    page.locator("html[data-charts=ready]").wait_for(state="attached")
+    page.locator("html[data-ready]").wait_for(state="attached")
 
 
 def draw_all(page: Page) -> None:
@@ -138,12 +156,14 @@ def test_every_figure_is_drawn_and_nothing_is_found_by_the_accessibility_checker
         for width in (1400, 900, 420):
             page.set_viewport_size({"width": width, "height": 1000})
             page.evaluate("scrollTo(0, 0)")
-            found = Axe().run(page, options={"runOnly": _RULES, "resultTypes": ["violations"]})
-            told = [
-                f"{one['id']}: {[node['html'] for node in one['nodes']][:3]}" for one in found.response["violations"]
-            ]
-            assert told == [], f"{scheme}, {width} pixels"
+            assert findings(page) == [], f"{scheme}, {width} pixels"
             assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+def findings(page: Page) -> list[str]:
+    """Return what the accessibility checker finds, of any weight, each with the elements that it is about."""
+    found = Axe().run(page, options={"runOnly": _RULES, "resultTypes": ["violations"]})
+    return [f"{one['id']}: {[node['html'] for node in one['nodes']][:3]}" for one in found.response["violations"]]
 
 
 def test_the_switch_turns_the_page_and_its_figures_dark(page: Page) -> None:
@@ -170,18 +190,23 @@ def test_what_is_shown_can_be_sent_as_a_link(page: Page, file: Path) -> None:
     page.get_by_role("searchbox", name="Filter Trials by words").fill("adamw crashed")
     place = page.evaluate("location.hash")
 
-    page.goto("about:blank")
-    show(page, file, place)
+    other = page.context.new_page()
+    show(other, file, place)
 
-    assert page.locator("button[data-submission=shampoo]").get_attribute("aria-pressed") == "false"
-    draw_all(page)
-    assert lines(page, "curves") == 2 * 2 * 3 + 2
-    assert page.locator("figure.curves .xtitle").first.text_content() == "steps"
-    assert page.evaluate("document.documentElement.dataset.theme") == "dark"
-    assert page.locator(".grid td[data-seconds]").first.inner_text() == "0.120"
-    assert page.locator("table.trials tbody tr").count() == 1
-    page.get_by_role("button", name="none", exact=True).click()
-    assert lines(page, "curves") == lines(page, "profile") == 0
+    assert other.locator("button[data-submission=shampoo]").get_attribute("aria-pressed") == "false"
+    draw_all(other)
+    assert lines(other, "curves") == 2 * 2 * 3 + 2
+    assert other.locator("figure.curves .xtitle").first.text_content() == "steps"
+    assert other.evaluate("document.documentElement.dataset.theme") == "dark"
+    assert other.locator(".grid td[data-seconds]").first.inner_text() == "0.120"
+    assert other.locator("table.trials tbody tr").count() == 1
+    other.get_by_role("button", name="none", exact=True).click()
+    draw_all(other)
+    assert lines(other, "curves") == lines(other, "profile") == 0
+    other.evaluate(f"location.hash = '{place}'")
+    other.locator("button[data-submission=shampoo][aria-pressed=false]").wait_for()
+    assert other.locator("button[data-submission=slow]").get_attribute("aria-pressed") == "true"
+    other.close()
 
 
 def test_a_figure_is_read_by_keys_and_by_pointing(page: Page) -> None:
@@ -201,11 +226,7 @@ def test_a_figure_is_read_by_keys_and_by_pointing(page: Page) -> None:
     page.keyboard.press("ArrowRight")
     assert "adamw, study 0, trial 1: 10 s, step 20, validation/loss 0.5" in read(page, "curves")
 
-    plot.scroll_into_view_if_needed()
-    box = plot.bounding_box()
-    assert box is not None
-    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
-    told = page.locator("figure.profile .hoverlayer").text_content() or ""
+    told = point_at(page, "profile")
     assert re.search(r"within 2\.\d\d times the fastest", told)
     assert re.search(r"shampoo.*\[\d\.\d\d, \d\.\d\d\]", told)
 
@@ -287,7 +308,45 @@ def test_markup_that_gets_in_all_the_same_runs_nothing(file: Path, browser: Brow
     context.close()
 
 
-def test_a_trial_of_ten_thousand_evaluations_is_a_small_page_that_opens(tmp_path: Path, browser: Browser) -> None:
+def test_names_that_are_markup_are_text_in_figures_too(tmp_path: Path, browser: Browser) -> None:
+    names = ("50%{x} & <b>bold", "<a href='javascript:alert(1)'>a", "<!--<script>")
+    rules = benchmark("w", num_studies=1, num_trials=1)
+    for number, name in enumerate(names, start=1):
+        folder = tmp_path / "logs" / name.replace("/", "|") / "study_0" / "w" / "trial_1"
+        folder.mkdir(parents=True)
+        (folder / "eval_measurements.csv").write_text(log_text(rules, "w", 3.0 * number))
+    (tmp_path / "board.yaml").write_text(rules.to_json())
+    file = written(tmp_path / "logs", tmp_path, "--no-pictures", "--benchmark", str(tmp_path / "board.yaml"))
+
+    context = browser.new_context(viewport={"width": 1400, "height": 1000}, reduced_motion="reduce")
+    page = context.new_page()
+    show(page, file)
+    draw_all(page)
+    told = point_at(page, "profile")
+
+    assert all(name in told for name in names)
+    assert page.locator("figure a").count() == 0
+    for name in names:
+        page.locator(".key").get_by_role("button", name=name).click()
+    draw_all(page)
+    assert lines(page, "profile") == 0
+    context.close()
+
+
+def point_at(page: Page, kind: str) -> str:
+    """Point at the middle of a figure, and return what it says there."""
+    plot = page.locator(f"figure.{kind} .plot").first
+    plot.scroll_into_view_if_needed()
+    box = plot.bounding_box()
+    assert box is not None
+    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    page.locator(f"figure.{kind} .hoverlayer text").first.wait_for()
+    return page.locator(f"figure.{kind} .hoverlayer").first.text_content() or ""
+
+
+def test_a_trial_of_ten_thousand_evaluations_is_a_small_page_that_a_finger_reads(
+    tmp_path: Path, browser: Browser
+) -> None:
     folder = write_trial(tmp_path / "runs", trial_spec(), [], is_finished=False)
     times_s = [90.0 * number / 10_000 for number in range(1, 10_001)]
     records = [
@@ -298,12 +357,37 @@ def test_a_trial_of_ten_thousand_evaluations_is_a_small_page_that_opens(tmp_path
     file = written(tmp_path / "runs", tmp_path, "--no-pictures", "--provisional")
 
     assert embedded_bytes(file) < 20_000
-    context = browser.new_context()
+    context = browser.new_context(viewport={"width": 420, "height": 900}, has_touch=True, is_mobile=True)
     page = context.new_page()
     show(page, file)
     draw_all(page)
     assert lines(page, "curves") == 1
+    page.locator("figure.curves .plot").scroll_into_view_if_needed()
+    box = page.locator("figure.curves .js-line").bounding_box()
+    assert box is not None
+    page.touchscreen.tap(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    page.locator("figure.curves .hoverlayer text").first.wait_for()
+    assert "adamw, study 0, trial 1" in (page.locator("figure.curves .hoverlayer").text_content() or "")
     context.close()
+
+
+def test_trials_that_are_compared_are_a_page_of_the_same_parts(file: Path, browser: Browser, tmp_path: Path) -> None:
+    runs = file.parent.parent / "runs0"
+    trials = sorted(str(path.parent) for path in runs.rglob("run.json") if "adamw" in str(path) and "ogbg" in str(path))
+    out = tmp_path / "compared.html"
+    assert main(["compare", *trials[:2], "--picture", str(out)]) == 0
+
+    page = browser.new_context().new_page()
+    show(page, out)
+
+    draw_all(page)
+    assert lines(page, "curves") == 2
+    colours = page.locator("figure.curves .js-line").evaluate_all("all => all.map((one) => one.style.stroke)")
+    assert len(set(colours)) == 1, "both are of one submission"
+    page.get_by_role("button", name="A: adamw on ogbg, study 0, trial 1").click()
+    assert lines(page, "curves") == 1
+    assert findings(page) == []
+    page.context.close()
 
 
 def embedded_bytes(file: Path) -> int:

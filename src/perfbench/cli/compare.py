@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from perfbench.cli.listing import Listing
     from perfbench.results.trials import RecordedTrial
     from perfbench.scoring.curves import Curve
+    from perfbench.scoring.tables import Table
 
 _LETTERS = "ABCDEFGH"
 _DIFF_LINES = 60
@@ -27,7 +28,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the verb's arguments."""
     parser.add_argument("paths", nargs="+", type=Path, metavar="TRIAL", help="two to eight trial folders")
     parser.add_argument("--json", action="store_true", help="everything as one JSON object, and nothing else")
-    parser.add_argument("--picture", type=Path, metavar="FILE", help="the curves as a picture: .png or .svg")
+    parser.add_argument(
+        "--picture", type=Path, metavar="FILE", help="the curves as a picture, .png or .svg, or a page, .html"
+    )
     parser.add_argument(
         "--all-lines", action="store_true", help=f"of the code's diff, not only the first {_DIFF_LINES}"
     )
@@ -44,7 +47,7 @@ def run(arguments: argparse.Namespace) -> int:
     curves = [curve_of(letter, trial) for letter, trial in zip(_LETTERS, trials, strict=False)]
     found = comparison(trials, curves)
     if arguments.picture is not None:
-        _draw(arguments.picture, curves)
+        _draw(arguments.picture, trials, curves, found)
     if arguments.json:
         print(json.dumps(found, indent=2))  # noqa: T201 - the command line's own output
         return int(ExitCode.DONE)
@@ -171,19 +174,48 @@ def _finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def _draw(path: Path, curves: Sequence[Curve]) -> None:
+def _draw(path: Path, trials: Sequence[RecordedTrial], curves: Sequence[Curve], found: dict[str, Any]) -> None:
     from perfbench.errors import ConfigError, ResultsError
     from perfbench.results.files import atomic_file
-    from perfbench.scoring.plot import as_png, as_svg, trials_figure
 
-    writers = {".png": as_png, ".svg": as_svg}
-    if path.suffix not in writers:
-        raise ConfigError(f"no kind of picture: {path.suffix!r}", where="--picture", hint="end with .png or .svg")
+    if path.suffix not in (".png", ".svg", ".html"):
+        raise ConfigError(
+            f"no kind of picture: {path.suffix!r}", where="--picture", hint="end with .png, .svg or .html"
+        )
     try:
         with atomic_file(path) as file:
-            file.write(writers[path.suffix](trials_figure(curves)))
+            file.write(_drawn(path.suffix, trials, curves, found))
     except OSError as problem:
         raise ResultsError(f"cannot be written: {problem.strerror}", where=str(path)) from None
+
+
+def _drawn(ending: str, trials: Sequence[RecordedTrial], curves: Sequence[Curve], found: dict[str, Any]) -> bytes:
+    if ending == ".html":
+        from perfbench.scoring.comparison_page import comparison_page
+
+        return comparison_page(trials, curves, _tables(found), found["warnings"]).encode()
+    from perfbench.scoring.plot import as_png, as_svg, trials_figure
+
+    return (as_png if ending == ".png" else as_svg)(trials_figure(curves))
+
+
+def _tables(found: dict[str, Any]) -> list[Table]:
+    """Return what came of the trials, and what differs, as tables of a page."""
+    from perfbench.cli.listing import short
+    from perfbench.scoring.tables import Table
+
+    letters = [one["label"] for one in found["trials"]]
+    outcome = _result_table(found)
+    tables = [Table("What came of them", tuple(outcome.header), tuple(map(tuple, outcome.rows)))]
+    for title in ("hyperparameters", "configuration", "environment"):
+        rows = [
+            (name, *("-" if value is None else short(value) for value in each))
+            for name, each in found["differences"][title].items()
+        ]
+        tables += [Table(f"Differences of {title}", (title, *letters), tuple(rows))] if rows else []
+    files = found["differences"]["code"]
+    rows = [(f"A and {label}", file) for label, changed in files.items() for file in changed]
+    return [*tables, *([Table("Differences of code", ("between", "file"), tuple(rows))] if rows else [])]
 
 
 def _print(console: Console, found: dict[str, Any], curves: Sequence[Curve], *, all_lines: bool) -> None:

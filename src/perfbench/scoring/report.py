@@ -11,34 +11,21 @@ from typing import Any
 
 from perfbench.results.trials import Complaint, RecordedTrial, TrialLog
 from perfbench.scoring import report_notes, report_tables
-from perfbench.scoring.accounting import eval_share_table, eval_shares, too_much_evaluation, trials_of
+from perfbench.scoring.accounting import eval_share_table, eval_shares, time_accounting, too_much_evaluation, trials_of
 from perfbench.scoring.board import Board
+from perfbench.scoring.page_parts import KEYS_OF_CHARTS, chart, curve_choices, header, key
 from perfbench.scoring.page_shell import self_contained
 from perfbench.scoring.report_data import page_data
-from perfbench.scoring.report_tables import breakable, key_mark, plain_table
+from perfbench.scoring.report_tables import plain_table
 from perfbench.scoring.sensitivity import sensitivity, sensitivity_table
-from perfbench.scoring.style import looks_of
 from perfbench.scoring.tables import Table, comparison_table, has_open_ends, state_table
 from perfbench.scoring.uncertainty import Uncertainty
 
-KEYS_OF_CHARTS = (
-    '<p id="keys" class="unseen">Left and right arrows read the points of a line, up and down arrows choose the line, '
-    "Escape ends.</p>"
-)
 _LAST_PLACES = (("environment", "Environment"), ("records", "Records"))
 _ABOUT_PROFILES = (
     "The share of workloads that a submission trains within a factor of the fastest submission's time. Higher and "
     "further left is better; the score is the area under the line. With three submissions or fewer, their intervals "
     "over resampled studies are shaded."
-)
-_CHOICES = (
-    ("x", "Curves over", (("time", "time"), ("steps", "steps"))),
-    ("range", "Curves show", (("near", "near the target"), ("whole", "the whole"))),
-    (
-        "scale",
-        "Scales of the curves",
-        (("linear", "linear"), ("logx", "log x"), ("logy", "log y"), ("log", "both log")),
-    ),
 )
 
 
@@ -99,39 +86,9 @@ def report_page(
     return self_contained(f"perfbench: {' · '.join(names)}", body, data)
 
 
-def header(title: str, links: str = "") -> str:
-    """Return the top of a page: what it is about, where to go, and the switch for light and dark."""
-    themes = choice("theme", "Colours of the page", (("auto", "auto"), ("light", "light"), ("dark", "dark")))
-    return f"""<header><div class="title"><h1>{escape(title)}</h1>{themes}</div><nav aria-label="Sections">{links}</nav>
-<noscript><p class="warnings">The figures and the table of trials need this page's script; the folder beside it has the
-figures as pictures.</p></noscript></header>"""
-
-
-def choice(name: str, label: str, values: Sequence[tuple[str, str]]) -> str:
-    """Return buttons of which one is chosen; what is chosen stands in the address."""
-    buttons = "".join(
-        f'<button type="button" data-set="{name}" data-value="{value}">{text}</button>' for value, text in values
-    )
-    return f'<div class="choice" role="group" aria-label="{label}">{buttons}</div>'
-
-
-def chart(index: int, kind: str, label: str, caption: str = "", *, workload: str = "") -> str:
-    """Return the place of a figure, which the script draws when it comes into view."""
-    about = f' data-workload="{escape(workload)}"' if workload else ""
-    named = f"<h4>{breakable(workload)}</h4>" if workload else ""
-    said = f"<figcaption>{caption}</figcaption>" if caption else ""
-    return (
-        f'<figure class="chart {kind}" data-board="{index}" data-kind="{kind}"{about}>'
-        f'<div class="top">{named}<div class="tools"></div></div>'
-        f'<div class="plot" tabindex="0" role="group" aria-label="{escape(label)}" aria-describedby="keys"></div>'
-        f'<p class="reading soft" aria-live="polite"></p>{said}</figure>'
-    )
-
-
 def _section(index: int, one: ReportedBoard, recorded: Sequence[RecordedTrial]) -> str:
     board, uncertainty = one.board, one.uncertainty
     shares = eval_shares(board, recorded)
-    warning = too_much_evaluation(shares)
     return f"""<section id="board-{index}">
 <h2>{escape(board.benchmark.name)}{" (provisional)" if board.is_provisional else ""}</h2>
 <p class="lead">{report_notes.headline(board, uncertainty)}</p>
@@ -140,14 +97,14 @@ def _section(index: int, one: ReportedBoard, recorded: Sequence[RecordedTrial]) 
 <h3>Leaderboard</h3>
 {report_tables.leaderboard(board, uncertainty)}
 <div>
-{_key(board)}
+{key(board.submissions, board.submissions)}
 <h3>Performance profiles</h3>
 {chart(index, "profile", "Performance profiles", _ABOUT_PROFILES)}
 <h3>Time to target</h3>
 {report_tables.time_grid(board, uncertainty)}
 <h3>Training curves</h3>
 {_curves(index, board)}
-{_accounting(index, recorded, warning)}
+{_accounting(index, board, recorded)}
 </div>
 {_pairs(one)}
 {_smaller(index, one.smaller)}
@@ -159,21 +116,7 @@ def _section(index: int, one: ReportedBoard, recorded: Sequence[RecordedTrial]) 
 """
 
 
-def _key(board: Board) -> str:
-    """Return the legend of all figures, whose entries show and hide a submission."""
-    buttons = "".join(
-        f'<button type="button" aria-pressed="true" data-submission="{escape(name)}">'
-        f"{key_mark(look)} {escape(name)}</button>"
-        for name, look in zip(board.submissions, looks_of(board.submissions), strict=True)
-    )
-    return (
-        f'<div class="key" role="group" aria-label="Show or hide submissions">{buttons}'
-        '<button type="button" data-all="true">all</button><button type="button" data-all="false">none</button></div>'
-    )
-
-
 def _curves(index: int, board: Board) -> str:
-    chosen = "".join(choice(name, label, values) for name, label, values in _CHOICES)
     drawn = {key.workload for key in board.ends}
     panels = "".join(
         chart(index, "curves", f"Training curves on {name}", workload=name)
@@ -181,7 +124,7 @@ def _curves(index: int, board: Board) -> str:
         if name in drawn
     )
     return (
-        f'<div class="choices">{chosen}</div><p class="soft">The target\'s metric of one trial per study: the one that '
+        f'{curve_choices()}<p class="soft">The target\'s metric of one trial per study: the one that '
         "counts, or the closest one where none reached the target. A marker is where the target was reached. Drag to "
         f'enlarge, double-click to go back.</p><div class="panels">{panels}</div>'
     )
@@ -193,9 +136,12 @@ def _pairs(one: ReportedBoard) -> str:
     return f"<h3>Who scores higher</h3>{report_tables.pair_grid(one.board, one.uncertainty)}"
 
 
-def _accounting(index: int, recorded: Sequence[RecordedTrial], warning: str) -> str:
+def _accounting(index: int, board: Board, recorded: Sequence[RecordedTrial]) -> str:
     if not recorded:
         return ""
+    if not time_accounting(board, recorded):
+        return '<p class="soft">No finished trial of these has a record of its phases.</p>'
+    warning = too_much_evaluation(eval_shares(board, recorded))
     caption = (
         "Where the wall time of the trials went, in the mean. Only scored time counts; waiting for data is part of it."
     )

@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 import numpy as np
 
-from perfbench.results.trials import Floats, RecordedTrial, TrialKey, TrialLog
+from perfbench.results.trials import Floats, Integers, RecordedTrial, TrialKey, TrialLog
 from perfbench.scoring.accounting import time_accounting
 from perfbench.scoring.board import Board
 from perfbench.scoring.document import finite
@@ -156,10 +156,12 @@ def _curve(board: Board, log: TrialLog) -> dict[str, Any]:
         "study": log.key.study,
         "trial": log.key.trial,
         "reached": None if reached is None else kept.index(reached),
-        "times_s": _rounded(log.submission_times_s[kept]),
-        "steps": log.steps[kept].tolist(),
-        "values": _rounded(log.target_metric[kept]),
-    }
+    } | curve_columns(log.submission_times_s[kept], log.steps[kept], log.target_metric[kept])
+
+
+def curve_columns(times_s: Floats, steps: Integers, values: Floats) -> dict[str, list[Any]]:
+    """Return evaluations as JSON has them: ``None`` for what is no number."""
+    return {"times_s": _rounded(times_s), "steps": steps.tolist(), "values": _rounded(values)}
 
 
 def value_limits(drawn: Sequence[dict[str, Any]], target: Target) -> tuple[float, float]:

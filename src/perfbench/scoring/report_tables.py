@@ -167,7 +167,7 @@ def pair_grid(board: Board, uncertainty: Uncertainty) -> str:
                 if name != other
                 else '<td class="empty"></td>'
             )
-        rows.append(f'<tr><th scope="row">{key_mark(looks[name])} {escape(name)}</th>{"".join(cells)}</tr>')
+        rows.append(f'<tr><th scope="row">{key_mark(looks[name])} {breakable(name)}</th>{"".join(cells)}</tr>')
     caption = (
         "Share of bootstrap samples over studies in which the row scores higher than the column. "
         "Dark is almost certain; near 0.5 the studies do not tell."

@@ -40,13 +40,13 @@ class Look:
     """Of ``MARKERS``."""
 
     def next(self) -> Look:
-        """Return the same colour with another marker, and after the last marker with another dash.
+        """Return the same colour with another dash, and after the last dash with another marker.
 
-        >>> Look(3, 0, 7).next()
-        Look(colour=3, dash=1, marker=0)
+        >>> Look(3, 4, 7).next()
+        Look(colour=3, dash=0, marker=0)
         """
-        marker = (self.marker + 1) % len(MARKERS)
-        return replace(self, marker=marker, dash=(self.dash + (marker == 0)) % len(DASHES))
+        dash = (self.dash + 1) % len(DASHES)
+        return replace(self, dash=dash, marker=(self.marker + (dash == 0)) % len(MARKERS))
 
 
 def look_of(name: str) -> Look:
@@ -63,7 +63,7 @@ def looks_of(names: Sequence[str]) -> list[Look]:
     """Return the looks of lines that are drawn together, given whose each is.
 
     Several lines of one submission share its colour. Of two submissions that share all three means, which is 1 pair in
-    320, the later in the alphabet gets another marker.
+    320, the later in the alphabet gets another dash.
 
     >>> first, second = looks_of(["a", "a"])
     >>> first == look_of("a"), second == first.next()

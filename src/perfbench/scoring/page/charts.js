@@ -55,12 +55,12 @@ class Chart {
     this.cursor = null;
     this.reading.textContent = "";
     this.figure.classList.toggle("empty", !made.data.length);
-    Plotly.react(this.plot, made.data, made.layout, DRAWING);
-    this.plot.dataset.drawn = String(made.data.length);
+    Plotly.react(this.plot, made.data, made.layout, DRAWING).then(() => { this.plot.dataset.drawn = String(made.data.length); });
   }
 
   refresh() {
     this.isStale = true;
+    delete this.plot.dataset.drawn;
     if (this.isNear) this.draw();
   }
 
@@ -113,8 +113,8 @@ function setUpCharts(boards) {
   }, { rootMargin: "300px" });
   charts.forEach((one) => observer.observe(one.figure));
   const refresh = (kinds) => charts.filter((one) => !kinds || kinds.includes(one.figure.dataset.kind)).forEach((one) => one.refresh());
-  view.listeners.push((name) => {
-    if (["theme", "hide"].includes(name)) refresh(null);
+  view.whenChanged((name) => {
+    if ([null, "theme", "hide"].includes(name)) refresh(null);
     if (["x", "range", "scale"].includes(name)) refresh(["curves"]);
   });
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => refresh(null));

@@ -166,7 +166,8 @@ function scaleCurves(layout, { end, limits, lines }) {
   const scale = view.get("scale");
   const least = (values) => values.reduce((low, one) => (one > 0 && one < low ? one : low), Infinity);
   if (scale === "logx" || scale === "log") {
-    const low = Math.min(...lines.map((line) => least(line.x)));
+    const isIn = (value) => !limits || (value !== null && value >= limits[0] && value <= limits[1]);
+    const low = 0.8 * Math.min(...lines.map((line) => least(line.x.filter((_, index) => isIn(line.y[index])))));
     layout.xaxis.type = "log";
     if (layout.annotations[1]) layout.annotations[1].x = Math.log10(layout.annotations[1].x);
     if (end && low < end) layout.xaxis.range = [Math.log10(low), Math.log10(end)];

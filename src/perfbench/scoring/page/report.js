@@ -10,6 +10,7 @@ function start(boards) {
   setUpKeys(charts);
   setUpPlaces();
   setUpTrials(boards);
+  view.followAddress();
   document.documentElement.dataset.ready = "true";
   return charts;
 }

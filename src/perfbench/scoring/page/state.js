@@ -25,10 +25,20 @@ const view = {
 
   setList(name, values) { this.set(name, values.map(encodeURIComponent).join(",")); },
 
-  // Calls now and whenever something that is named changes.
+  // Calls now and whenever something that is named changes; another address in the same window changes everything.
   follow(names, action) {
-    this.listeners.push((name) => { if (names.includes(name)) action(); });
+    this.whenChanged((name) => { if (name === null || names.includes(name)) action(); });
     action();
+  },
+
+  // Calls with the name of what has changed, or null for everything.
+  whenChanged(listener) { this.listeners.push(listener); },
+
+  followAddress() {
+    addEventListener("hashchange", () => {
+      this.read();
+      for (const listener of this.listeners) listener(null);
+    });
   },
 };
 
@@ -55,10 +65,14 @@ function setUpTheme() {
 // Folded parts that are open, and the place where the reader is.
 function setUpPlaces() {
   const folded = [...document.querySelectorAll("details")];
-  const open = new Set(view.list("open"));
-  folded.forEach((one, index) => { if (open.has(String(index))) one.open = true; });
+  const unfold = () => {
+    const open = new Set(view.list("open"));
+    folded.forEach((one, index) => { one.open = open.has(String(index)); });
+    if (view.get("at")) goTo(view.get("at"));
+  };
   const remember = () => view.setList("open", folded.flatMap((one, index) => (one.open ? [String(index)] : [])));
   folded.forEach((one) => one.addEventListener("toggle", remember));
+  view.whenChanged((name) => { if (name === null) unfold(); });
   for (const link of document.querySelectorAll("a[href^='#']")) {
     link.addEventListener("click", (event) => {
       event.preventDefault();
@@ -66,7 +80,7 @@ function setUpPlaces() {
       goTo(link.hash.slice(1));
     });
   }
-  if (view.get("at")) goTo(view.get("at"));
+  unfold();
 }
 
 function goTo(name) {

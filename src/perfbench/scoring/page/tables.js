@@ -37,6 +37,13 @@ class SortedTable {
     this.alignNumbers();
     this.heads.forEach((head, column) => this.addSorting(head, column));
     this.show();
+    view.whenChanged((name) => { if (name === null) this.restore(); });
+  }
+
+  restore() {
+    const input = this.block.querySelector("input");
+    if (input) input.value = view.get(`filter.${this.id}`);
+    this.show();
   }
 
   cells(row) { return row.cells ?? [...row.element().cells].map(textOf); }

@@ -14,6 +14,8 @@ from pathlib import Path
 from pydantic import JsonValue
 
 from perfbench.data.preparation import FileEntry, entry_for
+from perfbench.data.source_files import opened as opened_file
+from perfbench.data.source_files import reading
 from perfbench.errors import DataError
 from perfbench.spec.base import Spec
 from perfbench.workloads.finewebedu_lm import parquet
@@ -21,6 +23,8 @@ from perfbench.workloads.finewebedu_lm.params import Params, StoredSplit
 from perfbench.workloads.finewebedu_lm.splits import SPLITS, SplitNumbers
 from perfbench.workloads.finewebedu_lm.token_store import file_names, write_documents
 from perfbench.workloads.finewebedu_lm.vocabulary import opened
+
+_BLOCK_BYTES = 1 << 22
 
 
 class FileRecord(Spec):
@@ -128,5 +132,8 @@ def _result(done: Future[FileRecord], destination: Path) -> FileRecord:
 
 
 def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    digest = hashlib.sha256()
+    with opened_file(path) as file, reading(path):
+        while block := file.read(_BLOCK_BYTES):
+            digest.update(block)
+    return digest.hexdigest()

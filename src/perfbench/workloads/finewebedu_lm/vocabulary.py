@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import JsonValue
 
+from perfbench.data.source_files import content_of, is_there
 from perfbench.errors import DataError
 from perfbench.results.files import atomic_file
 from perfbench.workloads.finewebedu_lm.params import Params
@@ -118,9 +119,9 @@ def checked_files(folder: Path, sha256: Mapping[str, str]) -> dict[str, bytes]:
     contents: dict[str, bytes] = {}
     for name, expected in sha256.items():
         path = folder / name
-        if not path.is_file():
+        if not is_there(path):
             raise DataError("the vocabulary's file is missing", where=str(path), hint=_GET_AGAIN)
-        contents[name] = path.read_bytes()
+        contents[name] = content_of(path)
         actual = hashlib.sha256(contents[name]).hexdigest()
         if actual != expected:
             raise DataError(
