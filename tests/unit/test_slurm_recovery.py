@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from perfbench.launch.ending import failed_at_start, failure_seen, stopped_as_told
-from perfbench.launch.slurm import controller, element
+from perfbench.launch.slurm import controller, element, step
 from perfbench.launch.slurm.controller import QueuedJob
 from perfbench.launch.slurm.lease import Lease
 from perfbench.launch.slurm.manifest import ArrayManifest, new_array_id, submitting
@@ -201,6 +202,31 @@ def test_srun_s_own_refusal_is_the_reason(tmp_path: Path, monkeypatch: pytest.Mo
     )
 
     assert concluded(attempt(tmp_path), end, monkeypatch).endswith("SLURM_MEM_PER_NODE are mutually exclusive.")
+
+
+@pytest.mark.parametrize(
+    ("words", "outcome"),
+    [
+        ("srun: Job 17 step creation still disabled, retrying (Requested nodes are busy)", "requeued"),
+        ("srun: Job 17 step creation still disabled, retrying (busy)\nsrun: Step created for StepId=17.1", ""),
+    ],
+)
+def test_a_step_that_never_gets_its_nodes_gives_its_job_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: str, outcome: str
+) -> None:
+    """A node that came back while its job was requeued is busy with the step before, and srun would wait for ever."""
+    srun = tmp_path / "bin/srun"
+    srun.parent.mkdir()
+    srun.write_text(f"#!/bin/sh\necho '{words}' >&2\nexec sleep {60 if outcome else 1}\n")
+    srun.chmod(0o755)
+    monkeypatch.setenv("PATH", str(srun.parent), prepend=os.pathsep)
+    monkeypatch.setattr(step, "_CREATION_S", 0.2)
+    of = attempt(tmp_path / "runs")
+
+    end = step.run_step(of, lambda: False)
+
+    assert end.overdue is (outcome == "requeued")
+    assert concluded(of, end, monkeypatch).startswith(outcome or "srun ended with exit code 0 and no result")
 
 
 def test_ranks_that_were_told_to_stop_go_on_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,16 +11,20 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 from perfbench.engine.wire import rendezvous
 from perfbench.inherited import for_slurm, for_step
 from perfbench.launch.slurm.lease import Lease
 from perfbench.launch.slurm.manifest import ArrayManifest
 from perfbench.launch.slurm.sbatch import escaped, signal_lead_s
+from perfbench.launch.slurm.step_errors import waits_for_its_nodes
 from perfbench.launch.stacks import STACKS_GRACE_S, WATCH_PERIOD_S, any_stacks
 from perfbench.results.store import TrialFolder
 
 _POLL_S = 0.5
+_CREATION_S = 90.0
+"""How long ``srun`` may wait for its job's nodes: one that came back at the wrong moment is busy for ever."""
 _END_S = 20.0
 """How much of the time between signal and limit is kept for ending ranks and requeueing, at most half of it."""
 
@@ -34,7 +38,7 @@ class StepEnd:
     """What ``srun`` said."""
     hung: bool = False
     overdue: bool = False
-    """The ranks did not save in time and were ended: what they did since the last checkpoint is lost."""
+    """The ranks did not start or save in time and were ended: what they did since the last checkpoint is lost."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -60,14 +64,15 @@ def run_step(attempt: Attempt, must_end: Callable[[], bool]) -> StepEnd:
         step = subprocess.Popen(
             _command(attempt), env=_environment(attempt, meeting), stdin=subprocess.DEVNULL, stdout=file, stderr=file
         )
-        hung, overdue = _watched_to_the_end(step, attempt, must_end)
+        hung, overdue = _watched_to_the_end(step, attempt, must_end, errors)
     return StepEnd(step.wait(), errors.read_text(errors="replace"), hung=hung, overdue=overdue)
 
 
 def _watched_to_the_end(
-    step: subprocess.Popen[bytes], attempt: Attempt, must_end: Callable[[], bool]
+    step: subprocess.Popen[bytes], attempt: Attempt, must_end: Callable[[], bool], errors: Path
 ) -> tuple[bool, bool]:
-    """Return whether a rank hung, and whether the ranks were told to end and did not in time."""
+    """Return whether a rank hung, and whether the ranks were told to end and did not in time, or could not start."""
+    started_s = time.monotonic()
     hung_since_s: float | None = None
     told_since_s: float | None = None
     saving_s = _saving_s(attempt.manifest)
@@ -79,6 +84,9 @@ def _watched_to_the_end(
             step.kill()  # the ranks see it too; the job's steps now belong to a later attempt
             time.sleep(2 * WATCH_PERIOD_S)
             continue
+        if now_s > started_s + _CREATION_S and waits_for_its_nodes(errors.read_text(errors="replace")):
+            step.kill()  # there is no step yet, and a requeued job gets its nodes anew
+            return False, True
         if must_end() and told_since_s is None:
             told_since_s = now_s
             step.send_signal(signal.SIGUSR2)  # srun hands it on to every rank

@@ -10,6 +10,7 @@ from perfbench.spec.result import FailureReason
 
 _TASK = re.compile(r"task\S* (\d+)\S*: (Killed|Out Of Memory|Terminated|Segmentation fault|[A-Z][\w ]+)")
 _ERROR = re.compile(r"^(srun|slurmstepd\S*): (error|fatal): ")
+_NOT_CREATED = re.compile(r"step creation .*retrying")
 _OUT_OF_MEMORY = re.compile(r"out.of.memory|oom.kill", re.IGNORECASE)
 
 
@@ -23,6 +24,18 @@ def was_killed_first(stderr: str) -> bool:
     """
     found = _TASK.search(stderr)
     return found is not None and not found[2].startswith(("Exited", "Terminated"))
+
+
+def waits_for_its_nodes(stderr: str) -> bool:
+    r"""Tell whether the last that ``srun`` said is that it cannot start ranks on nodes that the job has.
+
+    >>> waits_for_its_nodes("srun: Job 56 step creation still disabled, retrying (Requested nodes are busy)\n")
+    True
+    >>> waits_for_its_nodes("srun: Job 56 step creation temporarily disabled, retrying\nsrun: Step created for 56.1\n")
+    False
+    """
+    lines = stderr.strip().splitlines()
+    return bool(lines) and _NOT_CREATED.search(lines[-1]) is not None
 
 
 def words_of(stderr: str) -> str:
