@@ -82,9 +82,8 @@ environment:
 setup: ## create .venv with everything in it; does nothing when that is done
 	@$(SET_UP) dev
 
-# One process more than CI has cores: the tests of Slurm wait most of their time.
 test: setup ## the whole suite, on a CPU
-	$(ONE_THREAD) $(BIN)/python -m pytest -n 3 --dist loadgroup $(ARGS)
+	$(ONE_THREAD) $(BIN)/python -m pytest -n 2 --dist loadgroup $(ARGS)
 
 test-fast: setup ## without the slow tests
 	$(ONE_THREAD) $(BIN)/python -m pytest -n 2 --dist loadgroup -m "not slow" $(ARGS)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -65,6 +66,10 @@ def _write(
     kept = records or [_measured(10, 1.0, own), _measured(20, 2.0, 0.4)]
     folder = write_trial(runs, spec, kept)
     folder.write_environment(environment or _environment())
+    for record in kept:
+        folder.append_telemetry("started", {"attempt": record.attempt})
+        place = {"at_step": getattr(record, "step", 0), "submission_time_s": record.submission_time_s}
+        folder.append_telemetry("pulse", place)
     return folder
 
 
@@ -187,6 +192,10 @@ def _bad_schema(runs: Path) -> None:
         file.write("nonsense\n")
 
 
+def _no_pulses(runs: Path) -> None:
+    (_write(runs).path / "telemetry.jsonl").unlink()
+
+
 def _extra_study(runs: Path) -> None:
     _write(runs, study=5)
 
@@ -217,6 +226,7 @@ def _extra_study(runs: Path) -> None:
         ),
         (_no_environment, "environment", "nobody knows what this ran on"),
         (_bad_schema, "schema", "line 3 is not a record"),
+        (_no_pulses, "telemetry", "attempt 1 left no pulse in telemetry.jsonl"),
         (_extra_study, "missing", "study 5, trial 1 is beyond the ruleset's numbers"),
         (_chosen_seed, "missing", "study 0 is without trial 2, 3, 4, 5"),
         (_chosen_seed, "missing", "study 1 has no trial"),
@@ -240,6 +250,14 @@ def test_an_allowed_check_is_shown_but_does_not_fail(tmp_path: Path, capsys: pyt
 
     assert _run(str(tmp_path), "--allow", "missing") == 0
     assert "5 missing" in capsys.readouterr().out
+
+
+def test_every_check_that_finds_something_can_be_allowed() -> None:
+    sources = (Path(verify.__file__).parents[1] / "scoring").glob("*.py")
+    found = {name for path in sources for name in re.findall(r'Finding\("([a-z]+)"', path.read_text())}
+
+    assert found <= set(verify.CHECKS)
+    assert len(found) > 10
 
 
 def test_an_unknown_check_is_refused(tmp_path: Path) -> None:
