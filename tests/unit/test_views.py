@@ -60,6 +60,23 @@ def test_a_log_gets_plain_lines_and_the_summary(tmp_path: Path) -> None:
     assert text.getvalue().count("a [checkpoint] is damaged") == 1
 
 
+@pytest.mark.parametrize(
+    ("changes", "note"),
+    [
+        ({"explored": "x=1"}, "explored by hand: never scored"),
+        ({"evaluation": {"kind": "every_steps", "every_steps": 5}}, "evaluated after fixed steps"),
+        ({}, ""),
+    ],
+)
+def test_the_summary_says_why_a_trial_is_never_scored(tmp_path: Path, changes: dict[str, object], note: str) -> None:
+    shown, text = console()
+
+    played(DetailedView(shown), tmp_path, trial_spec(changes))
+
+    assert note in text.getvalue()
+    assert ("never scored" in text.getvalue()) is bool(note)
+
+
 def test_a_terminal_gets_a_panel_that_knows_of_several_ranks(tmp_path: Path) -> None:
     shown, text = console(is_terminal=True)
 

@@ -125,15 +125,15 @@ class RecordedTrial:
     def log(self) -> TrialLog:
         """Return the columns that scoring needs."""
         metric = self.spec.target.metric
-        why_unscorable = self._why_unscorable()
+        why = why_unscorable(self.spec, self.code, self.result)
         return TrialLog(
             key=self.key,
             path=self.path,
             steps=np.array([one.step for one in self.measurements], dtype=np.int64),
             submission_times_s=np.array([one.submission_time_s for one in self.measurements], dtype=np.float64),
             target_metric=np.array([one.metrics.get(metric, np.nan) for one in self.measurements], dtype=np.float64),
-            is_scorable=not why_unscorable,
-            why_unscorable=why_unscorable,
+            is_scorable=not why,
+            why_unscorable=why,
             is_finished=self.result is not None,
             is_started=bool(self.records) or self.result is not None or self.environment is not None,
             outcome=None if self.result is None else self.result.outcome,
@@ -151,19 +151,20 @@ class RecordedTrial:
             return None
         return min((level for level in levels if level is not None), key=list(Isolation).index)
 
-    def _why_unscorable(self) -> str:
-        """Say in words for people why the rules exclude the trial; nothing where they do not."""
-        if self.spec.explored is not None:
-            return "explored by hand"
-        if not isinstance(self.spec.evaluation, WallClockSchedule):
-            return "evaluated after fixed steps, not by wall clock"
-        if not self.spec.is_scorable():
-            return "referee and submission were one process"
-        if self.code and self.code.changes:
-            return "continued with changed code"
-        if self.result is not None and not self.result.scorable:
-            return "nothing was compiled" if self.result.num_compiled_graphs == 0 else "not scorable by its own record"
-        return ""
+
+def why_unscorable(spec: TrialSpec, code: CodeRecord | None, result: TrialResult | None) -> str:
+    """Say in words for people why the rules exclude a trial; nothing where they do not."""
+    if spec.explored is not None:
+        return "explored by hand"
+    if not isinstance(spec.evaluation, WallClockSchedule):
+        return "evaluated after fixed steps, not by wall clock"
+    if not spec.is_scorable():
+        return "referee and submission were one process"
+    if code and code.changes:
+        return "continued with changed code"
+    if result is not None and not result.scorable:
+        return "nothing was compiled" if result.num_compiled_graphs == 0 else "not scorable by its own record"
+    return ""
 
 
 def _adapted(submission: SubmissionSpec) -> str:

@@ -15,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from perfbench.results.store import TrialFolder
+from perfbench.results.trials import why_unscorable
 from perfbench.spec.result import (
     EVAL_SHARE_LIMIT,
     BudgetSpent,
@@ -155,10 +156,8 @@ def summary(trial: TrialSpec, result: TrialResult, folder: TrialFolder) -> Group
         table.add_row("lost work", f"{result.lost_s:.1f} s of the clock, done again and counted once")
     if result.num_recompiles_after_warmup:
         table.add_row("warning", Text(f"{result.num_recompiles_after_warmup} recompilation(s) on the clock", "yellow"))
-    if not result.scorable:
-        table.add_row("note", Text("evaluated by steps: never scored", "yellow"))
-    if (code := folder.code()) is not None and code.changes:
-        table.add_row("note", Text("continued with changed code: never scored", "yellow"))
+    if why := why_unscorable(trial, folder.code(), result):
+        table.add_row("note", Text(f"{why}: never scored", "yellow"))
     table.add_row("files", str(folder.path))
     return Group(Text(trial.label(), style="bold"), table)
 
