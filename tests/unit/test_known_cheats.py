@@ -89,6 +89,16 @@ def test_what_a_method_returns_wrongly_is_its_author_s_with_the_line(tmp_path: P
     assert raised.value.failed.reason is FailureReason.SUBMISSION
 
 
+def test_a_method_that_is_ours_is_not_named_as_the_author_s(tmp_path: Path) -> None:
+    def spoiled(context: TrainingContext) -> Descent:
+        descent = Descent(context)
+        descent.optimizers[0].param_groups[0]["odd"] = {1}
+        return descent
+
+    with pytest.raises(TrainerFailed, match=r"^state_dict: state.* is of type set"):
+        run(tmp_path, spoiled)
+
+
 def test_another_model_cannot_be_evaluated(tmp_path: Path) -> None:
     class Larger(Descent):
         def prepare_for_eval(self) -> nn.Module:

@@ -38,6 +38,7 @@ from perfbench.engine.wire.messages import (
 )
 from perfbench.engine.wire.page import EVALUATE, Page
 from perfbench.engine.wire.weights import WeightsMemory
+from perfbench.places import package_folder
 from perfbench.spec.result import Measurement
 from perfbench.spec.ruleset import CompileRule
 
@@ -124,9 +125,11 @@ class Trainer:
             self._place.batches.close()
 
     def place_of(self, method: str) -> str:
-        """Return, with a colon, where the submission's class defines a method; nothing where it has none."""
+        """Return, with a colon, where an author wrote a method of the submission; nothing where it is one of ours."""
         code = getattr(getattr(type(self._submission), method, None), "__code__", None)
-        return f"{Path(code.co_filename).name}:{code.co_firstlineno}: " if code is not None else ""
+        if code is None or Path(code.co_filename).is_relative_to(package_folder()):
+            return ""
+        return f"{Path(code.co_filename).name}:{code.co_firstlineno}: "
 
     def _answer(self, message: ToTrainer | None) -> None:
         match message:
