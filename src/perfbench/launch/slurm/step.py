@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import shlex
 import signal
@@ -72,7 +73,7 @@ def _watched_to_the_end(
     step: subprocess.Popen[bytes], attempt: Attempt, must_end: Callable[[], bool], errors: Path
 ) -> tuple[bool, bool]:
     """Return whether a rank hung, and whether the ranks were told to end and did not in time, or could not start."""
-    started_s = time.monotonic()
+    look_at_s = time.monotonic() + _CREATION_S
     hung_since_s: float | None = None
     told_since_s: float | None = None
     saving_s = _saving_s(attempt.manifest)
@@ -84,9 +85,11 @@ def _watched_to_the_end(
             step.kill()  # the ranks see it too; the job's steps now belong to a later attempt
             time.sleep(2 * WATCH_PERIOD_S)
             continue
-        if now_s > started_s + _CREATION_S and waits_for_its_nodes(errors.read_text(errors="replace")):
-            step.kill()  # there is no step yet, and a requeued job gets its nodes anew
-            return False, True
+        if now_s > look_at_s:
+            look_at_s = math.inf  # a step that was created stays so
+            if waits_for_its_nodes(errors.read_text(errors="replace")):
+                step.kill()  # there is no step yet, and a requeued job gets its nodes anew
+                return False, True
         if must_end() and told_since_s is None:
             told_since_s = now_s
             step.send_signal(signal.SIGUSR2)  # srun hands it on to every rank
