@@ -104,7 +104,7 @@ def _block() -> Part:
         params.num_heads, params.width, params.mlp_width, 0.0, 0.0, lambda width: nn.LayerNorm(width, eps=1e-6)
     ).train()
     theirs.mlp[1] = nn.GELU(approximate="tanh")
-    _copy(ours, theirs)
+    copy_weights(ours, theirs)
     tokens = torch.randn(2, 196, params.width, generator=seeded())
     return Part(
         "block of the transformer",
@@ -117,7 +117,7 @@ def _block() -> Part:
     )
 
 
-def _copy(block: Block, to: nn.Module) -> None:
+def copy_weights(block: Block, to: nn.Module) -> None:
     """Give torchvision's block the weights of ours."""
     attention, mlp = block.attention, block.mlp
     of_three = (attention.query, attention.key, attention.value)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torchvision.models.vision_transformer import EncoderBlock
 
+from benchmarks.library_parts.images import copy_weights
 from perfbench.compose import compose_workload
 from perfbench.data.classification import softmax_loss
 from perfbench.errors import ConfigError
@@ -242,24 +243,7 @@ def test_a_block_is_torchvision_s_with_the_other_gelu() -> None:
     block = Block(params_of(BASE)).eval()
     oracle = EncoderBlock(6, 384, 1536, 0.0, 0.0, lambda width: nn.LayerNorm(width, eps=1e-6)).eval()
     oracle.mlp[1] = nn.GELU(approximate="tanh")
-    attention, mlp = block.attention, block.mlp
-    parts = (attention.query, attention.key, attention.value)
-    oracle.load_state_dict(
-        {
-            "ln_1.weight": block.attention_norm.weight,
-            "ln_1.bias": block.attention_norm.bias,
-            "self_attention.in_proj_weight": torch.cat([part.weight for part in parts]),
-            "self_attention.in_proj_bias": torch.cat([part.bias for part in parts]),
-            "self_attention.out_proj.weight": attention.out.weight,
-            "self_attention.out_proj.bias": attention.out.bias,
-            "ln_2.weight": block.mlp_norm.weight,
-            "ln_2.bias": block.mlp_norm.bias,
-            "mlp.0.weight": mlp.inner.weight,
-            "mlp.0.bias": mlp.inner.bias,
-            "mlp.3.weight": mlp.outer.weight,
-            "mlp.3.bias": mlp.outer.bias,
-        }
-    )
+    copy_weights(block, oracle)
     x = torch.randn(2, 196, 384)
 
     with torch.no_grad():

@@ -97,8 +97,8 @@ def no_logs(paths: Sequence[Path], what: str) -> ResultsError:
 def without_suffix(workload_folder: str, suffixes: Sequence[str]) -> str:
     """Return the workload's name without what the folder's name adds to it.
 
-    >>> without_suffix("ogbg_jax", ["_jax", "_pytorch"])
-    'ogbg'
+    >>> without_suffix("task_jax", ["_jax", "_pytorch"])
+    'task'
     """
     for suffix in suffixes:
         if workload_folder.endswith(suffix):
