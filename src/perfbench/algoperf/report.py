@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from perfbench.algoperf.folder import JAX, Folder, name_of
+from perfbench.algoperf.imports import OFFERED, PRESENTED
 
 _MOST_PLACES = 3
 
@@ -44,8 +45,15 @@ def recognised(folder: Folder, *, batch_sizes: dict[str, int], dropout: str) -> 
 
 def doubts(folder: Folder, *, has_gpu: bool) -> Iterator[str]:
     """Yield what its text shows that cannot work here, or is not what its author may think."""
-    if folder.imports.missing:
-        yield f"imports what is not here: {', '.join(folder.imports.missing)}"
+    for path, problem in folder.unreadable.items():
+        if path in folder.imports.spelled.values():
+            yield f"{path.relative_to(folder.path)} is no Python: {problem}"
+    missing = folder.imports.missing
+    theirs = [name for name in missing if name.partition(".")[0] in PRESENTED]
+    if others := list(dict.fromkeys(name.partition(".")[0] for name in missing if name not in theirs)):
+        yield f"imports what is not here: {', '.join(others)}"
+    if theirs:
+        yield f"imports more of AlgoPerf than {' and '.join(OFFERED)}, which is all there is: {_listed(theirs)}"
     for path, tree in folder.used():
         if used := _jax_modules(tree):
             yield f"{path.name} imports {', '.join(used)}: only PyTorch runs here"
