@@ -108,6 +108,15 @@ def test_files_that_are_no_python_and_more_of_algoperf_than_there_is_are_named(t
     ]
 
 
+def test_a_file_that_reduces_gradients_itself_is_told_that_a_check_has_one_rank(tmp_path: Path) -> None:
+    collectives = "def step(p):\n  dist.reduce_scatter(p, [p], op=dist.ReduceOp.AVG)\n  dist.all_gather([p], p)\n"
+    (tmp_path / "submission.py").write_text(collectives + CODE)
+
+    found = list(doubts(read_folder(tmp_path), has_gpu=True))
+
+    assert "exchanges tensors itself, and a check has one rank only: submission.py:2, submission.py:3" in found
+
+
 @pytest.mark.parametrize("name", ["nadamw", "adamg_like", "schedule_free", "lawa_like", "four_spellings", "lion_like"])
 def test_nothing_is_said_of_a_folder_that_works(name: str, tmp_path: Path) -> None:
     assert [
