@@ -13,9 +13,7 @@ Needs root, slurm-wlm and munge; the cluster is its own and ends with it.
 from __future__ import annotations
 
 import argparse
-import contextlib
 import random
-import subprocess
 import sys
 import tempfile
 import time
@@ -168,8 +166,7 @@ class _Campaign:
         """Take a node out of service while its jobs run, as an operator does, and put it back."""
         self._cluster.slurm("scontrol", "update", f"NodeName={node}", "State=DOWN", "Reason=lost")
         time.sleep(self._choose.uniform(0.0, _LONGEST_AWAY_S))
-        with contextlib.suppress(subprocess.CalledProcessError):  # its daemon may have put it back by itself
-            self._cluster.slurm("scontrol", "update", f"NodeName={node}", "State=RESUME")
+        self._cluster.open_node(node)
 
     def put_back(self, _node: str) -> None:
         """Have Slurm requeue what runs, as a job of higher priority does."""
