@@ -19,7 +19,8 @@ from pathlib import Path
 
 from perfbench.data.preparation import MANIFEST_NAME, PrepareRequest, Progress, data_folder
 from perfbench.errors import DataError, LaunchError, SubmissionError
-from perfbench.registry import check_unshipped_files, params_of, preparer_of, repository_root
+from perfbench.launch.room import Room
+from perfbench.registry import check_unshipped_files, params_of, preparer_of
 from perfbench.results.locks import held
 from perfbench.results.store import is_writable
 from perfbench.spec.run import TrialSpec
@@ -60,8 +61,8 @@ def check_trial(trial: TrialSpec, runs_root: Path, progress: Progress, *, prepar
 def check_submissions(trials: Sequence[TrialSpec]) -> None:
     """Check that every submission can be imported and reads its options, files and points.
 
-    Done in a process of its own, so that code of submissions never runs where trials are launched; it takes the
-    seconds that torch takes to load.
+    Done in a process of its own, confined if a trial will be: code of submissions never runs where trials are launched,
+    and leaves nothing behind. It takes the seconds that torch takes to load.
 
     Raises:
         SubmissionError: If one does not, or its code is missing.
@@ -72,10 +73,17 @@ def check_submissions(trials: Sequence[TrialSpec]) -> None:
         for trial in asked.values()
     ]
     with tempfile.TemporaryDirectory() as folder:
+        room = Room.for_reading(trials, Path(folder).resolve())
+        sandbox = "null" if room.sandbox is None else room.sandbox.to_json(indent=None)
         answer = Path(folder) / "answer.json"
-        command = [sys.executable, "-m", "perfbench.launch.submission_reader", str(answer)]
         ended = subprocess.run(
-            command, input="\n".join(lines), capture_output=True, text=True, check=False, cwd=repository_root()
+            [sys.executable, "-m", "perfbench.launch.submission_reader", str(answer)],
+            input="\n".join([sandbox, *lines]),
+            capture_output=True,
+            text=True,
+            check=False,
+            cwd=room.folder,
+            env=room.environment,
         )
         found = json.loads(answer.read_text()) if answer.exists() else None
     if found is None:
