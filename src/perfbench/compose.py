@@ -29,7 +29,7 @@ from pydantic import JsonValue
 from yaml import YAMLError
 
 from perfbench.algoperf.facts import facts_of, their_names
-from perfbench.algoperf.folder import FUNCTIONS, is_theirs
+from perfbench.algoperf.folder import FUNCTIONS, check_near_miss, folder_of, is_theirs
 from perfbench.config_files import (
     OUTSIDE_FILE,
     check_choice,
@@ -302,8 +302,9 @@ def _hydra_config(overrides: Sequence[str]) -> DictConfig:
 
 
 def _parsed(overrides: Sequence[str]) -> list[Override]:
+    at_home = [item.replace("=~/", f"={Path.home()}/", 1) for item in overrides]  # not every shell does it after a =
     try:
-        return OverridesParser.create().parse_overrides(list(overrides))
+        return OverridesParser.create().parse_overrides(at_home)
     except HydraException as problem:
         raise ConfigError(
             f"cannot read the overrides {list(overrides)}: {str(problem).splitlines()[0]}",
@@ -320,12 +321,13 @@ def _unreadable(problem: Exception) -> ConfigError:
 
 def _outside_submission(path: str) -> DictConfig:
     """Return the facts of a submission in a folder outside of the repository, with that folder in them."""
-    folder = Path(path).expanduser().resolve()
+    folder = folder_of(Path(path).expanduser().resolve())
     file = outside_file(folder)
     if not file.is_file():
         if is_theirs(folder):
             names = their_names(choices("workload"), workload_families(), benchmarks=config_folder() / "benchmark")
             return OmegaConf.create(facts_of(folder, taken_names=choices("submission"), workloads=names))
+        check_near_miss(folder)
         raise ConfigError(
             f"no file {file}",
             where="submission",

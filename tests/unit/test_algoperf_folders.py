@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import sys
 from pathlib import Path
@@ -102,7 +103,7 @@ def test_own_files_packages_and_what_is_missing_are_told_apart(tmp_path: Path) -
 
 
 def test_one_file_is_one_module_and_another_folder_takes_its_names_back(tmp_path: Path) -> None:
-    own = sys.modules.get("submissions")
+    own = importlib.import_module("submissions")
     first = read_folder(copied("four_spellings", tmp_path))
     module = load(first)
     names = [
@@ -185,10 +186,14 @@ def test_batch_sizes_fall_back_to_the_family_and_then_to_none(tmp_path: Path) ->
     knows = "def get_batch_size(name): return {'criteo1tb': 8, 'criteo1tb_x': 4}[name]"
     base_only = "def get_batch_size(name):\n  if name == 'criteo1tb': return 8\n  raise ValueError(name)"
     nothing = "def get_batch_size(name): raise ValueError(name)"
+    other_table = "def get_batch_size(name): return {'mnist': 1024}[name]"
+    no_end = "def get_batch_size(name):\n  if name == 'mnist': return 1024"
 
     assert answer(tmp_path, knows) == {"sizes": {"criteo_x": 4}}
     assert answer(tmp_path, base_only) == {"sizes": {"criteo_x": 8}}
     assert answer(tmp_path, nothing) == {"sizes": {}}
+    assert answer(tmp_path, other_table) == {"sizes": {}}
+    assert answer(tmp_path, no_end) == {"sizes": {}}
 
 
 def test_what_goes_wrong_in_asking_is_told_with_its_line(tmp_path: Path) -> None:
@@ -198,6 +203,28 @@ def test_what_goes_wrong_in_asking_is_told_with_its_line(tmp_path: Path) -> None
     assert raises["what"] == "asking for its batch sizes raised NameError: name 'undefined' is not defined"
     assert raises["where"].endswith("submission.py:2")
     assert lacks["what"] == "needs the package 'no_such_package', which is not installed"
+
+
+@pytest.mark.parametrize(
+    ("line", "what"),
+    [
+        (
+            "from algoperf.workloads.wmt.workload import WmtWorkload",
+            "imports algoperf.workloads: of that package there are spec and pytorch_utils here",
+        ),
+        (
+            "from algorithmic_efficiency import random_utils",
+            "imports algorithmic_efficiency.random_utils: of that package there are spec and pytorch_utils here",
+        ),
+        ("from math import no_such_function", "importing it raised ImportError: cannot import name 'no_such_function'"),
+        ("raise ValueError('no devices')", "importing it raised ValueError: no devices"),
+    ],
+)
+def test_an_import_that_fails_is_no_question_of_batch_sizes(line: str, what: str, tmp_path: Path) -> None:
+    found = answer(tmp_path, f"{line}\ndef get_batch_size(name): ...")
+
+    assert found["what"].startswith(what)
+    assert found["where"].endswith("submission.py:1")
 
 
 def test_batch_sizes_are_asked_in_a_process_of_its_own(tmp_path: Path) -> None:
@@ -253,6 +280,39 @@ def test_a_folder_of_neither_form_is_told_what_both_need(tmp_path: Path) -> None
 
     assert "a submission's folder holds submission.py and submission.yaml" in str(refused.value)
     assert "AlgoPerf's run as they are: submission.py binds get_batch_size, init_optimizer_state" in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("code", "expected"),
+    [
+        (f"{FOUR}\nfrom a/b import c", "submission.py: is no Python: line 5: invalid syntax"),
+        (
+            FOUR.replace("data_selection", "other").replace("get_batch_size", "another"),
+            "submission.py: looks like an AlgoPerf submission and has no get_batch_size, data_selection",
+        ),
+    ],
+)
+def test_what_is_nearly_theirs_is_told_what_it_lacks(code: str, expected: str, tmp_path: Path) -> None:
+    written(tmp_path, code)
+
+    with pytest.raises(ConfigError) as refused:
+        compose_run([f"submission={tmp_path / 'mine'}"])
+
+    assert expected in str(refused.value)
+
+
+def test_a_submission_may_be_named_by_its_file_if_that_is_what_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("perfbench.algoperf.facts.batch_sizes_of", lambda path, workloads: {})
+    monkeypatch.setenv("HOME", str(tmp_path))
+    folder = copied("lion_like", tmp_path)
+    (folder / "other.py").write_text(FOUR)
+
+    for name in (f"{folder}/submission.py", "~/lion_like/submission.py", "~/lion_like"):
+        assert compose_run([f"submission={name}"]).submission.folder == str(folder)
+    with pytest.raises(ConfigError, match=r"other\.py: .* this file is not what would run of it"):
+        compose_run([f"submission={folder}/other.py"])
 
 
 def test_every_form_for_the_tests_is_recognised(tmp_path: Path) -> None:

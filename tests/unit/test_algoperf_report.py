@@ -79,7 +79,7 @@ def test_what_cannot_work_is_warned_of_with_its_line(tmp_path: Path) -> None:
     found = list(doubts(read_folder(tmp_path), has_gpu=False))
 
     assert found == [
-        "imports what is not here: jax.numpy, no_such_package",
+        "imports what is not here: jax, no_such_package",
         "submission.py imports jax: only PyTorch runs here",
         f"asks model_fn for evaluation mode, which is refused: {place('EVAL')}",
         f"calls eval_model, which is refused: {place('eval_model')}",
@@ -89,6 +89,32 @@ def test_what_cannot_work_is_warned_of_with_its_line(tmp_path: Path) -> None:
         f"tuning_search_space.json lacks hyperparameters that are read: absent ({place('.absent')})",
     ]
     assert not any("CUDA" in doubt for doubt in doubts(read_folder(tmp_path), has_gpu=True))
+
+
+def test_files_that_are_no_python_and_more_of_algoperf_than_there_is_are_named(tmp_path: Path) -> None:
+    used, unused = tmp_path / "parts.py", tmp_path / "notes.py"
+    used.write_text("x = 1\nfrom a/b import c\n")
+    unused.write_text("also not (")
+    imports = "from somewhere.mine.parts import x\nfrom algoperf.workloads.wmt.workload import WmtWorkload\n"
+    (tmp_path / "submission.py").write_text(
+        imports + CODE.replace("import jax.numpy as jnp\nimport no_such_package", "")
+    )
+
+    found = list(doubts(read_folder(tmp_path), has_gpu=True))
+
+    assert found[:2] == [
+        "parts.py is no Python: line 2: invalid syntax",
+        "imports more of AlgoPerf than spec and pytorch_utils, which is all there is: algoperf.workloads.wmt.workload",
+    ]
+
+
+def test_a_file_that_reduces_gradients_itself_is_told_that_a_check_has_one_rank(tmp_path: Path) -> None:
+    collectives = "def step(p):\n  dist.reduce_scatter(p, [p], op=dist.ReduceOp.AVG)\n  dist.all_gather([p], p)\n"
+    (tmp_path / "submission.py").write_text(collectives + CODE)
+
+    found = list(doubts(read_folder(tmp_path), has_gpu=True))
+
+    assert "exchanges tensors itself, and a check has one rank only: submission.py:2, submission.py:3" in found
 
 
 @pytest.mark.parametrize("name", ["nadamw", "adamg_like", "schedule_free", "lawa_like", "four_spellings", "lion_like"])

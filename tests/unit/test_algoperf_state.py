@@ -120,3 +120,29 @@ def test_what_cannot_be_saved_is_named_by_its_place(tmp_path: Path) -> None:
         SubmissionError, match=r"optimizer_state\[0\]\['numbers'\]\['endless'\] is of type list_iterator"
     ):
         rehearsal.saved()
+
+
+GLOBAL_GENERATORS = """
+def update_params(workload, current_param_container, batch, optimizer_state, **given):
+    optimizer_state["sgd"].zero_grad()
+    loss_of(workload, batch, forward(workload, current_param_container, batch)).backward()
+    optimizer_state["sgd"].param_groups[0]["lr"] = random.choice([0.1, 0.2]) + 0.1 * np.random.random()
+    optimizer_state["sgd"].step()
+    return optimizer_state, current_param_container, None
+"""
+
+
+def test_the_check_lets_python_s_and_numpy_s_own_generators_go_on_as_a_trial_does(tmp_path: Path) -> None:
+    first = rehearsed(GLOBAL_GENERATORS, tmp_path)
+    first.train(until=3)
+    saved = first.saved()
+    first.train(until=9)
+    expected = first.saved()
+
+    first.restore(saved)
+    first.train(until=9)
+    again = rehearsed(GLOBAL_GENERATORS, tmp_path)
+    again.train(until=9)
+
+    assert differences(read_back(expected), read_back(first.saved())) == []
+    assert differences(read_back(expected), read_back(again.saved())) == []

@@ -31,6 +31,8 @@ class Folder:
     """The file with the four functions."""
     trees: dict[Path, ast.Module]
     """Of every file of Python in it that can be read."""
+    unreadable: dict[Path, str]
+    """What is wrong with the others, and where in them."""
 
     @property
     def tuning_file(self) -> Path | None:
@@ -44,7 +46,7 @@ class Folder:
     @cached_property
     def imports(self) -> Imports:
         """What it imports, from itself and from elsewhere."""
-        return read_imports(self.path, self.entry, self.trees)
+        return read_imports(self.path, self.entry, self.trees, others=self.unreadable)
 
     def used(self) -> Iterator[tuple[Path, ast.Module]]:
         """Yield the files that its entry imports, the entry first."""
@@ -113,8 +115,49 @@ def read_folder(path: Path) -> Folder:
             where=str(path),
             hint=f"copy one that runs on PyTorch into a folder of its own, as {_ENTRY}, with its {_TUNING}",
         )
-    trees = {file: tree for file in sorted(path.rglob("*.py")) if (tree := _tree(file)) is not None}
-    return Folder(path, chosen[0], trees)
+    read = {file: _parsed(file) for file in sorted(path.rglob("*.py"))}
+    trees = {file: tree for file, tree in read.items() if isinstance(tree, ast.Module)}
+    unreadable = {file: problem for file, problem in read.items() if isinstance(problem, str)}
+    return Folder(path, chosen[0], trees, unreadable)
+
+
+def folder_of(path: Path) -> Path:
+    """Return the folder of a submission that is named by its file, as their ``--submission_path`` does.
+
+    Raises:
+        ConfigError: If another file of that folder is what would run.
+    """
+    if not path.is_file():
+        return path
+    folder = path.parent
+    if path.name != _ENTRY and not (is_theirs(folder) and read_folder(folder).entry == path):
+        raise ConfigError(
+            "a submission is named by its folder, and this file is not what would run of it",
+            where=str(path),
+            hint=f"copy it into a folder of its own, as {_ENTRY}, with its {_TUNING}",
+        )
+    return folder
+
+
+def check_near_miss(path: Path) -> None:
+    """Check that a folder that is not theirs is nothing like it.
+
+    Raises:
+        ConfigError: If its ``submission.py`` is no Python, or binds only some of the four functions.
+    """
+    file = path / _ENTRY
+    if not file.is_file():
+        return
+    tree = _parsed(file)
+    if isinstance(tree, str):
+        raise ConfigError(f"is no Python: {tree}", where=str(file), hint="nothing of this file can run")
+    lacking = [name for name in FUNCTIONS if name not in bound_names(tree)]
+    if 0 < len(lacking) < len(FUNCTIONS):
+        raise ConfigError(
+            f"looks like an AlgoPerf submission and has no {', '.join(lacking)}",
+            where=str(file),
+            hint=f"one binds {', '.join(FUNCTIONS)}; they may be imported from other files",
+        )
 
 
 def bound_names(tree: ast.Module) -> set[str]:
@@ -140,10 +183,18 @@ def _entries(path: Path) -> list[Path]:
 
 
 def _tree(file: Path) -> ast.Module | None:
+    tree = _parsed(file)
+    return tree if isinstance(tree, ast.Module) else None
+
+
+def _parsed(file: Path) -> ast.Module | str:
+    """Return the syntax of a file, or what is wrong with it."""
     try:
         return ast.parse(file.read_bytes(), filename=str(file))
-    except (SyntaxError, ValueError, OSError):
-        return None
+    except SyntaxError as problem:
+        return f"line {problem.lineno}: {problem.msg}"
+    except (ValueError, OSError) as problem:
+        return str(problem)
 
 
 def _imports_jax(file: Path) -> bool:

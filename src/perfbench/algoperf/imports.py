@@ -37,15 +37,16 @@ class Imports:
     """Modules that are nowhere to be found."""
 
 
-def read_imports(root: Path, entry: Path, trees: dict[Path, ast.Module]) -> Imports:
+def read_imports(root: Path, entry: Path, trees: dict[Path, ast.Module], *, others: Iterable[Path] = ()) -> Imports:
     """Follow the imports of a file through a folder.
 
     Args:
         root: The folder.
         entry: Where to begin.
         trees: The syntax of the folder's files.
+        others: Files of it that cannot be read: what they import is unknown, but they are what is imported.
     """
-    index = _index(root, trees)
+    index = _index(root, (*trees, *others))
     spelled: dict[str, Path] = {}
     elsewhere: dict[str, None] = {}
     waiting, used = [entry], dict.fromkeys([entry])

@@ -8,8 +8,16 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from perfbench.algoperf.folder import JAX, Folder, name_of
+from perfbench.algoperf.imports import OFFERED, PRESENTED
 
 _MOST_PLACES = 3
+_EXCHANGES = frozenset(
+    {
+        "all_gather", "all_gather_into_tensor", "all_gather_object", "reduce_scatter", "reduce_scatter_tensor",
+        "all_to_all", "all_to_all_single", "broadcast_object_list",
+    }
+)  # fmt: skip
+"""Collectives of torch beyond the sum, which every file of theirs has."""
 
 
 def recognised(folder: Folder, *, batch_sizes: dict[str, int], dropout: str) -> list[tuple[str, str]]:
@@ -44,8 +52,15 @@ def recognised(folder: Folder, *, batch_sizes: dict[str, int], dropout: str) -> 
 
 def doubts(folder: Folder, *, has_gpu: bool) -> Iterator[str]:
     """Yield what its text shows that cannot work here, or is not what its author may think."""
-    if folder.imports.missing:
-        yield f"imports what is not here: {', '.join(folder.imports.missing)}"
+    for path, problem in folder.unreadable.items():
+        if path in folder.imports.spelled.values():
+            yield f"{path.relative_to(folder.path)} is no Python: {problem}"
+    missing = folder.imports.missing
+    theirs = [name for name in missing if name.partition(".")[0] in PRESENTED]
+    if others := list(dict.fromkeys(name.partition(".")[0] for name in missing if name not in theirs)):
+        yield f"imports what is not here: {', '.join(others)}"
+    if theirs:
+        yield f"imports more of AlgoPerf than {' and '.join(OFFERED)}, which is all there is: {_listed(theirs)}"
     for path, tree in folder.used():
         if used := _jax_modules(tree):
             yield f"{path.name} imports {', '.join(used)}: only PyTorch runs here"
@@ -54,6 +69,7 @@ def doubts(folder: Folder, *, has_gpu: bool) -> Iterator[str]:
         ("calls eval_model, which is refused", _places(folder, lambda node: _is_attribute(node, "eval_model"))),
         ("computes with logits; model and loss are one graph here", list(_uses_of_logits(folder))),
         ("asks for a CUDA device; this machine has none", [] if has_gpu else _places(folder, _is_cuda)),
+        ("exchanges tensors itself, and a check has one rank only", _places(folder, _is_exchange)),
     ):
         if places:
             yield f"{kind}: {_listed(places)}"
@@ -150,6 +166,10 @@ def _is_cuda(node: ast.expr) -> bool:
     if isinstance(node, ast.Constant):
         return isinstance(node.value, str) and (node.value == "cuda" or node.value.startswith("cuda:"))
     return isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "cuda"
+
+
+def _is_exchange(node: ast.expr) -> bool:
+    return isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in _EXCHANGES
 
 
 def _uses_of_logits(folder: Folder) -> Iterator[str]:

@@ -15,7 +15,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.markup import escape
 
-from perfbench.algoperf.folder import Folder, is_theirs, read_folder
+from perfbench.algoperf.folder import Folder, folder_of, is_theirs, read_folder
 from perfbench.algoperf.report import doubts, recognised
 from perfbench.api.contracts.finding import Attention, Finding
 from perfbench.cli.progress import data_progress
@@ -174,7 +174,7 @@ def _submission_findings(name: str, overrides: Sequence[str], console: Console, 
 
 def _algoperf_folder(name: str) -> Folder | None:
     """Return the folder that is named, read, if its submission has AlgoPerf's interface."""
-    path = Path(name).expanduser().resolve()
+    path = folder_of(Path(name).expanduser().resolve())
     is_adapted = "/" in name and is_theirs(path) and not (path / OUTSIDE_FILE).exists()
     return read_folder(path) if is_adapted else None
 

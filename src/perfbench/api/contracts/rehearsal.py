@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import io
+import random
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from perfbench.api.contracts.tiny_problems import BATCH_SIZE, TinyProblem, parameter_roles
+from perfbench.api.generators import capture_generators, restore_generators
 from perfbench.api.submission import (
     StateDict,
     StepReport,
@@ -57,6 +60,8 @@ class Rehearsal:
         self.num_batches = 0
         self.num_steps = 0
         self.is_complete = False
+        random.seed(seed)
+        np.random.seed(seed)  # noqa: NPY002 - the global generator is what libraries read
         torch.manual_seed(seed)
         self.submission = build(self._context(seed=seed, step_hint=step_hint))
 
@@ -95,7 +100,7 @@ class Rehearsal:
         state = {
             "weights": self.weights(),
             "submission": self.submission.state_dict(),
-            "generator": torch.get_rng_state(),
+            "generators": capture_generators(),
             "position": [self.num_batches, self.num_steps],
         }
         torch.save(state, file)
@@ -109,7 +114,7 @@ class Rehearsal:
                 tensor.copy_(state["weights"][name])
         self.model.zero_grad(set_to_none=True)
         self.submission.load_state_dict(state["submission"])
-        torch.set_rng_state(state["generator"])
+        restore_generators(state["generators"])
         self.num_batches, self.num_steps = state["position"]
         self.is_complete = False
 

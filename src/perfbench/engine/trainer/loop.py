@@ -10,13 +10,13 @@ from typing import overload
 import torch
 from torch import Tensor
 
+from perfbench.api.generators import seed_generators
 from perfbench.api.submission import StateDict, Submission, TrainingComplete, TrainingContext, TrainingDiverged
 from perfbench.data.prefetch import only_batches
 from perfbench.engine.trainer import saving
 from perfbench.engine.trainer.compiling import num_compiled_graphs
 from perfbench.engine.trainer.data_wait import DataWait
 from perfbench.engine.trainer.pace import KeptReports, RunAheadLimit
-from perfbench.engine.trainer.seeding import seed_generators
 from perfbench.engine.trainer.state import evaluated_tensors, plain
 from perfbench.engine.trainer.switches import switches
 from perfbench.engine.trainer.trace import trace_step

@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch import nn
 
+from perfbench.api.generators import capture_generators, restore_generators
 from perfbench.api.submission import StateDict, Submission
 from perfbench.api.workload import Shard
-from perfbench.engine.trainer.seeding import capture_generators, restore_generators
 from perfbench.engine.trainer.state import copy_into, on_cpu, plain
 from perfbench.engine.trainer.workplace import Workplace
 from perfbench.engine.wire.state_files import state_file
