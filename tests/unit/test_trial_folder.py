@@ -60,6 +60,14 @@ def test_a_torn_start_is_no_attempt(tmp_path: Path) -> None:
     assert history_of(folder).reached_s == 0.0
 
 
+def test_what_is_told_cannot_pass_for_a_line_of_another_kind(tmp_path: Path) -> None:
+    folder = write_trial(tmp_path, trial_spec(), [], is_finished=False)
+    folder.append_telemetry("trace", {"kind": "started", "attempt": "9"})
+
+    assert folder.num_attempts() == 0
+    assert [line["attempt"] for line in folder.telemetry("trace")] == ["9"]
+
+
 def test_a_record_that_the_disk_cannot_take_whole_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = write_trial(tmp_path, trial_spec(), [], is_finished=False)
     write = os.write

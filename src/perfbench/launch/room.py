@@ -125,8 +125,8 @@ def _is_personal(name: str) -> bool:
 
 def _of_code(trials: Sequence[TrialSpec], search_path: Sequence[Path]) -> Sandbox:
     """Return a sandbox in which the code of trials can be read: of a submission's folder what goes on record."""
-    code = map(Path, (*_SYSTEM, sys.prefix, sys.base_prefix, sysconfig.get_path("stdlib"), *search_path))
-    read, listed = _without_data(code)
+    code = (*_SYSTEM, sys.prefix, sys.base_prefix, sysconfig.get_path("stdlib"))
+    read, listed = _without_data([*map(Path, code), *search_path])
     submissions = {trial.submission.name: trial.submission for trial in trials}.values()
     files = [file.path for submission in submissions for file in submission.files.values() if file.path is not None]
     folders = [submission_folder(submission) for submission in submissions]

@@ -280,7 +280,8 @@ class TrialFolder:
 
     def append_telemetry(self, kind: str, values: Mapping[str, object], *, durable: bool = False) -> None:
         """Append something that no score depends on; forced to the disk only where a later attempt relies on it."""
-        line = json.dumps({"kind": kind} | values | {"kind": kind}, default=str)  # nothing told passes for another kind
+        told = {"kind": kind, **values} | {"kind": kind}  # nothing told passes for another kind
+        line = json.dumps(told, default=str)
         append_line(self.path / "telemetry.jsonl", line, durable=durable or kind == "started")
 
     def telemetry(self, kind: str) -> list[dict[str, Any]]:

@@ -107,9 +107,9 @@ def require_installed(modules: Iterable[str]) -> None:
     Raises:
         SubmissionError: If one lies somewhere else.
     """
-    standard = map(sysconfig.get_path, ("stdlib", "platstdlib"))
+    standard = [sysconfig.get_path(name) for name in ("stdlib", "platstdlib")]
     sites = (*site.getsitepackages([sys.prefix, sys.base_prefix]), site.getusersitepackages())
-    folders = [Path(place).resolve() for place in (*standard, *sites, package_folder())]
+    folders = [package_folder().resolve(), *(Path(place).resolve() for place in (*standard, *sites))]
     for name in modules:
         spec = importlib.util.find_spec(name.partition(".")[0])
         found = None if spec is None else next(iter(spec.submodule_search_locations or ()), spec.origin)
