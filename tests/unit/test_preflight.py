@@ -14,7 +14,7 @@ import pytest
 from perfbench.cli.main import main
 from perfbench.compose import compose_run, compose_workload
 from perfbench.data.preparation import PrepareRequest
-from perfbench.errors import ConfigError, DataError, SubmissionError
+from perfbench.errors import ConfigError, DataError, LaunchError, SubmissionError
 from perfbench.launch import preflight
 from perfbench.launch.plan import num_gpus, plan_trial
 
@@ -122,6 +122,14 @@ def test_what_an_interrupted_preparation_wrote_needs_no_room_again(
             preflight.prepare_data(request)
 
     assert len(prepared) == is_enough
+
+
+def test_a_kernel_that_cannot_confine_is_named_before_anything_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(preflight, "landlock_version", lambda: 4)
+    trial = plan_trial(compose_run(["workload=mnist", "submission=adamw", "isolation=sandbox"]))
+
+    with pytest.raises(LaunchError, match=r"needs Landlock of version 6 \(Linux 6\.12\), this kernel has version 4"):
+        preflight.check_submissions([trial])
 
 
 LEAVING = """

@@ -18,11 +18,13 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from perfbench.data.preparation import MANIFEST_NAME, PrepareRequest, Progress, data_folder
+from perfbench.engine.trainer.confinement import LEAST_ABI, landlock_version
 from perfbench.errors import DataError, LaunchError, SubmissionError
 from perfbench.launch.room import Room
 from perfbench.registry import check_unshipped_files, params_of, preparer_of
 from perfbench.results.locks import held
 from perfbench.results.store import is_writable
+from perfbench.spec.environment import Isolation
 from perfbench.spec.run import TrialSpec
 from perfbench.spec.workload import WorkloadSpec
 
@@ -65,8 +67,16 @@ def check_submissions(trials: Sequence[TrialSpec]) -> None:
     and leaves nothing behind. It takes the seconds that torch takes to load.
 
     Raises:
+        LaunchError: If it is to be confined, and this kernel cannot.
         SubmissionError: If one does not, or its code is missing.
     """
+    wants_sandbox = any(trial.isolation is Isolation.SANDBOX for trial in trials)
+    if wants_sandbox and (version := landlock_version()) < LEAST_ABI:
+        raise LaunchError(
+            f"a sandbox needs Landlock of version {LEAST_ABI} (Linux 6.12), this kernel has version {version}",
+            where="isolation",
+            hint="use isolation=process here",
+        )
     asked = {(trial.submission.name, str(trial.hyperparameters)): trial for trial in trials}
     lines = [
         json.dumps({"submission": trial.submission.model_dump(mode="json"), "point": trial.hyperparameters})
