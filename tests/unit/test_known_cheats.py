@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import gc
+import json
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
 import torch
+from pydantic import ValidationError
 from torch import nn
 
 from perfbench.api import Batch, StepReport, TrainingContext
@@ -19,7 +21,7 @@ from perfbench.engine.referee.recorder import FolderRecorder
 from perfbench.engine.referee.trial import Referee
 from perfbench.engine.trainer.loop import Trainer
 from perfbench.engine.wire.channel import Channel
-from perfbench.engine.wire.messages import Go, Stopped
+from perfbench.engine.wire.messages import TO_REFEREE, Go, Stopped
 from perfbench.engine.wire.page import CHECKPOINT, EVALUATE, STOP, Page, memory_file, page_file
 from perfbench.engine.wire.weights import WeightsMemory
 from perfbench.results.store import TrialFolder
@@ -173,6 +175,17 @@ def test_a_trainer_that_stops_as_it_likes_has_failed(
 
     with pytest.raises(TrainerEnded, match=what):
         run(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "change", [{"step": -1}, {"step": 10**30}, {"data_wait_s": "nan"}, {"divergence": "x" * 20_000}]
+)
+def test_a_message_with_numbers_that_are_none_is_no_message(change: dict[str, object]) -> None:
+    said = {"kind": "stopped", "step": 1, "is_prepared": False, "is_complete": False, "data_wait_s": 0.0}
+
+    assert TO_REFEREE.validate_json(json.dumps(said))
+    with pytest.raises(ValidationError):
+        TO_REFEREE.validate_json(json.dumps(said | change))
 
 
 def test_the_referee_goes_by_the_flags_that_it_has_raised_itself() -> None:
