@@ -43,6 +43,17 @@ def test_a_copy_of_a_trial_is_named(tmp_path: Path) -> None:
     assert finding.what == f"every metric is equal to that of {first.path}, of another seed"
 
 
+def test_one_evaluation_is_a_copy_if_its_digits_are_no_chance(tmp_path: Path) -> None:
+    first, second, _ = trials(tmp_path)
+
+    def only(loss: float) -> list[RecordedTrial]:
+        measured = (first.measurements[0].model_copy(update={"metrics": {"validation/loss": loss}}),)
+        return [replace(trial, measurements=measured) for trial in (first, second)]
+
+    assert list(metrics_differ(only(0.1))) == []
+    assert [finding.path for finding in metrics_differ(only(0.6831904125213623))] == [second.path]
+
+
 def test_a_trial_without_an_end_or_with_more_loss_than_work_is_named(tmp_path: Path) -> None:
     trial = trials(tmp_path)[0]
     assert trial.result is not None
