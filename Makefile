@@ -114,7 +114,7 @@ check: lint types arch test ## all of the above: exactly what CI does
 # Without WORKLOAD on the command line a benchmark of all workloads measures all.
 CHOSEN = $(if $(filter file,$(origin WORKLOAD)),,'$(WORKLOAD)')
 
-.PHONY: bench-harness bench-data bench-step bench-decode bench-loader bench-tokenising bench-embedding bench-libraries bench-mirror bench-score bench-shampoo bench-updates bench-newcomer mini-board kill-campaign
+.PHONY: bench-harness bench-data bench-step bench-decode bench-loader bench-tokenising bench-embedding bench-libraries bench-mirror bench-score bench-shampoo bench-updates bench-newcomer mini-board kill-campaign lost-nodes
 bench-harness: environment ## time per step in the engine over a bare loop, in one run
 	@$(ONE_THREAD) $(BIN)/python -m benchmarks.harness $(ARGS)
 
@@ -150,6 +150,9 @@ bench-newcomer: environment ## minutes from make new-submission to the first com
 
 kill-campaign: environment ## trials killed at random moments and continued: ARGS="--kills 100"
 	@$(ONE_THREAD) $(BIN)/python -m benchmarks.kill_campaign $(ARGS)
+
+lost-nodes: environment ## trials on the Slurm of the tests, whose nodes are lost at random moments (root): ARGS="--losses 20"
+	@$(ONE_THREAD) $(BIN)/python -m benchmarks.lost_nodes $(ARGS)
 
 mini-board: environment ## which submission reaches which mini target, resumable, into docs/mini-board.md: make mini-board ARGS="--workloads all"
 	@$(ONE_THREAD) $(BIN)/python -m benchmarks.mini_board $(ARGS)

@@ -81,13 +81,16 @@ class Disturbed:
                     found.append(process)
         return found
 
-    def signal(self, number: signal.Signals, *, group: bool = False) -> None:
-        """Send a signal to the launcher, or to its whole group."""
-        with contextlib.suppress(ProcessLookupError):
+    def signal(self, number: signal.Signals, *, group: bool = False) -> bool:
+        """Send a signal to the launcher, or to its whole group; tell whether it was there."""
+        try:
             if group:
                 os.killpg(self._launcher.pid, number)
             else:
                 os.kill(self._launcher.pid, number)
+        except ProcessLookupError:
+            return False
+        return True
 
     def wait(self, *, timeout: float) -> int:
         """Wait for the launcher's end and return its exit code; one that does not end is killed, and that is said."""
@@ -118,13 +121,15 @@ class Disturbed:
         return "; ".join(lines)
 
 
-def _kill(process: Disturbed, module: str) -> None:
+def _kill(process: Disturbed, module: str) -> bool:
     for victim in process.of_kind(module)[:1]:
         with contextlib.suppress(psutil.Error):
             victim.kill()
+            return True
+    return False
 
 
-def _stop_and_go(process: Disturbed, _place: Path) -> None:
+def _stop_and_go(process: Disturbed, _place: Path) -> bool:
     """As a suspended job: every process of it stops, and goes on later."""
     tree = process.tree()
     for number in (signal.SIGSTOP, signal.SIGCONT):
@@ -133,9 +138,10 @@ def _stop_and_go(process: Disturbed, _place: Path) -> None:
                 one.send_signal(number)
         if number is signal.SIGSTOP:
             time.sleep(_STOPPED_S)
+    return True
 
 
-def _fill_the_disk(_process: Disturbed, place: Path) -> None:
+def _fill_the_disk(_process: Disturbed, place: Path) -> bool:
     filler = place / "filler"
     with contextlib.suppress(OSError), filler.open("wb") as file:
         while True:
@@ -143,9 +149,10 @@ def _fill_the_disk(_process: Disturbed, place: Path) -> None:
             file.flush()
     time.sleep(_FULL_S)
     filler.unlink(missing_ok=True)
+    return True
 
 
-DISTURBANCES: Mapping[str, Callable[[Disturbed, Path], None]] = {
+DISTURBANCES: Mapping[str, Callable[[Disturbed, Path], bool]] = {
     "SIGKILL of the launcher": lambda process, _: process.signal(signal.SIGKILL),
     "SIGKILL of a referee": lambda process, _: _kill(process, "perfbench.launch.worker"),
     "SIGKILL of a trainer": lambda process, _: _kill(process, "perfbench.engine.trainer"),
@@ -155,6 +162,7 @@ DISTURBANCES: Mapping[str, Callable[[Disturbed, Path], None]] = {
     "SIGSTOP of all, SIGCONT": _stop_and_go,
     "full disk": _fill_the_disk,
 }
+"""Each tells whether it has met anything: there may be no trainer yet."""
 
 
 def can_fill_a_disk() -> bool:

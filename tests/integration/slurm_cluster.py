@@ -145,6 +145,11 @@ class TestCluster:
     def open_nodes(self) -> None:
         """Let nodes that Slurm has closed be used again."""
         for node in self.slurm("sinfo", "--noheader", "--Node", "--states=DRAIN", "--format=%N").split():
+            self.open_node(node)
+
+    def open_node(self, node: str) -> None:
+        """Let a node be used again; Slurm refuses that while it has come back by itself, or is not there yet."""
+        with suppress(subprocess.CalledProcessError):
             self.slurm("scontrol", "update", f"NodeName={node}", "State=RESUME")
 
     def hasten(self) -> None:

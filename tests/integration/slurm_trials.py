@@ -9,7 +9,9 @@ from typing import Any
 import psutil
 import pytest
 
+from perfbench.results.reader import read_trials
 from perfbench.results.store import TrialFolder
+from perfbench.scoring.verify import contradictions
 from tests.integration import small_criteo
 from tests.integration.slurm_cluster import TestCluster
 
@@ -106,7 +108,9 @@ def lost_s(folder: Path) -> float:
 
 
 def assert_same_course(folder: Path, expected: Path, *, least_attempts: int) -> None:
-    """Measurements and states equal bit for bit, in several attempts on one clock."""
+    """Measurements and states equal bit for bit, in several attempts on one clock, contradicted by nothing."""
+    (trial,) = read_trials([folder]).trials
+    assert not any(contradictions([trial]).values())
     counted, wanted = TrialFolder(folder).measurements(), TrialFolder(expected).measurements()
     assert [(m.step, m.metrics) for m in counted] == [(m.step, m.metrics) for m in wanted]
     assert len(wanted) == STEPS // 50

@@ -73,7 +73,6 @@ def test_a_late_bloomer_is_stopped_by_those_that_do_not_know_its_kind() -> None:
     assert at_half.validated.wrong == pytest.approx(1 / 4)
     assert at_half.validated.wrong_deciding == pytest.approx(1 / 4)
     assert at_half.wrong.low <= 0.25 <= at_half.wrong.high
-    assert not at_half.is_safe
     assert at_half.tau < 1.0
 
 

@@ -52,7 +52,7 @@ def run_here(trial: TrialSpec, folder: TrialFolder) -> TrialResult:
             team=Solo(),
             device=device_of(trial, Place()),
         )
-        office.write_environment(attempt, isolation=Isolation.NONE)
+        office.write_environment(attempt, isolation=Isolation.NONE, submission=trial.submission)
         both = BothSides(office, lambda: submission_builder(trial.submission, trial.hyperparameters))
         code = 0
         try:

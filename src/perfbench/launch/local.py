@@ -11,7 +11,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import IO
 
 from perfbench.engine.wire.rendezvous import VARIABLE, opened
@@ -162,8 +161,3 @@ def _wait(ranks: list[subprocess.Popen[bytes]], watch: Watch, hangs: Callable[[]
         if deadline is not None and time.monotonic() > deadline:
             for rank in ranks:
                 rank.kill()
-
-
-def trial_folder(runs_root: Path, trial: TrialSpec) -> TrialFolder:
-    """Return the folder of a trial on this machine."""
-    return TrialFolder.of(runs_root.resolve(), trial)

@@ -33,6 +33,7 @@ from perfbench.results.store import TrialFolder
 from perfbench.spec.environment import Isolation
 from perfbench.spec.result import FailureReason, TrialResult
 from perfbench.spec.run import TrialSpec
+from perfbench.spec.submission import SubmissionSpec
 
 
 def run_refereed(
@@ -45,6 +46,14 @@ def run_refereed(
     stop_requested: Callable[[], bool],
 ) -> TrialResult | None:
     """Run the trial of a trainer that was started; return ``None`` if it was stopped on request.
+
+    Args:
+        trial: As it is on record: its identity stands in results and checkpoints.
+        folder: Of the trial.
+        setup: What the trainer was told; the submission's code is where this says.
+        trainer: Started.
+        watch: Watches over this rank.
+        stop_requested: Asked many times a second.
 
     Raises:
         TrainerFailed: If the trainer tells of an error.
@@ -66,7 +75,7 @@ def run_refereed(
         workload = build_workload(trial.workload, Path(trial.data_root))
         recorder = recorder_for(folder, team)
         office = Office(trial=trial, workload=workload, folder=folder, recorder=recorder, team=team, device=device)
-        office.write_environment(watch.attempt, isolation=trial.isolation)
+        office.write_environment(watch.attempt, isolation=trial.isolation, submission=setup.trial.submission)
         start_up_s = process_age_s()
         referee = office.referee(link, trainer.weights_descriptor, resources)
         referee.count_start_up(start_up_s)
@@ -95,15 +104,15 @@ class Office:
     team: Team
     device: torch.device
 
-    def write_environment(self, attempt: int, *, isolation: Isolation) -> None:
-        """Record what this attempt runs on; rank 0 does."""
+    def write_environment(self, attempt: int, *, isolation: Isolation, submission: SubmissionSpec) -> None:
+        """Record what this attempt runs on, and which code of the submission; rank 0 does."""
         if self.team.shard.rank == 0:
             environment = probe_environment(
                 attempt=attempt,
                 num_ranks=self.team.shard.num_ranks,
                 backend=self.team.backend,
                 workload_folder=workload_folder(self.trial.workload.family),
-                submission_folder=submission_folder(self.trial.submission),
+                submission_folder=submission_folder(submission),
             )
             facts = {"isolation": isolation, "precision": precision_now(self.trial.ruleset.precision, self.device)}
             self.folder.write_environment(environment.model_copy(update=facts))

@@ -78,10 +78,11 @@ def run_rank(
     room: Room | None = None
     with watch.on():
         try:
-            trial = _with_code(folder.trial(), submission_folder)
-            room = Room.of(trial, folder, place)
+            trial = folder.trial()
+            with_code = _with_code(trial, submission_folder)
+            room = Room.of(with_code, folder, place)
             setup = Setup(
-                trial=trial,
+                trial=with_code,
                 place=place,
                 timeout_s=hang_timeout_s + _LATER_S,
                 stacks_fd=watch.trainers_stacks_fd,

@@ -160,11 +160,6 @@ class Stopping:
     tau: float
     """Of the board of what is left (validated) with the whole one."""
 
-    @property
-    def is_safe(self) -> bool:
-        """Tell whether at most one study in a hundred would change, by the interval's upper end."""
-        return self.wrong_deciding.high <= 0.01  # noqa: PLR2004 - one in a hundred
-
 
 def outcomes(curves: Curves, stopped: Floats, counts: Floats) -> Floats:
     """Return what stops do, for several samples of submissions at once.

@@ -5,7 +5,7 @@ It stands in ``spec`` because neither the engine nor the scoring may import the 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 from perfbench.spec.result import Measurement, Resumed
 
@@ -26,8 +26,3 @@ def counted_measurements(records: Iterable[Measurement | Resumed]) -> list[Measu
         else:
             counted.setdefault(record.step, record)
     return list(counted.values())
-
-
-def is_measured(records: Sequence[Measurement | Resumed], step: int) -> bool:
-    """Tell whether a step has a measurement that counts: another one of it would count for nothing."""
-    return any(measurement.step == step for measurement in counted_measurements(records))

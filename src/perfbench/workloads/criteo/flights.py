@@ -14,7 +14,6 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
 from perfbench.data.packages import PackagedFiles
 from perfbench.data.preparation import Generated, Progress
@@ -130,8 +129,3 @@ def _hashed(table: pl.DataFrame, names: tuple[str, ...], number: int) -> pl.Seri
     distinct = values.unique().drop_nulls()
     tokens = [f"{zlib.crc32(f'C{number}={value}'.encode()):08x}" for value in distinct]
     return values.replace_strict(distinct, pl.Series(tokens, dtype=pl.String), default=None, return_dtype=pl.String)
-
-
-def num_distinct(tokens: pl.DataFrame) -> NDArray[np.int64]:
-    """Return how many distinct tokens each column has."""
-    return np.asarray([tokens[name].drop_nulls().n_unique() for name in tokens.columns], dtype=np.int64)
