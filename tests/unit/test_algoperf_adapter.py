@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,6 +17,7 @@ from perfbench.algoperf.workload import presented_metric, their_metrics
 from perfbench.api import TrainingComplete
 from perfbench.api.contracts.rehearsal import Rehearsal
 from perfbench.api.contracts.tiny_problems import TinyClicks, TinyImages
+from perfbench.api.workload import Shard
 from perfbench.errors import ConfigError, SubmissionError
 from perfbench.spec.result import Measurement, PhaseTimes
 from perfbench.spec.submission import HyperparameterPoint
@@ -221,6 +223,43 @@ def test_files_that_reduce_gradients_themselves_are_not_averaged_again(
     submission_of(UPDATE.format(line=line)).train(until=5)
 
     assert len(entered) == 3
+
+
+def test_with_several_ranks_the_model_answers_as_inside_of_its_wrapper(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entered: list[int] = []
+
+    @contextmanager
+    def no_sync() -> Iterator[None]:
+        entered.append(1)
+        yield
+
+    original = Rehearsal._context
+    monkeypatch.setattr(
+        Rehearsal,
+        "_context",
+        lambda self, **given: dataclasses.replace(original(self, **given), no_sync=no_sync, shard=Shard(num_ranks=2)),
+    )
+    code = """
+def update_params(workload, current_param_container, batch, optimizer_state, global_step, **given):
+    assert current_param_container.module is current_param_container
+    with current_param_container.no_sync():
+        loss_of(workload, batch, forward(workload, current_param_container, batch)).backward()
+    loss_of(workload, batch, forward(workload, current_param_container.module, batch)).backward()
+    optimizer_state["sgd"].step()
+    optimizer_state["sgd"].zero_grad()
+    return optimizer_state, current_param_container, None
+"""
+    rehearsal = rehearsed(code, tmp_path)
+    names = list(rehearsal.model.state_dict())
+
+    rehearsal.train(until=3)
+
+    assert len(entered) == 3
+    assert names == list(TinyClicks().build_model(seed=1).state_dict())
+    assert rehearsal.model not in list(rehearsal.model.children())
+    assert copy.deepcopy(rehearsal.model).module is not rehearsal.model
 
 
 @pytest.mark.parametrize(

@@ -108,6 +108,14 @@ def test_files_that_are_no_python_and_more_of_algoperf_than_there_is_are_named(t
     ]
 
 
+def test_schedules_of_optax_are_no_step_of_jax(tmp_path: Path) -> None:
+    (tmp_path / "submission.py").write_text(CODE.replace("import jax.numpy as jnp", "import optax"))
+
+    found = list(doubts(read_folder(tmp_path), has_gpu=True))
+
+    assert "submission.py imports optax: its schedules run, no step of it does" in found
+
+
 def test_a_file_that_reduces_gradients_itself_is_told_that_a_check_has_one_rank(tmp_path: Path) -> None:
     collectives = "def step(p):\n  dist.reduce_scatter(p, [p], op=dist.ReduceOp.AVG)\n  dist.all_gather([p], p)\n"
     (tmp_path / "submission.py").write_text(collectives + CODE)

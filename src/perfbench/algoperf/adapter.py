@@ -16,6 +16,7 @@ from pydantic import JsonValue
 from torch import nn
 
 from perfbench.algoperf.batches import InputQueue
+from perfbench.algoperf.data_parallel import present_wrapper
 from perfbench.algoperf.folder import FUNCTIONS, Folder, read_folder
 from perfbench.algoperf.loading import load, modules_of, root_name
 from perfbench.algoperf.module_state import ModuleState
@@ -110,6 +111,8 @@ class AlgoperfSubmission:
         self._view = WorkloadView(context, self._queue)
         self._results = EvalResults(context.measurements, context.target)
         self._model_state: object = None
+        if context.shard.num_ranks > 1:
+            present_wrapper(context.model)
         if dropout_rate is not None:
             auxiliary = (point or {}).get("aux_dropout_rate")
             self._view.modes.set_once(dropout_rate, None if auxiliary is None else float(str(auxiliary)))

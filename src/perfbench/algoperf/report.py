@@ -63,7 +63,8 @@ def doubts(folder: Folder, *, has_gpu: bool) -> Iterator[str]:
         yield f"imports more of AlgoPerf than {' and '.join(OFFERED)}, which is all there is: {_listed(theirs)}"
     for path, tree in folder.used():
         if used := _jax_modules(tree):
-            yield f"{path.name} imports {', '.join(used)}: only PyTorch runs here"
+            what = "its schedules run, no step of it does" if used == ["optax"] else "only PyTorch runs here"
+            yield f"{path.name} imports {', '.join(used)}: {what}"
     for kind, places in (
         ("asks model_fn for evaluation mode, which is refused", _places(folder, _is_eval_mode)),
         ("calls eval_model, which is refused", _places(folder, lambda node: _is_attribute(node, "eval_model"))),

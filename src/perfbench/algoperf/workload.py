@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from perfbench.algoperf import spec_names
 from perfbench.algoperf.batches import InputQueue, Logits, NotOffered, own_batch, refuse
+from perfbench.algoperf.data_parallel import averages
 from perfbench.api.submission import TrainingContext
 from perfbench.api.workload import Batch, BatchNormMode, LossSums, LossType
 from perfbench.spec.result import Measurement
@@ -164,9 +165,7 @@ class WorkloadView:
 
     def _sums(self, logits: Logits, *, label_smoothing: float) -> LossSums:
         self.modes.apply(logits.batch_norm, logits.dropout_rate)
-        # A switch of torch's averaging model: files that reduce gradients themselves set it on what they are given.
-        averages = getattr(self._context.model, "require_backward_grad_sync", True)
-        with nullcontext() if averages else self._context.no_sync():
+        with nullcontext() if averages(self._context.model) else self._context.no_sync():
             return self._context.loss(logits.batch, label_smoothing=label_smoothing)
 
     def __getattr__(self, name: str) -> NoReturn:
