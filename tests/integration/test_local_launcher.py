@@ -37,7 +37,7 @@ def test_a_hang_is_ended_with_the_stacks_of_all_ranks(
     stacks = sorted(folder.logs.glob("stacks_attempt_1_rank_?.txt"))
     assert [path.name[-5] for path in stacks] == ["0", "1"]
     assert "hear" in stacks[1].read_text()
-    trainers = folder.logs / "stacks_attempt_1_rank_1.trainer.txt"
+    trainers = folder.logs / "stacks_attempt_1_trainer_1.txt"
     assert "go_wrong" in trainers.read_text(), "where the submission hangs"
 
 

@@ -284,7 +284,7 @@ def test_whatever_ends_a_trial_is_named_and_other_trials_go_on(cluster: TestClus
     cluster.wait_until(result_path(hung).exists, "the hanging trial is ended")
     stacks = sorted(result_path(hung).parent.glob("logs/stacks_attempt_1_rank_?.txt"))
     assert [path.name[-5] for path in stacks] == ["0", "1"]
-    assert "go_wrong" in stacks[1].with_suffix(".trainer.txt").read_text()
+    assert "go_wrong" in stacks[1].with_name("stacks_attempt_1_trainer_1.txt").read_text()
     cluster.wait_until(lambda: cluster.failed_jobs(hung) == 1, "the hanging job has failed")
     assert "hang, rank 0: no step" in cluster.perfbench("status", str(hung)).stdout
     cluster.wait_until(lambda: result_path(killed).exists() and not has_crashed(killed), "the retried trial ends")

@@ -83,11 +83,18 @@ def test_replacing_the_time_functions_later_changes_nothing(monkeypatch: pytest.
     monkeypatch.setattr(time, "perf_counter_ns", lambda: 0)
     monkeypatch.setattr(time, "perf_counter", lambda: 0.0)
     monkeypatch.setattr(time, "monotonic", lambda: 0.0)
+    monkeypatch.setattr(time, "clock_gettime_ns", lambda _: 0)
 
     with clock.phase(Phase.SCORED):
         sum(range(100_000))
 
     assert clock.times().scored > 0
+
+
+def test_the_clock_is_the_one_that_root_cannot_slow() -> None:
+    before_s = time.clock_gettime(time.CLOCK_MONOTONIC_RAW)
+
+    assert before_s <= PhaseClock().now_s() <= time.clock_gettime(time.CLOCK_MONOTONIC_RAW)
 
 
 def test_waiting_for_batches_is_a_part_of_the_scored_phase_and_of_the_wall_time() -> None:

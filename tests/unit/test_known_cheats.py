@@ -4,19 +4,26 @@ from __future__ import annotations
 
 import dataclasses
 import gc
+import json
+import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
 import torch
+from pydantic import ValidationError
 from torch import nn
 
 from perfbench.api import Batch, StepReport, TrainingContext
 from perfbench.engine.referee.clock import PhaseClock
-from perfbench.engine.referee.link import TrainerFailed
+from perfbench.engine.referee.link import TrainerEnded, TrainerFailed
 from perfbench.engine.referee.recorder import FolderRecorder
 from perfbench.engine.referee.trial import Referee
+from perfbench.engine.trainer.loop import Trainer
 from perfbench.engine.wire.channel import Channel
+from perfbench.engine.wire.messages import TO_REFEREE, Go, Stopped
+from perfbench.engine.wire.page import CHECKPOINT, EVALUATE, STOP, Page, memory_file, page_file
+from perfbench.engine.wire.weights import WeightsMemory
 from perfbench.results.store import TrialFolder
 from perfbench.spec.result import FailureReason
 from tests.tiny_trials import Descent, run
@@ -152,3 +159,51 @@ def test_measurements_can_be_read_and_not_changed(tmp_path: Path) -> None:
     result, _ = run(tmp_path, Reader)
 
     assert result is not None
+
+
+@pytest.mark.parametrize(("is_prepared", "what"), [(True, "asks for an evaluation that is not"), (False, "unasked")])
+def test_a_trainer_that_stops_as_it_likes_has_failed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_prepared: bool, what: str
+) -> None:
+    """Evaluated after every step, or resting after every step, which is a little work for nothing each time."""
+
+    def train(trainer: Trainer, _go: Go) -> Stopped:
+        trainer._step += 1
+        return Stopped(step=trainer._step, is_prepared=is_prepared, is_complete=False, data_wait_s=0.0)
+
+    monkeypatch.setattr(Trainer, "_train", train)
+
+    with pytest.raises(TrainerEnded, match=what):
+        run(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "change", [{"step": -1}, {"step": 10**30}, {"data_wait_s": "nan"}, {"divergence": "x" * 20_000}]
+)
+def test_a_message_with_numbers_that_are_none_is_no_message(change: dict[str, object]) -> None:
+    said = {"kind": "stopped", "step": 1, "is_prepared": False, "is_complete": False, "data_wait_s": 0.0}
+
+    assert TO_REFEREE.validate_json(json.dumps(said))
+    with pytest.raises(ValidationError):
+        TO_REFEREE.validate_json(json.dumps(said | change))
+
+
+def test_the_referee_goes_by_the_flags_that_it_has_raised_itself() -> None:
+    descriptor = page_file()
+    referee, trainer = Page(descriptor), Page(descriptor)
+
+    trainer.raise_flags(STOP | CHECKPOINT)
+    assert referee.raised == 0
+
+    referee.raise_flags(EVALUATE)
+    assert referee.raised == trainer.flags() == EVALUATE
+
+
+def test_shared_memory_cannot_be_taken_from_under_the_referee() -> None:
+    """It would be ended by the system when it reads what is not there any more."""
+    page, weights = page_file(), memory_file("weights")
+    WeightsMemory(weights, nn.Linear(4, 1)).allocate()
+
+    for descriptor in (page, weights):
+        with pytest.raises(PermissionError):
+            os.ftruncate(descriptor, 0)

@@ -55,6 +55,17 @@ def test_a_rank_that_cannot_begin_has_crashed_and_was_not_interrupted(
     assert isinstance(result.outcome, Crashed)
 
 
+@pytest.mark.parametrize(("name", "reason"), [("KILL", "node"), ("BUS", "engine"), ("SEGV", "engine")])
+def test_a_signal_that_a_rank_brings_upon_itself_is_no_lost_node(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, reason: str
+) -> None:
+    """Of memory that is not there any more, for one: what was lost is not given back."""
+    monkeypatch.setattr(local, "_PAUSE_S", 0.0)
+
+    with pytest.raises(TrialFailedError, match=rf"crashed on rank 0 \({reason}\)"):
+        run_ranks(tmp_path, monkeypatch, f"kill -{name} $$")
+
+
 def test_a_start_that_fails_by_chance_is_made_once_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(local, "_PAUSE_S", 0.0)
     tries = tmp_path / "tries"

@@ -14,7 +14,7 @@ import pytest
 from perfbench.cli.main import main
 from perfbench.compose import compose_run, compose_workload
 from perfbench.data.preparation import PrepareRequest
-from perfbench.errors import ConfigError, DataError
+from perfbench.errors import ConfigError, DataError, LaunchError, SubmissionError
 from perfbench.launch import preflight
 from perfbench.launch.plan import num_gpus, plan_trial
 
@@ -122,3 +122,58 @@ def test_what_an_interrupted_preparation_wrote_needs_no_room_again(
             preflight.prepare_data(request)
 
     assert len(prepared) == is_enough
+
+
+def test_a_kernel_that_cannot_confine_is_named_before_anything_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(preflight, "landlock_version", lambda: 4)
+    trial = plan_trial(compose_run(["workload=mnist", "submission=adamw", "isolation=sandbox"]))
+
+    with pytest.raises(LaunchError, match=r"needs Landlock of version 6 \(Linux 6\.12\), this kernel has version 4"):
+        preflight.check_submissions([trial])
+
+
+LEAVING = """
+import os, time
+
+try:
+    open({secret!r}).read()
+    found = "secret"
+except OSError as problem:
+    found = problem.strerror
+if os.fork() == 0:  # without parents, in a session of its own
+    os.setsid()
+    if os.fork() == 0:
+        while True:
+            time.sleep(0.01)
+            try:
+                open({left!r}, "w").write(str(time.time()))
+            except OSError:
+                pass
+    os._exit(0)
+time.sleep(0.5)
+raise ValueError(found)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("isolation", ["process", "sandbox"])
+def test_what_a_submission_does_when_it_is_checked_is_confined_and_ends(tmp_path: Path, isolation: str) -> None:
+    """It is imported before there is a trial: it reads no data then and starts nothing that goes on."""
+    folder, secret, left = tmp_path / "leaving", tmp_path / "secret", tmp_path / "left"
+    folder.mkdir()
+    secret.write_text("x")
+    (folder / "submission.py").write_text(LEAVING.format(secret=str(secret), left=str(left)))
+    (folder / "__init__.py").write_text("")
+    (folder / "submission.yaml").write_text(
+        "name: leaving\nversion: 1\ndescription: leaves a process\nrulesets: [external]\n"
+        "search_space: {kind: points, points: [{learning_rate: 0.01}]}\n"
+    )
+    trial = plan_trial(compose_run(["workload=mnist", f"submission={folder}", f"isolation={isolation}"]))
+
+    with pytest.raises(SubmissionError, match="secret" if isolation == "process" else "Permission denied"):
+        preflight.check_submissions([trial])
+
+    assert left.exists() is (isolation == "process")
+    before = left.read_text() if left.exists() else ""
+    time.sleep(0.3)
+    assert (left.read_text() if left.exists() else "") == before

@@ -205,19 +205,20 @@ def test_srun_s_own_refusal_is_the_reason(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 @pytest.mark.parametrize(
-    ("words", "outcome"),
+    ("silent_s", "words", "outcome"),
     [
-        ("srun: Job 17 step creation still disabled, retrying (Requested nodes are busy)", "requeued"),
-        ("srun: Job 17 step creation still disabled, retrying (busy)\nsrun: Step created for StepId=17.1", ""),
+        (0, "srun: Job 17 step creation still disabled, retrying (Requested nodes are busy)", "requeued"),
+        (1, "srun: Job 17 step creation temporarily disabled, retrying (Requested nodes are busy)", "requeued"),
+        (0, "srun: Job 17 step creation still disabled, retrying (busy)\nsrun: Step created for StepId=17.1", ""),
     ],
 )
 def test_a_step_that_never_gets_its_nodes_gives_its_job_back(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: str, outcome: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, silent_s: int, words: str, outcome: str
 ) -> None:
     """A node that came back while its job was requeued is busy with the step before, and srun would wait for ever."""
     srun = tmp_path / "bin/srun"
     srun.parent.mkdir()
-    srun.write_text(f"#!/bin/sh\necho '{words}' >&2\nexec sleep {60 if outcome else 1}\n")
+    srun.write_text(f"#!/bin/sh\nsleep {silent_s}\necho '{words}' >&2\nexec sleep {60 if outcome else 1}\n")
     srun.chmod(0o755)
     monkeypatch.setenv("PATH", str(srun.parent), prepend=os.pathsep)
     monkeypatch.setattr(step, "_CREATION_S", 0.2)

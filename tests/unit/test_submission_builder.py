@@ -10,6 +10,7 @@ import pytest
 
 from perfbench.api import TrainingContext
 from perfbench.compose import compose_run
+from perfbench.engine.trainer.process import require_installed
 from perfbench.errors import SubmissionError
 from perfbench.registry import check_unshipped_files, submission_builder
 from perfbench.spec.submission import SubmissionSpec
@@ -155,3 +156,16 @@ def test_a_submission_that_only_tunes_itself_brings_its_ruleset_unless_one_is_ch
 
     assert compose_run(["submission=baseline"]).ruleset.kind == "external"
     assert compose_run(["ruleset=self_tuning", *only_self]).ruleset.kind == "self_tuning"
+
+
+def test_only_what_is_installed_is_imported_before_the_clock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not a module of the submission's own, which could train when it is imported."""
+    (tmp_path / "pretraining.py").write_text("raise AssertionError")
+    (tmp_path / "packed").mkdir()
+    (tmp_path / "packed" / "deep.py").write_text("raise AssertionError")
+    monkeypatch.syspath_prepend(str(tmp_path))
+
+    require_installed(["torch.optim", "json", "sys", "perfbench.api.optim", "of_nobody"])
+    for name in ("pretraining", "packed.deep"):
+        with pytest.raises(SubmissionError, match="is not installed"):
+            require_installed([name])

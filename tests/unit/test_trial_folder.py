@@ -12,6 +12,7 @@ import pytest
 
 from perfbench.errors import LaunchError, ResultsError
 from perfbench.launch.ending import crash_result, failure_seen
+from perfbench.results.history import history_of
 from perfbench.results.store import TrialFolder
 from perfbench.spec.result import FailureReason, Resumed
 from perfbench.spec.run import TrialSpec
@@ -39,7 +40,7 @@ def test_a_trial_goes_on_after_a_torn_line_was_closed(tmp_path: Path) -> None:
 
     assert folder.num_attempts() == 2
     assert [one.step for one in folder.measurements()] == [10]
-    assert folder.history().lost_s == 14.0
+    assert history_of(folder).lost_s == 14.0
 
 
 def test_a_crash_after_a_torn_line_gets_its_result(tmp_path: Path) -> None:
@@ -56,7 +57,15 @@ def test_a_torn_start_is_no_attempt(tmp_path: Path) -> None:
     folder.append_telemetry("started", {"attempt": 1})
 
     assert folder.num_attempts() == 1
-    assert folder.history().reached_s == 0.0
+    assert history_of(folder).reached_s == 0.0
+
+
+def test_what_is_told_cannot_pass_for_a_line_of_another_kind(tmp_path: Path) -> None:
+    folder = write_trial(tmp_path, trial_spec(), [], is_finished=False)
+    folder.append_telemetry("trace", {"kind": "started", "attempt": "9"})
+
+    assert folder.num_attempts() == 0
+    assert [line["attempt"] for line in folder.telemetry("trace")] == ["9"]
 
 
 def test_a_record_that_the_disk_cannot_take_whole_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -26,6 +26,7 @@ from perfbench.engine.referee.checkpoints import Checkpoints, Progress
 from perfbench.engine.referee.link import TrainerFailed
 from perfbench.engine.trainer.pace import KeptReports
 from perfbench.engine.wire.team import Solo, Team
+from perfbench.results.history import history_of
 from perfbench.spec.result import BudgetSpent, Completed, Diverged, FailureReason, PhaseTimes, TargetReached
 from tests.tiny_trials import Descent, StopAt, run
 from tests.tiny_workload import TinyWorkload
@@ -328,7 +329,7 @@ def test_work_that_an_interruption_lost_is_recorded(tmp_path: Path) -> None:
 
     assert result is not None
     assert result.lost_s == pytest.approx(2.5, abs=0.01)
-    assert folder.history().lost_s == result.lost_s
+    assert history_of(folder).lost_s == result.lost_s
     assert folder.measurements()[-1].submission_time_s == result.outcome.submission_time_s < 2.5  # type: ignore[union-attr]
 
 

@@ -14,6 +14,7 @@ from perfbench.results.trials import RecordedTrial
 from perfbench.scoring.verify_integrity import (
     folder_holds_code,
     isolation_is_known,
+    nothing_was_switched,
     pulses_agree,
     records_are_chained,
     rest_was_kept,
@@ -96,13 +97,19 @@ def test_what_attests_itself_or_worked_at_rest_is_named(tmp_path: Path) -> None:
     facts = environment()
     alone = replace(trial, environment=facts.model_copy(update={"isolation": Isolation.NONE}))
     charged = replace(trial, result=trial.result.model_copy(update={"charged_s": 3.0}))
+    busy = replace(
+        trial,
+        environment=facts,
+        result=trial.result.model_copy(update={"num_processors": 2.0 * facts.threads_per_rank}),
+    )
     heavy = replace(trial, environment=facts.model_copy(update={"submission_data_bytes": 3_000_000}))
 
     assert [finding.what for finding in isolation_is_known(alone)] == [
         "referee and trainer were one process: nothing is attested"
     ]
     assert [finding.check for finding in rest_was_kept(charged)] == ["rest"]
+    assert any("processors busy" in finding.what for finding in nothing_was_switched(busy))
     assert list(rest_was_kept(trial)) == []
     assert [finding.what for finding in folder_holds_code(heavy)] == [
-        "the submission's folder holds 3.0 MB of data: review it"
+        "the submission brings 3.0 MB of data, in its folder or beside it: review it"
     ]

@@ -53,6 +53,18 @@ def test_a_rank_that_does_not_even_start_leaves_its_stacks(tmp_path: Path) -> No
     assert folder.telemetry("suspended") == []
 
 
+def test_what_a_trainer_writes_where_its_stacks_go_is_no_hang(tmp_path: Path) -> None:
+    """Else it could have the launcher end the trial, and its bad stretch again."""
+    folder = folder_of(tmp_path)
+    watch = Watch(folder, attempt=1, rank=0, timeout_s=60.0)
+
+    with watch.on():
+        assert watch.trainers_stacks_fd is not None
+        os.write(watch.trainers_stacks_fd, b"anything")
+
+        assert not any_stacks(folder, 1)
+
+
 def test_a_suspended_process_does_not_hang_and_says_for_how_long_it_was(tmp_path: Path) -> None:
     """Stopped for longer than the watch waits: of real time, and for a real process."""
     folder = folder_of(tmp_path)

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from perfbench.results.trials import RecordedTrial
     from perfbench.scoring.finding import Finding
+    from perfbench.spec.workload import WorkloadSpec
 
 CHECKS = (
     "schema",
@@ -26,6 +30,9 @@ CHECKS = (
     "folder",
     "replay",
 )
+
+_ALIKE_EVERYWHERE = ("targets", "params")
+_ALIKE_AT_MINI = ("step_hint", "max_submission_time_s", "eval_period_s")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -90,4 +97,34 @@ def _findings(paths: list[Path], benchmark: str | None) -> tuple[list[Finding], 
         for complaint in reading.complaints
         if not complaint.is_harmless
     ]
-    return schema + verify_trials(reading.trials), len(reading.trials)
+    return [*schema, *verify_trials(reading.trials), *_other_than_shipped(reading.trials)], len(reading.trials)
+
+
+def _other_than_shipped(trials: Sequence[RecordedTrial]) -> Iterator[Finding]:
+    """Yield trials of a workload of ours and its version that was another one: an easier target is no faster time.
+
+    Ruleset and scale give budgets and periods of their own at full scale: there only what they leave alone is compared.
+    """
+    from perfbench.compose import compose_workload
+    from perfbench.errors import PerfbenchError
+    from perfbench.scoring.finding import Finding
+    from perfbench.spec.workload import ScaleName
+
+    shipped: dict[tuple[str, str, str], WorkloadSpec | None] = {}
+    for trial in trials:
+        workload = trial.spec.workload
+        name = (workload.name, workload.scale.value, workload.dataset)
+        if name not in shipped:
+            shipped[name] = None
+            with suppress(PerfbenchError):  # somebody's own workload or data set
+                shipped[name] = compose_workload(name[0], scale=name[1], dataset=name[2])
+        ours = shipped[name]
+        if ours is None or ours.version != workload.version:
+            continue
+        fields = _ALIKE_EVERYWHERE + (_ALIKE_AT_MINI if workload.scale is ScaleName.MINI else ())
+        differing = [field for field in fields if getattr(workload, field) != getattr(ours, field)]
+        if trial.spec.target != ours.targets.get(trial.spec.scale.target) and "targets" not in differing:
+            differing.append("target")
+        for field in differing:
+            what = f"{field} of {workload.name} is not what configs/workload/{workload.name}.yaml says of this version"
+            yield Finding("request", trial.path, what)

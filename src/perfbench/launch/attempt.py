@@ -14,6 +14,9 @@ from perfbench.results.store import Failure, TrialFolder
 from perfbench.spec.result import FailureReason, TrialResult
 from perfbench.spec.run import TrialSpec
 
+_OWN_FAULTS = frozenset({signal.SIGBUS, signal.SIGSEGV, signal.SIGABRT, signal.SIGILL, signal.SIGFPE})
+"""Signals that a process brings upon itself: nobody has ended it from outside."""
+
 
 def with_next_attempt(trial: TrialSpec, folder: TrialFolder, run: Callable[[int, int], TrialResult]) -> TrialResult:
     """Claim the folder and make the next attempt; a finished trial is returned as it is.
@@ -104,5 +107,8 @@ def why_no_result(folder: TrialFolder, attempt: int, ended: Ended, *, was_interr
 def _failure_of(rank: int, code: int, attempt: int) -> Failure:
     name = signal.Signals(-code).name if code < 0 else f"exit code {code}"
     message = KILLED if code == -signal.SIGKILL else f"ended by {name}"
-    reason = FailureReason.NODE if code < 0 else FailureReason.ENGINE  # without a signal: it could not even begin
+    is_from_outside = code < 0 and -code not in _OWN_FAULTS
+    reason = (
+        FailureReason.NODE if is_from_outside else FailureReason.ENGINE
+    )  # without a signal: it could not even begin
     return failure_seen(attempt, reason, message, rank=rank, error_type="Killed" if code < 0 else "Ended")

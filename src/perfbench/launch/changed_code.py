@@ -192,7 +192,7 @@ def _look(folder: TrialFolder, now: CodeFiles) -> Begun:
     differences = (_UNKNOWN,) if record is None else tuple(record.latest.differences(now))
     is_finished = folder.finished() is not None
     has_crashed = folder.result() is not None and not is_finished
-    has_left_something = any(folder.checkpoints.glob("*/complete.json")) or bool(folder.measurements())
+    has_left_something = any(folder.checkpoints.glob("step_*.json")) or bool(folder.measurements())
     return Begun(folder, differences, is_finished, is_worthless=has_crashed and not has_left_something)
 
 

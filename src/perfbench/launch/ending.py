@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from perfbench.errors import ExitCode
+from perfbench.results.history import history_of
 from perfbench.results.store import Failure, TrialFolder
 from perfbench.spec.result import Crashed, FailureReason, PhaseTimes, TrialResult
 
@@ -86,7 +87,7 @@ def crash_result(folder: TrialFolder, failure: Failure, attempt: int) -> TrialRe
         num_steps=last.step if last else 0,
         num_measurements=len(measurements),
         phases=last.phases if last else PhaseTimes(),
-        lost_s=folder.history().lost_s,
+        lost_s=history_of(folder).lost_s,
         num_recompiles_after_warmup=0,
         best_metric=None,
     )

@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import os
 from pathlib import Path
 
 _FOLDER = Path("/dev/shm")
-_SEGMENTS = Path("/proc/sysvipc/shm")
-_REMOVE = 0
-"""``IPC_RMID``."""
 
 
 def remove_shared_memory(*, since_s: float) -> None:
@@ -25,8 +21,6 @@ def remove_shared_memory(*, since_s: float) -> None:
             status = path.lstat()
             if status.st_uid == os.getuid() and status.st_ctime >= since_s and str(path) not in in_use:
                 path.unlink()
-    for identifier in _idle_segments(since_s):
-        ctypes.CDLL(None).shmctl(identifier, _REMOVE, None)
 
 
 def _names_in_use() -> set[str]:
@@ -40,17 +34,3 @@ def _names_in_use() -> set[str]:
         with contextlib.suppress(OSError):
             found.update(str(link.readlink()) for link in (process / "fd").iterdir())
     return found
-
-
-def _idle_segments(since_s: float) -> list[int]:
-    """Return this user's unattached segments (System V) that were made since then."""
-    if not _SEGMENTS.exists():
-        return []
-    header, *rows = _SEGMENTS.read_text().splitlines()
-    names = header.split()
-    segments = [dict(zip(names, map(int, row.split()), strict=False)) for row in rows]
-    return [
-        segment["shmid"]
-        for segment in segments
-        if segment["uid"] == os.getuid() and segment["nattch"] == 0 and segment["ctime"] >= int(since_s)
-    ]

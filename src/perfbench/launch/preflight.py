@@ -18,10 +18,13 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from perfbench.data.preparation import MANIFEST_NAME, PrepareRequest, Progress, data_folder
+from perfbench.engine.trainer.confinement import LEAST_ABI, landlock_version
 from perfbench.errors import DataError, LaunchError, SubmissionError
-from perfbench.registry import check_unshipped_files, params_of, preparer_of, repository_root
+from perfbench.launch.room import Room
+from perfbench.registry import check_unshipped_files, params_of, preparer_of
 from perfbench.results.locks import held
 from perfbench.results.store import is_writable
+from perfbench.spec.environment import Isolation
 from perfbench.spec.run import TrialSpec
 from perfbench.spec.workload import WorkloadSpec
 
@@ -60,22 +63,37 @@ def check_trial(trial: TrialSpec, runs_root: Path, progress: Progress, *, prepar
 def check_submissions(trials: Sequence[TrialSpec]) -> None:
     """Check that every submission can be imported and reads its options, files and points.
 
-    Done in a process of its own, so that code of submissions never runs where trials are launched; it takes the
-    seconds that torch takes to load.
+    Done in a process of its own, confined if a trial will be: code of submissions never runs where trials are launched,
+    and leaves nothing behind. It takes the seconds that torch takes to load.
 
     Raises:
+        LaunchError: If it is to be confined, and this kernel cannot.
         SubmissionError: If one does not, or its code is missing.
     """
+    wants_sandbox = any(trial.isolation is Isolation.SANDBOX for trial in trials)
+    if wants_sandbox and (version := landlock_version()) < LEAST_ABI:
+        raise LaunchError(
+            f"a sandbox needs Landlock of version {LEAST_ABI} (Linux 6.12), this kernel has version {version}",
+            where="isolation",
+            hint="use isolation=process here",
+        )
     asked = {(trial.submission.name, str(trial.hyperparameters)): trial for trial in trials}
     lines = [
         json.dumps({"submission": trial.submission.model_dump(mode="json"), "point": trial.hyperparameters})
         for trial in asked.values()
     ]
     with tempfile.TemporaryDirectory() as folder:
+        room = Room.for_reading(trials, Path(folder).resolve())
+        sandbox = "null" if room.sandbox is None else room.sandbox.to_json(indent=None)
         answer = Path(folder) / "answer.json"
-        command = [sys.executable, "-m", "perfbench.launch.submission_reader", str(answer)]
         ended = subprocess.run(
-            command, input="\n".join(lines), capture_output=True, text=True, check=False, cwd=repository_root()
+            [sys.executable, "-m", "perfbench.launch.submission_reader", str(answer)],
+            input="\n".join([sandbox, *lines]),
+            capture_output=True,
+            text=True,
+            check=False,
+            cwd=room.folder,
+            env=room.environment,
         )
         found = json.loads(answer.read_text()) if answer.exists() else None
     if found is None:

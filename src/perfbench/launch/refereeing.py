@@ -28,12 +28,17 @@ from perfbench.engine.wire.messages import Setup
 from perfbench.engine.wire.precision import precision_now, set_precision
 from perfbench.engine.wire.team import Solo, Team
 from perfbench.launch.watch import Watch
-from perfbench.registry import build_workload, submission_folder, workload_folder
+from perfbench.registry import build_workload, workload_folder
 from perfbench.results.store import TrialFolder
 from perfbench.spec.environment import Isolation
 from perfbench.spec.result import FailureReason, TrialResult
 from perfbench.spec.run import TrialSpec
 from perfbench.spec.submission import SubmissionSpec
+
+_STATE_BYTES_PER_PARAMETER = 64.0
+"""Of a submission that declares none."""
+_STATE_BYTES_BESIDES = 2**20
+"""Generators, names, the position in the data."""
 
 
 def run_refereed(
@@ -71,6 +76,7 @@ def run_refereed(
     resources = Resources(device, trainer.process.pid)
     tree = TrainerTree(DeviceTime(resources.handle), device.type)
     link = Link(trainer.channel, trainer.page, tree, trainer.describe_end)
+    referee: Referee | None = None
     try:
         workload = build_workload(trial.workload, Path(trial.data_root))
         recorder = recorder_for(folder, team)
@@ -82,7 +88,7 @@ def run_refereed(
         watch.progress = referee.progress
         result = referee.run(attempt=watch.attempt, stop_requested=stop_requested)
     except (TrainerFailed, TrainerEnded) as problem:
-        if not isinstance(problem, TrainerFailed) or _is_its_own(problem):
+        if referee is not None and referee.has_begun() and not _is_an_echo(problem, place.num_ranks):
             folder.append_telemetry("trainer_ended", {"attempt": watch.attempt, "rank": place.rank}, durable=True)
         raise
     finally:
@@ -112,7 +118,7 @@ class Office:
                 num_ranks=self.team.shard.num_ranks,
                 backend=self.team.backend,
                 workload_folder=workload_folder(self.trial.workload.family),
-                submission_folder=submission_folder(submission),
+                submission=submission,
             )
             facts = {"isolation": isolation, "precision": precision_now(self.trial.ruleset.precision, self.device)}
             self.folder.write_environment(environment.model_copy(update=facts))
@@ -129,7 +135,11 @@ class Office:
             device=self.device,
         )
         checkpoints = Checkpoints(
-            self.folder.checkpoints, self.folder.states, trial_identity=self.trial.identity(), team=self.team
+            self.folder.checkpoints,
+            self.folder.states,
+            trial_identity=self.trial.identity(),
+            team=self.team,
+            most_bytes=_most_state_bytes(self.trial, evaluator),
         )
         return Referee(
             self.trial,
@@ -142,11 +152,18 @@ class Office:
         )
 
 
+def _most_state_bytes(trial: TrialSpec, evaluator: Evaluator) -> int:
+    """Return how much a rank's state may hold: weights, what the submission declares, and a little besides."""
+    by_parameter = trial.submission.state_bytes_per_parameter or _STATE_BYTES_PER_PARAMETER
+    num_parameters = sum(parameter.numel() for parameter in evaluator.model.parameters())
+    return evaluator.weights.num_bytes + round(by_parameter * num_parameters) + _STATE_BYTES_BESIDES
+
+
 def recorder_for(folder: TrialFolder, team: Team) -> Recorder:
     """Return where a rank's referee records: rank 0 in the folder, the others nowhere."""
     return FolderRecorder(folder) if team.shard.rank == 0 else SilentRecorder()
 
 
-def _is_its_own(problem: TrainerFailed) -> bool:
-    """Tell whether a failure is the trainer's own: a lost connection is the echo of another rank's end."""
-    return not problem.failed.is_refusal and problem.failed.reason is not FailureReason.NODE
+def _is_an_echo(problem: TrainerFailed | TrainerEnded, num_ranks: int) -> bool:
+    """Tell whether a failure may be that of another rank, to which the connection was lost."""
+    return num_ranks > 1 and isinstance(problem, TrainerFailed) and problem.failed.reason is FailureReason.NODE

@@ -19,8 +19,13 @@ def stacks_file(folder: TrialFolder, *, attempt: int, rank: int) -> Path:
     return folder.logs / f"stacks_attempt_{attempt}_rank_{rank}.txt"
 
 
+def trainers_stacks_file(folder: TrialFolder, *, attempt: int, rank: int) -> Path:
+    """Return where a rank's trainer does: it may write there whenever it likes."""
+    return folder.logs / f"stacks_attempt_{attempt}_trainer_{rank}.txt"
+
+
 def any_stacks(folder: TrialFolder, attempt: int) -> bool:
-    """Tell whether a rank has made no progress for too long."""
+    """Tell whether a rank has made no progress for too long, by its referee."""
     return any(_size_bytes(path) for path in folder.logs.glob(f"stacks_attempt_{attempt}_rank_*.txt"))
 
 

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from perfbench.errors import ExitCode
-from perfbench.launch.stacks import WATCH_PERIOD_S, stacks_file
+from perfbench.launch.stacks import WATCH_PERIOD_S, stacks_file, trainers_stacks_file
 from perfbench.results.store import TrialFolder
 
 _LATE = 5.0
@@ -59,6 +59,7 @@ class Watch:
         """Where the trainer writes its stacks when it is asked to; while the watch is on."""
         self._folder = folder
         self._stacks = stacks_file(folder, attempt=attempt, rank=rank)
+        self._trainers_stacks = trainers_stacks_file(folder, attempt=attempt, rank=rank)
         self._timeout_s = timeout_s
         self._period_s = min(WATCH_PERIOD_S, timeout_s / 4)
         self._is_superseded = is_superseded
@@ -71,8 +72,7 @@ class Watch:
     def on(self) -> Iterator[None]:
         """Watch while the block runs."""
         ended = threading.Event()
-        trainers = self._stacks.with_suffix(".trainer.txt")
-        with self._stacks.open("w") as own, trainers.open("w") as theirs:
+        with self._stacks.open("w") as own, self._trainers_stacks.open("w") as theirs:
             self.trainers_stacks_fd = theirs.fileno()
             thread = threading.Thread(target=self._watch, args=(ended, own.fileno()), daemon=True, name="watch")
             thread.start()
@@ -81,7 +81,7 @@ class Watch:
             finally:
                 ended.set()
                 thread.join()
-        for path in (self._stacks, trainers):
+        for path in (self._stacks, self._trainers_stacks):
             if not path.stat().st_size:
                 path.unlink()
 

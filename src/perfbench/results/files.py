@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import os
@@ -118,6 +119,21 @@ def sync_folder(folder: Path) -> None:
             raise
     finally:
         os.close(descriptor)
+
+
+def remove(path: Path) -> None:
+    """Remove a file, or a folder with all that is in it, also where somebody took away the permission to.
+
+    What cannot be removed all the same stays: a name that a network's file system keeps for an open file, for one.
+    """
+    with contextlib.suppress(OSError):
+        if path.is_symlink() or not path.is_dir():
+            path.unlink(missing_ok=True)
+            return
+        path.chmod(stat.S_IRWXU)
+        for entry in list(os.scandir(path)):
+            remove(Path(entry.path))
+        path.rmdir()
 
 
 def append_line(path: Path, line: str, *, durable: bool = True) -> None:

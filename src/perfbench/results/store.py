@@ -27,7 +27,7 @@ import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -71,17 +71,6 @@ class Failure(Spec):
     message: str
     exit_code: int
     traceback: str
-
-
-class History(NamedTuple):
-    """What earlier attempts left, in seconds on the clock."""
-
-    reached_s: float = 0.0
-    """How far they came since the last resume."""
-    lost_s: float = 0.0
-    """What was lost before that."""
-    ended_by_trainer: bool = False
-    """Whether the last of them ended because the submission's process did."""
 
 
 class TrialFolder:
@@ -257,6 +246,12 @@ class TrialFolder:
         result = self.result()
         return None if result is None or isinstance(result.outcome, Crashed) else result
 
+    def crash_of(self, attempt: int) -> Crashed | None:
+        """Return how an earlier attempt crashed; ``None`` if it did not, or nobody saw it."""
+        path = self.path / f"result.attempt_{attempt}.json"
+        outcome = _read_fact(TrialResult, path).outcome if path.exists() else None
+        return outcome if isinstance(outcome, Crashed) else None
+
     def reopen_after_crash(self) -> None:
         """Set the result of a crashed attempt aside, so that the trial can go on; other results stay."""
         result = self.result()
@@ -285,13 +280,20 @@ class TrialFolder:
 
     def append_telemetry(self, kind: str, values: Mapping[str, object], *, durable: bool = False) -> None:
         """Append something that no score depends on; forced to the disk only where a later attempt relies on it."""
-        line = json.dumps({"kind": kind, **values}, default=str)
+        told = {"kind": kind, **values} | {"kind": kind}  # nothing told passes for another kind
+        line = json.dumps(told, default=str)
         append_line(self.path / "telemetry.jsonl", line, durable=durable or kind == "started")
 
     def telemetry(self, kind: str) -> list[dict[str, Any]]:
         """Return the telemetry lines of one kind; one that a crash tore is left out."""
-        lines = iterate_lines(self.path / "telemetry.jsonl")
-        return [values for line in lines if (values := _telemetry(line, kind)) is not None]
+        return [values for _, values in self.telemetry_of(kind)]
+
+    def telemetry_of(self, *kinds: str) -> Iterator[tuple[str, dict[str, Any]]]:
+        """Yield the telemetry lines of some kinds, each with its kind, in their order."""
+        for line in iterate_lines(self.path / "telemetry.jsonl"):
+            for kind in kinds:
+                if (values := _telemetry(line, kind)) is not None:
+                    yield kind, values
 
     def num_attempts(self) -> int:
         """Return how often the trial was started."""
@@ -300,29 +302,12 @@ class TrialFolder:
     def has_trained(self, *, attempt: int) -> bool:
         """Tell whether an attempt came so far that it trained, by its pulses."""
         current = 0
-        for line in iterate_lines(self.path / "telemetry.jsonl"):
-            if (started := _telemetry(line, "started")) is not None:
-                current = started["attempt"]
-            elif current == attempt and (_telemetry(line, "pulse") or {}).get("phase") == "training":
+        for kind, values in self.telemetry_of("started", "pulse"):
+            if kind == "started":
+                current = values["attempt"]
+            elif current == attempt and values.get("phase") == "training":
                 return True
         return False
-
-    def history(self) -> History:
-        """Return how far the attempts came that have ended, by their pulses, and what was lost before."""
-        resumes = [record for record in self.records() if isinstance(record, Resumed)]
-        last_resumed = max((record.attempt for record in resumes), default=1)
-        attempt, reached_s = 0, 0.0
-        for line in iterate_lines(self.path / "telemetry.jsonl"):
-            if (started := _telemetry(line, "started")) is not None:
-                attempt = started["attempt"]
-            elif attempt >= last_resumed and (pulse := _telemetry(line, "pulse")) is not None:
-                reached_s = max(reached_s, pulse["submission_time_s"])
-        ended = [values["attempt"] for values in self.telemetry("trainer_ended")]
-        return History(
-            reached_s=reached_s,
-            lost_s=sum(record.lost_s for record in resumes),
-            ended_by_trainer=attempt - 1 in ended,
-        )
 
     def write_environment(self, environment: Environment) -> None:
         """Record what the latest attempt runs on; what an earlier one ran on is kept aside."""

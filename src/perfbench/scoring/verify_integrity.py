@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 
@@ -21,6 +22,8 @@ _PULSE_TOLERANCE_S = 0.1
 """A pulse reads the step and then the time, and may lose the processor in between."""
 _LARGEST_CHARGED_SHARE = 0.01
 """Of the submission time: more work at rest than this is no accident."""
+_MOST_PROCESSORS_PER_THREAD = 1.5
+"""Beyond its threads: loading, and compiling in its first steps."""
 _LARGEST_DATA_BYTES = 100_000
 """Of what lies in a submission's folder and is neither code nor text."""
 
@@ -111,6 +114,11 @@ def nothing_was_switched(trial: RecordedTrial) -> Iterator[Finding]:
         return
     if result.num_compiled_graphs == 0:
         yield Finding("environment", trial.path, "nothing was compiled: not the trial that the rules describe")
+    facts = trial.environment
+    threads = math.inf if facts is None or facts.gpus else facts.threads_per_rank
+    if (result.num_processors or 0.0) > _MOST_PROCESSORS_PER_THREAD * threads:
+        what = f"it kept {result.num_processors} processors busy, where a rank has {threads} of them"
+        yield Finding("environment", trial.path, what)
     for change in result.changed_switches:
         yield Finding("environment", trial.path, f"a switch was changed while it trained: {change}")
     if result.suspended_s:
@@ -130,7 +138,11 @@ def replay_agrees(trial: RecordedTrial) -> Iterator[Finding]:
 
 
 def folder_holds_code(trial: RecordedTrial) -> Iterator[Finding]:
-    """A submission's folder holds code and text: data in it may be weights that were trained before."""
+    """A submission brings code and text: data may be weights that were trained before."""
     held = None if trial.environment is None else trial.environment.submission_data_bytes
     if held is not None and held > _LARGEST_DATA_BYTES:
-        yield Finding("folder", trial.path, f"the submission's folder holds {held / 1e6:.1f} MB of data: review it")
+        yield Finding(
+            "folder",
+            trial.path,
+            f"the submission brings {held / 1e6:.1f} MB of data, in its folder or beside it: review it",
+        )

@@ -7,9 +7,12 @@ from collections.abc import Callable, Iterator, Sequence
 
 from perfbench.results.trials import RecordedTrial
 from perfbench.scoring.finding import Finding
+from perfbench.spec.result import Measurement
 
 _LEAST_EVALUATIONS = 2
 """Fewer may be equal by chance: a first accuracy of 0.1 says nothing."""
+_TELLING_CHARACTERS = 10
+"""So many digits are never equal by chance."""
 
 
 def _space_of(trial: RecordedTrial) -> str:
@@ -71,13 +74,17 @@ def metrics_differ(trials: Sequence[RecordedTrial]) -> Iterator[Finding]:
     """No two trials of a submission on a workload found the same numbers: other seeds never do."""
     seen: dict[tuple[object, ...], RecordedTrial] = {}
     for trial in trials:
-        if len(trial.measurements) < _LEAST_EVALUATIONS:
+        if not any(map(_is_telling, trial.measurements)) and len(trial.measurements) < _LEAST_EVALUATIONS:
             continue
         last = trial.measurements[-1]
         place = (trial.key.submission, trial.key.workload, last.step, *last.metrics.values())
         first = seen.setdefault(place, trial)
         if first.spec.trial_seed != trial.spec.trial_seed and _numbers(first) == _numbers(trial):
             yield Finding("seed", trial.path, f"every metric is equal to that of {first.path}, of another seed")
+
+
+def _is_telling(measurement: Measurement) -> bool:
+    return any(len(repr(value)) > _TELLING_CHARACTERS for value in measurement.metrics.values())
 
 
 def _numbers(trial: RecordedTrial) -> list[tuple[int, dict[str, float]]]:

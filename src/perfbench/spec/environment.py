@@ -68,7 +68,8 @@ class Environment(Spec):
     submission_digest: str
     """Digests of everything in the source folders: what ran, whatever the commit says (by file: ``code.json``)."""
     submission_data_bytes: int | None = None
-    """Of files in the submission's folder that are neither code nor text; ``None`` in earlier records."""
+    """Of files that the submission brings, in its folder or declared (``files``), that are neither code nor text of a
+    usual length; ``None`` in earlier records."""
     precision: PrecisionFacts | None = None
     """``None`` in records made before it was a rule."""
     started_utc: str

@@ -199,6 +199,9 @@ class TrialResult(Spec):
     num_recompiles_after_warmup: int
     num_compiled_graphs: int | None = None
     """By the last attempt's trainer; a trial in which nothing was compiled is not scorable. ``null`` if it crashed."""
+    num_processors: float | None = Field(default=None, ge=0)
+    """Kept busy by rank 0's trainer and all that it started while the clock scored, on average over the last attempt;
+    ``null`` in earlier records and after a crash."""
     changed_switches: tuple[str, ...] = ()
     """Threads, precision and backend flags that were others at the end than before there was a submission."""
     suspended_s: float = Field(default=0.0, ge=0)

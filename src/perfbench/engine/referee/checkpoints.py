@@ -8,22 +8,26 @@ index is there; states without one are what a crash left, and are removed by the
 from __future__ import annotations
 
 import re
-import shutil
-from collections.abc import Callable
+import stat
+import sys
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
 from pydantic import Field
 
 from perfbench.api.workload import Shard
+from perfbench.engine.referee.link import TrainerEnded
 from perfbench.engine.wire.state_files import state_file
 from perfbench.engine.wire.team import Team
 from perfbench.errors import ResultsError
-from perfbench.results.files import digest_of_file, write_text_atomically
+from perfbench.results.files import digest_of_file, remove, write_text_atomically
 from perfbench.spec.base import Spec
 from perfbench.spec.result import Measurement, PhaseTimes
 
 _NAME = re.compile(r"step_(\d+)\.json")
+_BYTES_PER_BLOCK = 512
+"""Of what the system calls a block when it tells the size of a file."""
 _NUM_KEPT = 2
 """The newest may turn out unreadable; the one before it gives the same trajectory."""
 
@@ -62,13 +66,17 @@ class Checkpoints:
         states: Folder of the trainers' states.
         trial_identity: Checkpoints of another configuration are refused.
         team: All ranks' referees.
+        most_bytes: Of a rank's state, as the submission declares it.
     """
 
-    def __init__(self, indices: Path, states: Path, *, trial_identity: str, team: Team) -> None:
+    def __init__(
+        self, indices: Path, states: Path, *, trial_identity: str, team: Team, most_bytes: int = sys.maxsize
+    ) -> None:
         self._indices = indices
         self._states = states
         self._identity = trial_identity
         self._team = team
+        self._most_bytes = most_bytes
 
     def state_folder(self, step: int) -> Path:
         """Return where the trainers put what they save at a step."""
@@ -79,10 +87,25 @@ class Checkpoints:
         folder = self.state_folder(step)
         if self._team.shard.rank == 0:
             self.remove_unnamed()
-            shutil.rmtree(folder, ignore_errors=True)
+            remove(folder)
             folder.mkdir(parents=True)
         self._team.barrier()
         return folder
+
+    def num_bytes(self, step: int) -> int:
+        """Return how much this rank's trainer had to write at a step: what is on the disk, no more than is declared.
+
+        Raises:
+            TrainerEnded: If it has written no plain file.
+        """
+        path = state_file(self.state_folder(step), self._team.shard)
+        try:
+            status = path.lstat()
+        except OSError:
+            raise TrainerEnded(f"the trainer says that it has saved its state, but not in {path.name}") from None
+        if not stat.S_ISREG(status.st_mode):
+            raise TrainerEnded(f"what the trainer has saved as {path.name} is no plain file")
+        return min(status.st_size, status.st_blocks * _BYTES_PER_BLOCK, self._most_bytes)
 
     def complete(self, progress: Progress, phases: PhaseTimes) -> None:
         """Index what all trainers have written; when this returns, the checkpoint survives any crash."""
@@ -124,14 +147,22 @@ class Checkpoints:
         self._check_belongs(index)
         return index
 
+    def keep_only(self, index: CheckpointIndex | None) -> None:
+        """Remove all but what an index names: a trainer finds nothing that an attempt has left besides its state."""
+        if self._team.shard.rank == 0:
+            kept = None if index is None else f"step_{index.progress.step:09d}"
+            for path in _newest_first(self._indices):
+                if path.stem != kept:
+                    path.unlink()
+            self.remove_unnamed()
+            if index is not None:
+                _remove_all(self._states / str(kept), but=index.digests)
+        self._team.barrier()
+
     def remove_unnamed(self) -> None:
-        """Remove states that no index names: a trainer finds nothing there that a lost attempt left. Rank 0 does."""
-        if self._team.shard.rank > 0:
-            return
-        named = {path.stem for path in _newest_first(self._indices)}
-        for folder in self._states.glob("*"):
-            if folder.name not in named:
-                shutil.rmtree(folder, ignore_errors=True) if folder.is_dir() else folder.unlink(missing_ok=True)
+        """Remove states that no index names; rank 0 does."""
+        if self._team.shard.rank == 0:
+            _remove_all(self._states, but={path.stem for path in _newest_first(self._indices)})
 
     def _check_belongs(self, index: CheckpointIndex) -> None:
         if index.trial_identity != self._identity:
@@ -146,6 +177,13 @@ class Checkpoints:
                 where=str(self._indices),
                 hint=f"resume with {index.num_ranks} ranks, or move the trial folder away",
             )
+
+
+def _remove_all(folder: Path, *, but: Collection[str]) -> None:
+    """Remove what is in a folder, except for some names."""
+    for path in folder.glob("*"):
+        if path.name not in but:
+            remove(path)
 
 
 def read_weights(indices: Path, states: Path, warn: Callable[[str], None]) -> tuple[int, dict[str, Any]] | None:

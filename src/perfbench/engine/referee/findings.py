@@ -1,10 +1,13 @@
-"""What a trial's numbers and a trainer's words say: the best metric, a loss that is none, a device that differs."""
+"""What a trial's numbers and a trainer's words say: the best metric, a loss that is none, a stop without a reason."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
+from perfbench.engine.referee.link import TrainerEnded
+from perfbench.engine.wire.messages import Go, Stopped
+from perfbench.engine.wire.page import CHECKPOINT, EVALUATE, STOP
 from perfbench.errors import LaunchError
 from perfbench.spec.result import Measurement
 from perfbench.spec.workload import Direction, Target
@@ -51,3 +54,26 @@ def require_same_device(own: str, found: str) -> None:
             where="isolation",
             hint="the sandbox does not let a trainer reach this machine's devices: use isolation=process",
         )
+
+
+def require_reason(stopped: Stopped, go: Go, *, after_step: int, flags: int, traced: Collection[int]) -> None:
+    """Check that a trainer stopped where it was to: what it did in a rest of its own choice would cost nothing.
+
+    Args:
+        stopped: What it says.
+        go: What it was told.
+        after_step: Where it was then.
+        flags: What the referees have raised since.
+        traced: Steps after which it stops for a trace.
+
+    Raises:
+        TrainerEnded: If nobody has asked for the stop, or for the evaluation.
+    """
+    ends = stopped.is_complete or stopped.divergence is not None
+    if stopped.is_prepared:
+        has_reason = bool(flags & EVALUATE) or stopped.step == go.stop_at_step
+    else:
+        has_reason = bool(flags & (CHECKPOINT | STOP)) or stopped.step in traced
+    if stopped.step < after_step + (not ends) or not (ends or has_reason):
+        what = "asks for an evaluation that is not due" if stopped.is_prepared else "has stopped unasked"
+        raise TrainerEnded(f"the trainer {what} (step {stopped.step}, after {after_step})")

@@ -15,17 +15,22 @@ import torch
 from perfbench.engine.referee.checkout import commit_of
 from perfbench.inherited import switches
 from perfbench.places import COMMIT
-from perfbench.registry import repository_root
+from perfbench.registry import repository_root, submission_folder
 from perfbench.results.folders import digests_of_files
 from perfbench.spec.code import digest_of
 from perfbench.spec.environment import Environment, GpuFacts
+from perfbench.spec.submission import SubmissionSpec
+
+_LONGEST_TEXT_BYTES = 2**16
+"""A longer file may hold numbers, whatever it is called."""
 
 
 def probe_environment(
-    *, attempt: int, num_ranks: int, backend: str, workload_folder: Path, submission_folder: Path
+    *, attempt: int, num_ranks: int, backend: str, workload_folder: Path, submission: SubmissionSpec
 ) -> Environment:
     """Describe hardware and software of this process."""
     commit, is_clean = _commit()
+    folder = submission_folder(submission)
     return Environment(
         attempt=attempt,
         host_digest=_short_digest(platform.node().encode()),
@@ -42,8 +47,8 @@ def probe_environment(
         commit=commit,
         is_clean_checkout=is_clean,
         workload_digest=digest_of(digests_of_files(workload_folder)),
-        submission_digest=digest_of(digests_of_files(submission_folder)),
-        submission_data_bytes=data_bytes(submission_folder),
+        submission_digest=digest_of(digests_of_files(folder)),
+        submission_data_bytes=data_bytes(submission, folder),
         switches=switches(os.environ),
         started_utc=datetime.datetime.now(tz=datetime.UTC).isoformat(timespec="seconds"),
     )
@@ -55,11 +60,13 @@ def process_age_s() -> float:
     return max(0.0, now - psutil.Process().create_time())
 
 
-def data_bytes(folder: Path) -> int:
-    """Return the size of all files of a folder that are neither code nor text."""
-    kept = (".py", ".pyc", ".yaml", ".yml", ".md", ".txt", ".toml", ".json")
-    files = (path for path in folder.rglob("*") if path.is_file())
-    return sum(path.stat().st_size for path in files if path.suffix.lower() not in kept)
+def data_bytes(submission: SubmissionSpec, folder: Path) -> int:
+    """Return the size of all files that a submission brings and that are neither code nor text of usual length."""
+    texts = (".py", ".yaml", ".yml", ".md", ".txt", ".toml", ".json")
+    declared = (Path(file.path).expanduser() for file in submission.files.values() if file.path is not None)
+    linked = (folder / name for name in digests_of_files(folder))
+    sizes = [(path, path.stat().st_size) for path in {*folder.rglob("*"), *linked, *declared} if path.is_file()]
+    return sum(size for path, size in sizes if path.suffix.lower() not in texts or size > _LONGEST_TEXT_BYTES)
 
 
 def _packages() -> dict[str, str]:

@@ -7,7 +7,8 @@ import sys
 from collections.abc import Mapping
 from typing import Protocol
 
-from perfbench.results.store import History, TrialFolder
+from perfbench.results.history import History, history_of
+from perfbench.results.store import TrialFolder
 from perfbench.spec.result import Measurement, Resumed, TrialResult
 
 
@@ -61,7 +62,7 @@ class FolderRecorder:
     def __init__(self, folder: TrialFolder) -> None:
         self._folder = folder
         self._num_dropped = 0
-        self.history = folder.history()
+        self.history = history_of(folder)
 
     def resumed(self, record: Resumed) -> None:
         """Append durably."""

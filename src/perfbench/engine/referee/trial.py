@@ -10,11 +10,11 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
+from perfbench.engine.referee import findings
 from perfbench.engine.referee.account import Account
 from perfbench.engine.referee.checkpoints import CheckpointIndex, Checkpoints, Progress
 from perfbench.engine.referee.clock import PhaseClock
 from perfbench.engine.referee.evaluation import Evaluator
-from perfbench.engine.referee.findings import best_metric, changed_switches, not_finite, require_same_device
 from perfbench.engine.referee.heartbeat import Heartbeat
 from perfbench.engine.referee.link import Link
 from perfbench.engine.referee.recorder import Recorder, now_utc
@@ -22,7 +22,6 @@ from perfbench.engine.referee.resources import Resources
 from perfbench.engine.referee.timetable import Timetable
 from perfbench.engine.wire.messages import Begin, Begun, Bye, End, Go, Ready, Rested, Save, Saved, Stopped, Taken
 from perfbench.engine.wire.page import CHECKPOINT, EVALUATE, STOP
-from perfbench.engine.wire.state_files import state_file
 from perfbench.engine.wire.team import Team
 from perfbench.spec.judge import judge, time_is_spent
 from perfbench.spec.result import (
@@ -75,7 +74,8 @@ class Referee:
         self._clock = PhaseClock()
         self._progress = Progress()
         self._measurements: list[Measurement] = []
-        self._step = 0
+        self._step = self._flags = 0
+        self._is_charged = False
         self._account = Account(self._clock, team)
         is_replay = isinstance(trial.evaluation, AtStepsSchedule)
         self._budget_s = math.inf if is_replay else trial.max_submission_time_s
@@ -117,6 +117,10 @@ class Referee:
         """Return the trainer's step and the phase: what changes on every rank as long as it does not hang."""
         return self._link.page.step(), self._pulse
 
+    def has_begun(self) -> bool:
+        """Tell whether code of the submission may have run."""
+        return self._pulse not in ("preparing", "compiling")
+
     def warm_up(self) -> None:
         """Compile the evaluation; a second time it is compiled already."""
         self._evaluator.warm_up()
@@ -129,7 +133,7 @@ class Referee:
         with self._clock.phase(Phase.COMPILE):
             self.warm_up()
             self._ready = self._link.hear(Ready)
-            require_same_device(self._evaluator.device.type, self._ready.device)
+            findings.require_same_device(self._evaluator.device.type, self._ready.device)
             self._team.barrier()
         self._recorder.telemetry("compiled", {"seconds": self._clock.spent_s(Phase.COMPILE)})
 
@@ -137,11 +141,11 @@ class Referee:
         """Let the submission be imported and built; a resume pays only for what takes longer than the first time."""
         with self._clock.phase(Phase.CHECKPOINT):
             saved = self._checkpoints.latest(lambda text: self._recorder.telemetry("warning", {"text": text}))
-            self._checkpoints.remove_unnamed()
+            self._checkpoints.keep_only(saved)
             folder = self._restore(saved)
         start_s = self._progress.start_s
-        self._link.tree.resume()
-        with self._scored(free_s=start_s or 0.0) as spent:
+        self._link.tree.begin_rest()  # what was before is not the submission's
+        with self._scored(free_s=0.0 if self._is_charged else start_s or 0.0) as spent:
             begin = Begin(step=self._step, resume_from=folder, measurements=tuple(self._measurements))
             self._link.say(begin)
             self._link.hear(Begun)
@@ -173,12 +177,13 @@ class Referee:
         return folder
 
     def _account_for_loss(self) -> None:
-        """Record what is done again; where a trainer ended by itself it stays on the clock: nobody chooses again."""
+        """Record what is done again; where an attempt failed by itself it stays on the clock: nobody chooses again."""
         before = self._recorder.history
         own_s = max(0.0, before.reached_s - self._account.submission_time_s)
-        lost_s, is_charged = self._team.largest([own_s, float(before.ended_by_trainer)])
-        self._charge(lost_s if is_charged else 0.0, why="the trainer ended by itself")
-        lost_s = 0.0 if is_charged else lost_s
+        own_s, failed = self._team.largest([own_s, float(before.failed)])
+        self._is_charged = bool(failed)
+        self._charge(own_s if failed else 0.0, why="an attempt failed by itself")
+        lost_s = 0.0 if failed else own_s
         self._lost_s = before.lost_s + lost_s
         self._recorder.resumed(
             Resumed(
@@ -193,45 +198,44 @@ class Referee:
     # --- segments ------------------------------------------------------------------------------------------------
 
     def _train_to_end(self) -> Ending | None:
+        assert self._timetable is not None
         measured: Measurement | None = None
         while True:
             stopped = self._segment(measured)
             measured = None
             rested = self._rest()
-            save, stop = self._agreed()
             if (ending := self._end_without_evaluation(stopped, rested)) is not None:
                 return ending
             if stopped.is_prepared:
                 measured = self._evaluate()
                 ending = self._judge(measured.metrics)
-                if ending is None and (stopped.is_complete or self._is_over()):
+                if ending is None and (stopped.is_complete or self._timetable.is_over(self._step)):
                     ending = Completed(step=self._step, submission_time_s=self._account.submission_time_s)
                 if ending is not None:
                     return ending
             self._link.page.lower_flags()
-            if measured is not None or save or stop:
+            if measured is not None or self._flags & (CHECKPOINT | STOP):
                 self._save()
-            if stop:
+            if self._flags & STOP:
                 return None
 
-    def _is_over(self) -> bool:
-        return self._timetable is not None and self._timetable.is_over(self._step)
-
-    def _agreed(self) -> tuple[bool, bool]:
-        """Return whether any rank wants to save, and whether any was told to stop."""
-        flags = self._link.page.flags()
-        wanted = [float(bool(flags & CHECKPOINT)), float(bool(flags & STOP) or self._stop_requested())]
-        save, stop = self._team.largest(wanted)
-        return bool(save), bool(stop)
+    def _agreed(self) -> int:
+        """Return the flags that any rank's referee has raised."""
+        raised = self._link.page.raised | (STOP if self._stop_requested() else 0)
+        bits = (EVALUATE, CHECKPOINT, STOP)
+        joined = self._team.largest([float(bool(raised & bit)) for bit in bits])
+        return sum(bit for bit, is_raised in zip(bits, joined, strict=True) if is_raised)
 
     def _segment(self, measured: Measurement | None) -> Stopped:
         """Let the trainer train until something is due."""
         assert self._timetable is not None
         self._link.tree.resume()
-        self._charge(self._link.tree.charge(0), why="work at rest")
+        go = Go(stop_at_step=self._timetable.next_evaluation_step(self._step), measurement=measured)
         with self._scored():
-            self._link.say(Go(stop_at_step=self._timetable.next_evaluation_step(self._step), measurement=measured))
+            self._link.say(go)
             stopped = self._link.hear(Stopped, self._raise_flags)
+        self._flags = self._agreed()
+        findings.require_reason(stopped, go, after_step=self._step, flags=self._flags, traced=self._trial.trace_steps)
         self._step = stopped.step
         self._clock.note_data_wait(stopped.data_wait_s - self._data_wait_s)
         self._data_wait_s = stopped.data_wait_s
@@ -271,7 +275,7 @@ class Referee:
         """Return how a trial ends that needs no evaluation any more, in the order of the rules."""
         if time_is_spent(self._account.submission_time_s, self._budget_s):
             return BudgetSpent(resource="time", step=self._step, submission_time_s=self._account.submission_time_s)
-        message = stopped.divergence or not_finite(rested.values)
+        message = stopped.divergence or findings.not_finite(rested.values)
         if message is not None:
             ending = self._judge({})
             assert ending is not None, "without a metric a trial has diverged"
@@ -322,9 +326,9 @@ class Referee:
         self._pulse = "saving"
         with self._clock.phase(Phase.CHECKPOINT):
             self._link.hear(Saved)
-            own_file = state_file(folder, self._team.shard)
-            self._charge(self._link.tree.charge(own_file.stat().st_size), why="work at rest")
             self._link.tree.suspend()
+            num_bytes = self._checkpoints.num_bytes(self._step)
+            self._charge(self._link.tree.charge(num_bytes), why="work at rest")
             self._progress = Progress(
                 step=self._step,
                 submission_time_s=self._account.submission_time_s,
@@ -340,7 +344,8 @@ class Referee:
 
     @contextmanager
     def _scored(self, *, free_s: float = 0.0) -> Iterator[list[float]]:
-        """Score the block: all that a submission does between a message and its answer."""
+        """Score the block: all that a submission does between a message and its answer; before, charge for the rest."""
+        self._charge(self._link.tree.charge(0), why="work at rest")
         self._pulse = "training"
         with self._account.scored(self._link.tree.begin_rest, free_s=free_s) as spent:
             yield spent
@@ -372,8 +377,9 @@ class Referee:
             charged_s=round(self._account.charged_s, 3),
             num_recompiles_after_warmup=bye.num_recompiles,
             num_compiled_graphs=num_graphs,
-            changed_switches=changed_switches(self._ready.switches, bye.switches),
-            best_metric=best_metric(self._measurements, self._trial.target),
+            num_processors=round(self._link.tree.num_processors(), 2),
+            changed_switches=findings.changed_switches(self._ready.switches, bye.switches),
+            best_metric=findings.best_metric(self._measurements, self._trial.target),
         )
         self._recorder.telemetry("ended", bye.model_dump(exclude={"kind"}))
         return self._recorder.finished(result)

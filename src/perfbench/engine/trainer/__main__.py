@@ -27,7 +27,6 @@ def main() -> int:
     assert isinstance(setup, Setup), "the first message says what to run"
     if setup.sandbox is not None:
         confine(setup.sandbox)  # before there are threads: the kernel confines the one that asks, and what it starts
-        end_with_parent(parent)  # a process that changes its namespaces loses the wish
     from perfbench.engine.trainer.process import serve
 
     return serve(channel, setup, page_descriptor=page, weights_descriptor=weights)

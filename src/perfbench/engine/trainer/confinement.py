@@ -1,8 +1,8 @@
 """Confining a trainer by Landlock: it reaches the files that it is given and nothing else; so does all that it starts.
 
 Landlock needs no root, no namespace and no helper program; it confines the thread that asks and everything started from
-it, so it comes before torch is imported. Documentation/userspace-api/landlock.rst of Linux describes the calls. Where a
-rank is alone it also moves into a network namespace of its own, in which there is no network at all.
+it, so it comes before torch is imported. Documentation/userspace-api/landlock.rst of Linux describes the calls. What it
+does not watch over is refused by :mod:`.system_calls`, and what root may do besides is given up.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import sys
 from enum import IntFlag
 from pathlib import Path
 
+from perfbench.engine.trainer.system_calls import refuse_calls
 from perfbench.engine.wire.messages import Sandbox
 
 _CREATE_RULESET, _ADD_RULE, _RESTRICT_SELF = 444, 445, 446
@@ -22,10 +23,9 @@ _CREATE_RULESET, _ADD_RULE, _RESTRICT_SELF = 444, 445, 446
 _VERSION_FLAG = 1
 _PATH_BENEATH = 1
 _PR_SET_NO_NEW_PRIVS = 38
-_CLONE_NEWUSER, _CLONE_NEWNET = 0x10000000, 0x40000000
-LEAST_ABI = 3
-"""Version of Landlock without which files could be emptied all the same (Linux 6.2)."""
-_ABI_OF_NETWORK, _ABI_OF_DEVICES, _ABI_OF_SCOPES = 4, 5, 6
+_CAPABILITY_VERSION = 0x20080522
+LEAST_ABI = 6
+"""Version of Landlock without which signals would reach other processes, and end the referee (Linux 6.12)."""
 
 
 class Access(IntFlag):
@@ -39,8 +39,8 @@ class Access(IntFlag):
     IOCTL = 1 << 15
 
 
-_ALL_OF_ABI = {3: (1 << 15) - 1, 5: (1 << 16) - 1}
-"""Everything that a version knows of files, from which version on."""
+_ALL = (1 << 16) - 1
+"""Everything that this version knows of files."""
 _READ = Access.READ_FILE | Access.READ_DIR | Access.EXECUTE
 _OF_A_FILE = Access.READ_FILE | Access.EXECUTE | Access.WRITE_FILE | Access.TRUNCATE | Access.IOCTL
 _TCP = 0b11
@@ -65,24 +65,21 @@ def confine(sandbox: Sandbox) -> None:
     version = landlock_version()
     if version < LEAST_ABI:
         raise OSError(errno.ENOSYS, f"this kernel has no Landlock of version {LEAST_ABI} or later")
-    if not sandbox.has_network:
-        _leave_network()
-    handled = _ALL_OF_ABI[5 if version >= _ABI_OF_DEVICES else 3]
-    network = _TCP if version >= _ABI_OF_NETWORK and not sandbox.has_network else 0
-    scopes = _SCOPES if version >= _ABI_OF_SCOPES else 0
-    attributes = struct.pack("=QQQ", handled, network, scopes)
-    size = 8 if version < _ABI_OF_NETWORK else 16 if version < _ABI_OF_SCOPES else 24
-    ruleset = _checked(_CREATE_RULESET, attributes, size, 0)
+    ruleset = _checked(_CREATE_RULESET, struct.pack("=QQQ", _ALL, 0 if sandbox.has_network else _TCP, _SCOPES), 24, 0)
     rules = [(path, int(_READ)) for path in sandbox.readable]
     rules += [(path, int(Access.READ_DIR)) for path in sandbox.listable]
-    rules += [(path, handled) for path in sandbox.writable]
-    rules += [(path, int(_OF_A_FILE | Access.READ_DIR) & handled) for path in sandbox.devices]
+    rules += [(path, _ALL) for path in sandbox.writable]
+    rules += [(path, int(_OF_A_FILE | Access.READ_DIR)) for path in sandbox.devices]
     for path, access in rules:
         _allow(ruleset, path, access)
-    if ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0):
+    library = ctypes.CDLL(None, use_errno=True)
+    if library.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0):
         raise OSError(ctypes.get_errno(), "prctl")
+    if library.capset(struct.pack("=Ii", _CAPABILITY_VERSION, 0), bytes(24)):  # effective, permitted, inheritable: none
+        raise OSError(ctypes.get_errno(), "capset")
     _checked(_RESTRICT_SELF, ruleset, 0)
     os.close(ruleset)
+    refuse_calls(has_network=sandbox.has_network)
 
 
 def _allow(ruleset: int, path: str, access: int) -> None:
@@ -96,15 +93,6 @@ def _allow(ruleset: int, path: str, access: int) -> None:
         _checked(_ADD_RULE, ruleset, _PATH_BENEATH, struct.pack("=Qi", allowed, descriptor), 0)
     finally:
         os.close(descriptor)
-
-
-def _leave_network() -> None:
-    """Move into a network namespace of its own, if users may make one here; TCP is closed by Landlock in any case."""
-    user, group = os.getuid(), os.getgid()
-    if ctypes.CDLL(None, use_errno=True).unshare(_CLONE_NEWUSER | _CLONE_NEWNET):
-        return
-    for name, text in (("setgroups", "deny"), ("uid_map", f"{user} {user} 1"), ("gid_map", f"{group} {group} 1")):
-        Path(f"/proc/self/{name}").write_text(text)
 
 
 def _checked(number: int, *arguments: object) -> int:

@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import faulthandler
 import importlib
+import importlib.util
 import signal
+import site
+import sys
+import sysconfig
 import traceback
+from collections.abc import Iterable
 from datetime import timedelta
 from pathlib import Path
 
@@ -24,6 +29,7 @@ from perfbench.engine.wire.reasons import message_of, reason_of
 from perfbench.engine.wire.team import Solo, Team
 from perfbench.engine.wire.weights import WeightsMemory
 from perfbench.errors import PerfbenchError, SubmissionError
+from perfbench.places import package_folder
 from perfbench.registry import build_workload, submission_builder
 from perfbench.spec.run import TrialSpec
 
@@ -88,10 +94,33 @@ def _workplace(setup: Setup) -> Workplace:
         team = join_group(
             "trainers", place, device, backend="nccl" if device.type == "cuda" else "gloo", timeout=timeout
         )
+    require_installed(trial.submission.packages)
     for module in (*_IMPORTED_BEFORE_THE_CLOCK, *trial.submission.packages):
         importlib.import_module(module)
     workload = build_workload(trial.workload, Path(trial.data_root))
     return Workplace.build(trial, workload, team=team, device=device)
+
+
+def require_installed(modules: Iterable[str]) -> None:
+    """Check that modules are installed, or ours: importing a submission's own code is on the clock.
+
+    Raises:
+        SubmissionError: If one lies somewhere else.
+    """
+    standard = [sysconfig.get_path(name) for name in ("stdlib", "platstdlib")]
+    sites = (*site.getsitepackages([sys.prefix, sys.base_prefix]), site.getusersitepackages())
+    folders = [package_folder().resolve(), *(Path(place).resolve() for place in (*standard, *sites))]
+    for name in modules:
+        spec = importlib.util.find_spec(name.partition(".")[0])
+        found = None if spec is None else next(iter(spec.submodule_search_locations or ()), spec.origin)
+        if found is None or found in ("built-in", "frozen"):
+            continue
+        if not any(Path(found).resolve().is_relative_to(folder) for folder in folders):
+            raise SubmissionError(
+                f"packages names {name!r}, which is not installed: it lies at {found}",
+                where="packages",
+                hint="name what pip has installed; a submission's own code is imported on the clock",
+            )
 
 
 def _imported(trial: TrialSpec) -> BuildSubmission:

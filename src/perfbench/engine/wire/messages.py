@@ -129,7 +129,7 @@ class Stopped(Spec):
     """The segment has ended and the device is done. Nothing in it is believed that could shorten a time."""
 
     kind: Literal["stopped"] = "stopped"
-    step: int = Field(ge=0)
+    step: int = Field(ge=0, le=2**53)
     is_prepared: bool
     """Whether the weights to evaluate are chosen."""
     is_complete: bool

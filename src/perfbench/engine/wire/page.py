@@ -1,10 +1,12 @@
 """One page of shared memory: flags that the referee raises and the trainer looks at, and the trainer's step.
 
-Looking costs one read of memory and no system call: it happens after every step.
+Looking costs one read of memory and no system call: it happens after every step. A trainer can write whatever it likes
+here: the referee goes by what it has raised itself.
 """
 
 from __future__ import annotations
 
+import fcntl
 import mmap
 import os
 
@@ -23,18 +25,21 @@ class Page:
 
     def __init__(self, descriptor: int) -> None:
         self._words = memoryview(mmap.mmap(descriptor, mmap.PAGESIZE)).cast("q")
+        self.raised = 0
+        """What this side has raised."""
 
     def flags(self) -> int:
-        """Return the raised flags."""
+        """Return the raised flags: for the trainer."""
         return self._words[_FLAGS]
 
     def raise_flags(self, flags: int) -> None:
         """Raise flags; those that are up stay up."""
-        self._words[_FLAGS] |= flags
+        self.raised |= flags
+        self._words[_FLAGS] = self.raised
 
     def lower_flags(self) -> None:
         """Lower all flags."""
-        self._words[_FLAGS] = 0
+        self._words[_FLAGS] = self.raised = 0
 
     def step(self) -> int:
         """Return the step that the trainer says it has done: for showing, believed by nobody."""
@@ -48,10 +53,16 @@ class Page:
 def page_file() -> int:
     """Return the descriptor of a new page; a child that inherits it sees the same memory."""
     descriptor = memory_file("perfbench-page")
-    os.ftruncate(descriptor, mmap.PAGESIZE)
+    set_size(descriptor, mmap.PAGESIZE)
     return descriptor
 
 
 def memory_file(name: str) -> int:
     """Return the descriptor of an empty file in memory: it has no place in any folder and no limit of its own."""
-    return os.memfd_create(name)
+    return os.memfd_create(name, os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+
+
+def set_size(descriptor: int, num_bytes: int) -> None:
+    """Give a memory file its size for good: whoever read beyond a smaller one would be ended by the system."""
+    os.ftruncate(descriptor, num_bytes)
+    fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL)

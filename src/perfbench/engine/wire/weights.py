@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import mmap
-import os
 from collections.abc import Iterator, Mapping
 
 import torch
 from torch import Tensor, nn
+
+from perfbench.engine.wire.page import set_size
 
 _ALIGNMENT_BYTES = 64
 
@@ -40,7 +41,7 @@ class WeightsMemory:
 
     def allocate(self) -> None:
         """Make room; the referee does."""
-        os.ftruncate(self._descriptor, max(self.num_bytes, mmap.PAGESIZE))
+        set_size(self._descriptor, max(self.num_bytes, mmap.PAGESIZE))
 
     def write(self, tensors: Mapping[str, Tensor]) -> None:
         """Copy tensors in, from any device; names, shapes and dtypes are those of the layout."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import shlex
 import signal
@@ -25,7 +24,7 @@ from perfbench.results.store import TrialFolder
 
 _POLL_S = 0.5
 _CREATION_S = 90.0
-"""How long ``srun`` may wait for its job's nodes: one that came back at the wrong moment is busy for ever."""
+"""How long ``srun`` may say that it waits for nodes: one that came back at the wrong moment is busy for ever."""
 _END_S = 20.0
 """How much of the time between signal and limit is kept for ending ranks and requeueing, at most half of it."""
 
@@ -73,7 +72,7 @@ def _watched_to_the_end(
     step: subprocess.Popen[bytes], attempt: Attempt, must_end: Callable[[], bool], errors: Path
 ) -> tuple[bool, bool]:
     """Return whether a rank hung, and whether the ranks were told to end and did not in time, or could not start."""
-    look_at_s = time.monotonic() + _CREATION_S
+    give_back_at_s = time.monotonic() + _CREATION_S
     hung_since_s: float | None = None
     told_since_s: float | None = None
     saving_s = _saving_s(attempt.manifest)
@@ -85,11 +84,11 @@ def _watched_to_the_end(
             step.kill()  # the ranks see it too; the job's steps now belong to a later attempt
             time.sleep(2 * WATCH_PERIOD_S)
             continue
-        if now_s > look_at_s:
-            look_at_s = math.inf  # a step that was created stays so
-            if waits_for_its_nodes(errors.read_text(errors="replace")):
-                step.kill()  # there is no step yet, and a requeued job gets its nodes anew
-                return False, True
+        if not waits_for_its_nodes(errors.read_text(errors="replace")):
+            give_back_at_s = now_s + _CREATION_S  # srun may be silent for minutes before it says that it waits
+        elif now_s > give_back_at_s:
+            step.kill()  # there is no step yet, and a requeued job gets its nodes anew
+            return False, True
         if must_end() and told_since_s is None:
             told_since_s = now_s
             step.send_signal(signal.SIGUSR2)  # srun hands it on to every rank
