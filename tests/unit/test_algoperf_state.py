@@ -146,3 +146,9 @@ def test_the_check_lets_python_s_and_numpy_s_own_generators_go_on_as_a_trial_doe
 
     assert differences(read_back(expected), read_back(first.saved())) == []
     assert differences(read_back(expected), read_back(again.saved())) == []
+
+
+def test_the_check_tells_a_number_of_training_examples_as_a_trial_does(tmp_path: Path) -> None:
+    code = UPDATE.format(line="assert workload.num_train_examples // 128 > 0")
+
+    rehearsed(code, tmp_path).train(until=1)

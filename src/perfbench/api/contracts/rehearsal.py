@@ -29,6 +29,8 @@ BuildSubmission = Callable[[TrainingContext], Submission]
 _NUM_EVAL_BATCHES = 8
 _FIRST_EVAL_BATCH = 1_000_000
 """Evaluation batches are numbered from here, so that none is ever trained on."""
+_NUM_TRAIN_EXAMPLES = 4096
+"""What a submission is told: a trial has a number, too, and schedules count epochs by it. Here no batch comes twice."""
 _BATCH_NORM_MOMENTUM = 0.1
 
 
@@ -158,6 +160,7 @@ class Rehearsal:
             add_over_ranks=lambda tensor: tensor,
             set_dropout=self._set_dropout,
             set_batch_norm=self._set_batch_norm,
+            num_train_examples=_NUM_TRAIN_EXAMPLES,
         )
 
 
