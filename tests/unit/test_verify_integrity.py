@@ -100,7 +100,7 @@ def test_what_attests_itself_or_worked_at_rest_is_named(tmp_path: Path) -> None:
     busy = replace(
         trial,
         environment=facts,
-        result=trial.result.model_copy(update={"num_processors": 2.0 * facts.threads_per_rank}),
+        result=trial.result.model_copy(update={"num_processors": facts.threads_per_rank + 2.0}),
     )
     heavy = replace(trial, environment=facts.model_copy(update={"submission_data_bytes": 3_000_000}))
 

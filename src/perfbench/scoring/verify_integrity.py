@@ -22,8 +22,8 @@ _PULSE_TOLERANCE_S = 0.1
 """A pulse reads the step and then the time, and may lose the processor in between."""
 _LARGEST_CHARGED_SHARE = 0.01
 """Of the submission time: more work at rest than this is no accident."""
-_MOST_PROCESSORS_PER_THREAD = 1.5
-"""Beyond its threads: loading, and compiling in its first steps."""
+_PROCESSORS_BESIDES_THREADS = 1.5
+"""For loading, and for what is compiled in first steps: an honest trial that decodes images has kept 0.6 busy so."""
 _LARGEST_DATA_BYTES = 100_000
 """Of what lies in a submission's folder and is neither code nor text."""
 
@@ -116,7 +116,7 @@ def nothing_was_switched(trial: RecordedTrial) -> Iterator[Finding]:
         yield Finding("environment", trial.path, "nothing was compiled: not the trial that the rules describe")
     facts = trial.environment
     threads = math.inf if facts is None or facts.gpus else facts.threads_per_rank
-    if (result.num_processors or 0.0) > _MOST_PROCESSORS_PER_THREAD * threads:
+    if (result.num_processors or 0.0) > threads + _PROCESSORS_BESIDES_THREADS:
         what = f"it kept {result.num_processors} processors busy, where a rank has {threads} of them"
         yield Finding("environment", trial.path, what)
     for change in result.changed_switches:
