@@ -202,9 +202,8 @@ def test_the_reported_loss_is_the_first_one_s_mean(submission_of: Callable[..., 
     assert not report.loss.requires_grad
 
 
-def test_files_that_reduce_gradients_themselves_are_not_averaged_again(
-    submission_of: Callable[..., Rehearsal], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def counted_no_sync(monkeypatch: pytest.MonkeyPatch, **changes: Any) -> list[int]:
+    """Change the context of every rehearsal; return a list that grows whenever its ``no_sync`` is entered."""
     entered: list[int] = []
 
     @contextmanager
@@ -216,8 +215,15 @@ def test_files_that_reduce_gradients_themselves_are_not_averaged_again(
     monkeypatch.setattr(
         Rehearsal,
         "_context",
-        lambda self, **given: dataclasses.replace(original(self, **given), no_sync=no_sync, num_train_examples=40),
+        lambda self, **given: dataclasses.replace(original(self, **given), no_sync=no_sync, **changes),
     )
+    return entered
+
+
+def test_files_that_reduce_gradients_themselves_are_not_averaged_again(
+    submission_of: Callable[..., Rehearsal], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entered = counted_no_sync(monkeypatch, num_train_examples=40)
     line = "current_param_container.require_backward_grad_sync = global_step < 2 and workload.num_train_examples == 40"
 
     submission_of(UPDATE.format(line=line)).train(until=5)
@@ -228,19 +234,7 @@ def test_files_that_reduce_gradients_themselves_are_not_averaged_again(
 def test_with_several_ranks_the_model_answers_as_inside_of_its_wrapper(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    entered: list[int] = []
-
-    @contextmanager
-    def no_sync() -> Iterator[None]:
-        entered.append(1)
-        yield
-
-    original = Rehearsal._context
-    monkeypatch.setattr(
-        Rehearsal,
-        "_context",
-        lambda self, **given: dataclasses.replace(original(self, **given), no_sync=no_sync, shard=Shard(num_ranks=2)),
-    )
+    entered = counted_no_sync(monkeypatch, shard=Shard(num_ranks=2))
     code = """
 def update_params(workload, current_param_container, batch, optimizer_state, global_step, **given):
     assert current_param_container.module is current_param_container

@@ -65,7 +65,9 @@ print(json.dumps(ends))
 """
 
 
-@pytest.mark.skipif(landlock_version() < LEAST_ABI, reason="this kernel's Landlock is too old")
+@pytest.mark.skipif(
+    landlock_version() < LEAST_ABI, reason=f"a sandbox needs Landlock {LEAST_ABI} (Linux 6.12); this kernel has less"
+)
 def test_a_confined_process_reaches_nothing_and_leaves_nothing(tmp_path: Path) -> None:
     own, other = tmp_path / "own", tmp_path / "other"
     own.mkdir()

@@ -107,8 +107,6 @@ def why_no_result(folder: TrialFolder, attempt: int, ended: Ended, *, was_interr
 def _failure_of(rank: int, code: int, attempt: int) -> Failure:
     name = signal.Signals(-code).name if code < 0 else f"exit code {code}"
     message = KILLED if code == -signal.SIGKILL else f"ended by {name}"
-    is_from_outside = code < 0 and -code not in _OWN_FAULTS
-    reason = (
-        FailureReason.NODE if is_from_outside else FailureReason.ENGINE
-    )  # without a signal: it could not even begin
+    is_from_outside = code < 0 and -code not in _OWN_FAULTS  # without a signal it could not even begin
+    reason = FailureReason.NODE if is_from_outside else FailureReason.ENGINE
     return failure_seen(attempt, reason, message, rank=rank, error_type="Killed" if code < 0 else "Ended")
