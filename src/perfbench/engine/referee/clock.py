@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from perfbench.spec.result import Phase, PhaseTimes
 
 _NS_PER_S = 1_000_000_000
-_raw_ns = functools.partial(time.clock_gettime_ns, time.CLOCK_MONOTONIC_RAW)
+raw_ns = functools.partial(time.clock_gettime_ns, time.CLOCK_MONOTONIC_RAW)
 """The clock that nobody can slow: all others of the system follow what root has set (adjtimex)."""
 
 
@@ -30,7 +30,7 @@ class PhaseClock:
     def __init__(
         self,
         *,
-        now_ns: Callable[[], int] = _raw_ns,
+        now_ns: Callable[[], int] = raw_ns,
         carried: PhaseTimes | None = None,
     ) -> None:
         carried = carried or PhaseTimes()
