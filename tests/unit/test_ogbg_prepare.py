@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import itertools
 import shutil
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from perfbench.compose import compose_workload
 from perfbench.data.preparation import PrepareRequest
@@ -46,19 +48,38 @@ def lines_of(folder: Path, name: str) -> list[str]:
     return gzip.decompress((folder / "pcba" / name).read_bytes()).decode().splitlines()
 
 
+def grouped(folder: Path, name: str, counts: list[int]) -> list[list[str]]:
+    """Return the lines of each graph."""
+    lines = iter(lines_of(folder, name))
+    return [list(itertools.islice(lines, count)) for count in counts]
+
+
+def written(rows: NDArray[np.integer]) -> list[str]:
+    return [",".join(map(str, row)) for row in rows.tolist()]
+
+
 def test_the_arrays_hold_what_the_text_says(archive: Path, tmp_path: Path) -> None:
     manifest = prepare.prepare(request(archive, tmp_path))
 
-    store = MoleculeStore.read(tmp_path)
-    label = {"": -1, "0": 0, "1": 1}
-    assert store.atoms.tolist() == [[int(x) for x in line.split(",")] for line in lines_of(archive, raw.ATOMS)]
-    assert store.bonds.tolist() == [[int(x) for x in line.split(",")] for line in lines_of(archive, raw.BONDS)]
-    assert store.atom_counts.tolist() == [int(line) for line in lines_of(archive, raw.ATOM_COUNTS)]
-    assert store.labels.tolist() == [[label[x] for x in line.split(",")] for line in lines_of(archive, raw.LABELS)]
-    assert store.split("test").tolist() == [int(line) for line in lines_of(archive, raw.SPLIT_FILES["test"])]
+    atom_counts, bond_counts = (
+        [int(line) for line in lines_of(archive, name)] for name in (raw.ATOM_COUNTS, raw.BOND_COUNTS)
+    )
+    atoms, features = grouped(archive, raw.ATOMS, atom_counts), grouped(archive, raw.BOND_FEATURES, bond_counts)
+    bonds, labels = grouped(archive, raw.BONDS, bond_counts), lines_of(archive, raw.LABELS)
+    for split in SIZES:
+        store = MoleculeStore.read(tmp_path, split)
+        assert store.numbers.tolist() == [int(line) for line in lines_of(archive, raw.SPLIT_FILES[split])]
+        for place, number in enumerate(store.numbers):
+            of_atoms = slice(*store.atom_starts[place : place + 2])
+            of_bonds = slice(*store.bond_starts[place : place + 2])
+            assert written(store.atoms[of_atoms]) == atoms[number]
+            assert written(store.bonds[of_bonds]) == bonds[number]
+            assert written(store.bond_features[of_bonds]) == features[number]
+            assert written(store.labels[[place]])[0].replace("-1", "") == labels[number]
     assert {split: manifest.counts[split] for split in SIZES} == SIZES
-    assert manifest.counts["atoms"] == len(store.atoms)
-    assert -1 in store.labels
+    assert manifest.counts["atoms"] == sum(atom_counts)
+    assert any(",," in line for line in labels)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["manifest.json", "test", "train", "validation"]
     assert prepare.verify(spec(), tmp_path, prepare_command="x") == manifest
 
 
@@ -169,9 +190,9 @@ def test_verify_names_counts_that_are_not_the_workload_s(archive: Path, tmp_path
         prepare.verify(full, tmp_path, prepare_command="the command")
     with pytest.raises(DataError, match=r"3 tasks, the workload needs 4"):
         prepare.verify(spec(num_tasks=4), tmp_path, prepare_command="the command")
-    atoms = tmp_path / "atoms.npy"
+    atoms = tmp_path / "validation" / "atoms.npy"
     atoms.write_bytes(atoms.read_bytes()[:-1])
-    with pytest.raises(DataError, match=r"atoms.npy: truncated data file"):
+    with pytest.raises(DataError, match=r"validation/atoms.npy: truncated data file"):
         prepare.verify(spec(), tmp_path, prepare_command="the command")
 
 

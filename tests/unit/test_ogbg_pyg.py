@@ -26,9 +26,9 @@ __all__ = ["folder"]
 
 
 def test_a_molecule_is_what_is_stored(folder: Path) -> None:
-    dataset, store = MoleculeDataset(folder), MoleculeStore.read(folder)
+    dataset, store = MoleculeDataset(folder), MoleculeStore.read(folder, "validation")
 
-    molecule = dataset[7]
+    molecule = dataset[int(store.numbers[7])]
 
     atoms = store.atoms[store.atom_starts[7] : store.atom_starts[8]]
     bonds = store.bonds[store.bond_starts[7] : store.bond_starts[8]]

@@ -15,7 +15,7 @@ _PAIR = 2
 _INNER_WIDTH_MULTIPLE = 256
 
 
-HELD_OUT_FILES = ("validation.*",)
+HELD_OUT_FILES = ("validation.*", "test.*")
 """Patterns of prepared files that hold evaluation examples: a confined trainer cannot read them."""
 
 

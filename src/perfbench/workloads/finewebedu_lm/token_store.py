@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from perfbench.errors import DataError
 from perfbench.results.files import atomic_file
 from perfbench.workloads.finewebedu_lm.params import StoredSplit
 from perfbench.workloads.finewebedu_lm.splits import SPLITS, SplitNumbers
@@ -67,14 +68,19 @@ class Rows:
         folder: Of the prepared data.
         split: Which.
         num_columns: Tokens of a row.
+
+    Raises:
+        DataError: If the split has no file (one without tokens is one).
     """
 
     def __init__(self, folder: Path, split: StoredSplit, *, num_columns: int) -> None:
-        paths = [path for path in sorted(folder.glob(f"{split}.*.tokens")) if path.stat().st_size]
-        self._files = [np.memmap(path, dtype="<u2", mode="r") for path in paths]
+        paths = sorted(folder.glob(f"{split}.*.tokens"))
+        if not paths:
+            raise DataError(f"no file {split}.*.tokens", where=str(folder), hint="prepare the data again")
+        self._files = [np.memmap(path, dtype="<u2", mode="r") for path in paths if path.stat().st_size]
         self._ends = np.cumsum([len(file) for file in self._files], dtype=np.int64)
         self._num_columns = num_columns
-        self.num_tokens = int(self._ends[-1]) if paths else 0
+        self.num_tokens = int(self._ends[-1]) if self._files else 0
 
     def __len__(self) -> int:
         """Return the number of whole rows."""

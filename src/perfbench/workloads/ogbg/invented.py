@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from perfbench.data.inventing import Inventor
 from perfbench.workloads.ogbg.packing import MISSING, Budget, IntArray, Packs, fill, pack_ends
 from perfbench.workloads.ogbg.params import ATOM_CATEGORIES, BOND_CATEGORIES
-from perfbench.workloads.ogbg.store import Molecules, MoleculeStore
+from perfbench.workloads.ogbg.store import Molecules, MoleculeStore, starts_of
 
 _SMALLEST_SHARE, _LARGEST_SHARE = 0.4, 1.6
 """Atoms of a graph over the room that a pack has for each: the mean is 1, as budgets are chosen."""
@@ -20,9 +20,8 @@ _POSITIVE_RATE, _MISSING_RATE = 0.02, 0.4
 def invented_packs(drawn: Inventor, budget: Budget, num_packs: int, *, num_tasks: int) -> Packs:
     """Return packs filled in the order of random graphs, as real ones are."""
     store = _store(drawn, budget, num_packs * budget.graphs, num_tasks)
-    ids = store.split("train")
     bounds = np.concatenate(([0], pack_ends(store.atom_counts, store.bond_counts, budget)))[: num_packs + 1]
-    return fill(store, ids[: bounds[-1]], np.diff(bounds), budget)
+    return fill(store, np.arange(bounds[-1]), np.diff(bounds), budget)
 
 
 def _store(drawn: Inventor, budget: Budget, num_graphs: int, num_tasks: int) -> MoleculeStore:
@@ -35,18 +34,15 @@ def _store(drawn: Inventor, budget: Budget, num_graphs: int, num_tasks: int) -> 
     bond_counts = np.minimum(np.where(atom_counts > 1, atom_counts - 1 + rings, 0), budget.bonds)
     labels = drawn.uniform(0.0, 1.0, num_graphs, num_tasks).numpy()
     codes = np.where(labels < _POSITIVE_RATE, 1, np.where(labels > 1 - _MISSING_RATE, MISSING, 0))
-    nothing = np.empty(0, dtype=np.int64)
     return MoleculeStore(
         Molecules(
             atoms=_columns(drawn, ATOM_CATEGORIES, int(atom_counts.sum())),
             bonds=_bonds(drawn, atom_counts, bond_counts),
             bond_features=_columns(drawn, BOND_CATEGORIES, int(bond_counts.sum())),
-            atom_starts=np.concatenate(([0], np.cumsum(atom_counts))),
-            bond_starts=np.concatenate(([0], np.cumsum(bond_counts))),
+            atom_starts=starts_of(atom_counts),
+            bond_starts=starts_of(bond_counts),
             labels=codes.astype(np.int8),
-            train=np.arange(num_graphs),
-            validation=nothing,
-            test=nothing,
+            numbers=np.arange(num_graphs),
         )
     )
 

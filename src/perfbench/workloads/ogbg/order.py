@@ -14,7 +14,7 @@ import numpy as np
 
 from perfbench.api.workload import Shard
 from perfbench.data.sampling import batch_too_large
-from perfbench.workloads.ogbg.packing import Budget, IntArray, pack_ends
+from perfbench.workloads.ogbg.packing import Budget, IntArray, Packs, fill, pack_ends
 from perfbench.workloads.ogbg.store import MoleculeStore
 
 _EVAL_TRAIN = 0xE7A1
@@ -26,7 +26,7 @@ class PackedIds:
     """The graphs of some consecutive packs."""
 
     ids: IntArray
-    """Graph numbers, pack after pack."""
+    """Places of graphs in their split, pack after pack."""
     graphs_in_packs: IntArray
     position: int
     """Where the first of them stands in the sequence that was packed."""
@@ -34,7 +34,7 @@ class PackedIds:
 
 @dataclass(frozen=True, slots=True)
 class Packer:
-    """Packs the graphs of a store into batches of so many packs."""
+    """Packs the graphs of a split into batches of so many packs."""
 
     store: MoleculeStore
     budget: Budget
@@ -45,12 +45,16 @@ class Packer:
         ends = pack_ends(self.store.atom_counts[ids], self.store.bond_counts[ids], self.budget)
         return PackedSequence(ids, ends, self.num_packs)
 
+    def filled(self, packed: PackedIds) -> Packs:
+        """Return the graphs of some packs in their slots."""
+        return fill(self.store, packed.ids, packed.graphs_in_packs, self.budget)
+
 
 class PackedSequence:
     """Packed graphs, cut into batches.
 
     Args:
-        ids: Graph numbers in order.
+        ids: Places of graphs in their split, in order.
         ends: Where each pack ends.
         num_packs: Packs of a batch.
     """
@@ -79,8 +83,7 @@ class TrainOrder:
     """Global batches of an endless sequence of epochs; the incomplete last batch of an epoch is dropped.
 
     Args:
-        train_ids: Graph numbers of the training split.
-        packer: Packs each epoch.
+        packer: Packs each epoch of the training split.
         seed: Of the data order.
         shard: This rank's place.
 
@@ -88,8 +91,7 @@ class TrainOrder:
         WorkloadError: If the first epoch has no complete batch.
     """
 
-    def __init__(self, train_ids: IntArray, packer: Packer, *, seed: int, shard: Shard) -> None:
-        self._train_ids = train_ids
+    def __init__(self, packer: Packer, *, seed: int, shard: Shard) -> None:
         self._packer = packer
         self._seed = seed
         self._shard = shard
@@ -98,7 +100,7 @@ class TrainOrder:
         # An epoch at full scale takes some 0.1 s to pack: on a resume once for every epoch before it.
         self._epoch = lru_cache(maxsize=2)(self._packed_epoch)
         if not self._epoch(0).num_whole_batches:
-            raise batch_too_large(packer.budget.graphs * packer.num_packs, len(train_ids))
+            raise batch_too_large(packer.budget.graphs * packer.num_packs, len(packer.store))
 
     def ranges(self, batch_index: int) -> PackedIds:
         """Return this rank's packs of global batch ``batch_index``, counted from 0 over all epochs."""
@@ -110,15 +112,15 @@ class TrainOrder:
             return self._epoch(epoch).part(batch_index - self._first_batches[epoch], self._shard)
 
     def example_ids(self, batch_index: int) -> IntArray:
-        """Return the graph numbers of the same."""
+        """Return the places of its graphs in the training split."""
         return self.ranges(batch_index).ids
 
     def _packed_epoch(self, epoch: int) -> PackedSequence:
         generator = np.random.Generator(np.random.PCG64([self._seed, epoch]))
-        return self._packer.packed(generator.permutation(self._train_ids))
+        return self._packer.packed(generator.permutation(len(self._packer.store)))
 
 
-def eval_train_ids(train_ids: IntArray, *, count: int, seed: int) -> IntArray:
-    """Return which training graphs are evaluated: drawn once by the seed, in stored order."""
+def eval_train_ids(num_graphs: int, *, count: int, seed: int) -> IntArray:
+    """Return which of the training graphs are evaluated: drawn once by the seed, in stored order."""
     generator = np.random.Generator(np.random.PCG64([seed, _EVAL_TRAIN]))
-    return np.sort(generator.choice(train_ids, size=count, replace=False))
+    return np.sort(generator.choice(num_graphs, size=count, replace=False))

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from perfbench.errors import DataError
 from perfbench.workloads.ogbg.params import ATOM_CATEGORIES, BOND_CATEGORIES, Params
-from perfbench.workloads.ogbg.store import MoleculeStore
+from perfbench.workloads.ogbg.store import MoleculeStore, expanded
 
 IntArray = NDArray[np.int64]
 MISSING = -1
@@ -109,7 +109,7 @@ def fill(store: MoleculeStore, ids: IntArray, graphs_in_packs: IntArray, budget:
 
     Args:
         store: Where the graphs are.
-        ids: Their numbers, pack after pack.
+        ids: Their places there, pack after pack.
         graphs_in_packs: How many belong to each pack; zero leaves a pack to its dummy graph.
         budget: What each pack can hold.
     """
@@ -123,14 +123,14 @@ def fill(store: MoleculeStore, ids: IntArray, graphs_in_packs: IntArray, budget:
 
     atoms = np.zeros((num_packs * atom_slots, len(ATOM_CATEGORIES)), dtype=np.uint8)
     graph_of_atom = np.repeat(graphs_in_packs.astype(np.int32), atom_slots)
-    to_atoms = _expanded(pack_of_graph * atom_slots + atom_offsets, atom_counts)
-    atoms[to_atoms] = store.atoms[_expanded(store.atom_starts[ids], atom_counts)]
+    to_atoms = expanded(pack_of_graph * atom_slots + atom_offsets, atom_counts)
+    atoms[to_atoms] = store.atoms[expanded(store.atom_starts[ids], atom_counts)]
     graph_of_atom[to_atoms] = np.repeat(place, atom_counts)
 
     bonds = np.repeat(num_atoms.astype(np.int32), bond_slots * 2).reshape(-1, 2)
     bond_features = np.zeros((num_packs * bond_slots, len(BOND_CATEGORIES)), dtype=np.uint8)
-    to_bonds = _expanded(pack_of_graph * bond_slots + bond_offsets, bond_counts)
-    from_bonds = _expanded(store.bond_starts[ids], bond_counts)
+    to_bonds = expanded(pack_of_graph * bond_slots + bond_offsets, bond_counts)
+    from_bonds = expanded(store.bond_starts[ids], bond_counts)
     bonds[to_bonds] = store.bonds[from_bonds] + np.repeat(atom_offsets, bond_counts)[:, None]
     bond_features[to_bonds] = store.bond_features[from_bonds]
 
@@ -155,10 +155,3 @@ def _offsets(counts: IntArray, pack_of_graph: IntArray, num_packs: int) -> tuple
     in_packs = np.bincount(pack_of_graph, weights=counts, minlength=num_packs).astype(np.int64)
     before_pack = np.cumsum(in_packs) - in_packs
     return np.cumsum(counts) - counts - before_pack[pack_of_graph], in_packs
-
-
-def _expanded(starts: IntArray, counts: IntArray) -> IntArray:
-    """Return ``start, start + 1, ...`` for each start, ``count`` numbers each."""
-    ends = np.cumsum(counts)
-    total = int(ends[-1]) if len(ends) else 0
-    return np.repeat(starts - (ends - counts), counts) + np.arange(total)

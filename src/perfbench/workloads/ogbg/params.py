@@ -9,7 +9,7 @@ from pydantic import Field
 
 from perfbench.spec.base import Spec
 
-HELD_OUT_FILES: tuple[str, ...] = ()
+HELD_OUT_FILES = ("validation/*", "test/*")
 """Patterns of prepared files that hold evaluation examples. Molecules of all splits share files: a confined trainer can
 read all of them (docs/rules.md says so)."""
 

@@ -1,5 +1,7 @@
 """From the public text files to flat arrays: streaming, checked row by row and as a whole; the manifest comes last.
 
+The text files hold the graphs of all splits; whole arrays of them are written aside and then parted.
+
 The source is the unpacked archive ``pcba.zip`` of the Open Graph Benchmark (or the folder that holds its ``pcba``).
 Preparing takes a minute at full scale, so an interrupted call starts again.
 """
@@ -8,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.lib.format import open_memmap
@@ -30,13 +33,13 @@ from perfbench.spec.workload import WorkloadSpec
 from perfbench.workloads.ogbg import molecules, planted, raw
 from perfbench.workloads.ogbg.packing import Budget
 from perfbench.workloads.ogbg.params import ATOM_CATEGORIES, BOND_CATEGORIES, Params
-from perfbench.workloads.ogbg.store import ARRAY_NAMES, FORMAT_VERSION, SPLITS, array_path
+from perfbench.workloads.ogbg.store import ARRAY_NAMES, FORMAT_VERSION, SPLITS, Molecules, array_path, starts_of
 
 _MAX_ATOMS = 1 << 16
 """Of one graph: atom numbers within a graph are stored in 16 bits."""
 _MAX_BONDS = 1 << 31
-_BYTES_PER_PACKED_BYTE = 12
-"""At most so much larger are the arrays than the compressed text (about 7 for the public files)."""
+_BYTES_PER_PACKED_BYTE = 24
+"""At most so much larger are the arrays than the compressed text (about 7 for the public files), there twice."""
 _GENERATORS: dict[str, Generator] = {molecules.NAME: molecules, planted.NAME: planted}
 
 IntArray = NDArray[np.int64]
@@ -106,10 +109,15 @@ def _convert(
 ) -> Manifest:
     destination, progress = request.destination, request.progress
     destination.mkdir(parents=True, exist_ok=True)
-    conversion = _Conversion(source, destination, progress)
-    counts = conversion.convert_graphs(params.num_tasks)
-    counts |= conversion.convert_splits(counts["graphs"])
-    _require_room(request.workload, params, counts, where=str(source))
+    with passing_folder(destination / "whole") as whole:
+        conversion = _Conversion(source, whole, progress)
+        molecules = conversion.converted(params.num_tasks)
+        ids = conversion.splits(len(molecules.numbers))
+        counts = _counts_of(molecules) | {split: len(of_split) for split, of_split in ids.items()}
+        _require_room(request.workload, params, counts, where=str(source))
+        for split, of_split in ids.items():
+            _write_split(destination / split, molecules.chosen(of_split))
+    paths = [array_path(Path(split), name) for split in SPLITS for name in ARRAY_NAMES]
     manifest = Manifest(
         family=request.workload.family,
         dataset=request.workload.dataset,
@@ -117,53 +125,68 @@ def _convert(
         origin=origin,
         counts=counts,
         facts=facts,
-        files={path.name: entry_for(path) for path in (array_path(destination, name) for name in ARRAY_NAMES)},
+        files={str(path): entry_for(destination / path) for path in paths},
     )
     manifest.write(destination)
     return manifest
 
 
+def _counts_of(molecules: Molecules) -> dict[str, int]:
+    return {
+        "graphs": len(molecules.numbers),
+        "atoms": len(molecules.atoms),
+        "bonds": len(molecules.bonds),
+        "tasks": molecules.labels.shape[1],
+        "most_atoms": int(np.diff(molecules.atom_starts).max()),
+        "most_bonds": int(np.diff(molecules.bond_starts).max()),
+    }
+
+
+def _write_split(folder: Path, molecules: Molecules) -> None:
+    folder.mkdir(exist_ok=True)
+    for name in ARRAY_NAMES:
+        np.save(array_path(folder, name), getattr(molecules, name))
+
+
 class _Conversion:
-    """Reads the files of one archive and writes the arrays.
+    """Reads the files of one archive into arrays of all graphs.
 
     Args:
         source: The unpacked archive.
-        destination: Where the arrays go.
+        folder: Where the large arrays are mapped.
         progress: Told after each file.
     """
 
-    def __init__(self, source: Path, destination: Path, progress: Progress) -> None:
+    def __init__(self, source: Path, folder: Path, progress: Progress) -> None:
         self._source = source
-        self._destination = destination
+        self._folder = folder
         self._progress = progress
         self._num_files_read = 0
 
-    def convert_graphs(self, num_tasks: int) -> dict[str, int]:
-        """Write atoms, bonds, their starts and the labels; return what was counted."""
+    def converted(self, num_tasks: int) -> Molecules:
+        """Return all graphs, in the order of the files."""
         atom_counts = self._column(raw.ATOM_COUNTS, _MAX_ATOMS)
         bond_counts = self._column(raw.BOND_COUNTS, _MAX_BONDS)
         self._require_equal(len(bond_counts), len(atom_counts), raw.BOND_COUNTS, "one line for each graph")
         self._require_atoms(atom_counts)
-        atom_starts, bond_starts = (np.concatenate(([0], np.cumsum(counts))) for counts in (atom_counts, bond_counts))
-        num_graphs, num_atoms, num_bonds = len(atom_counts), int(atom_starts[-1]), int(bond_starts[-1])
-        self._save("atom_starts", atom_starts)
-        self._save("bond_starts", bond_starts)
-        self._write(raw.ATOMS, "atoms", (num_atoms, len(ATOM_CATEGORIES)), limits=ATOM_CATEGORIES)
-        self._write(raw.BOND_FEATURES, "bond_features", (num_bonds, len(BOND_CATEGORIES)), limits=BOND_CATEGORIES)
-        bonds = self._write(raw.BONDS, "bonds", (num_bonds, 2), limits=(_MAX_ATOMS, _MAX_ATOMS))
+        num_graphs, num_atoms, num_bonds = len(atom_counts), int(atom_counts.sum()), int(bond_counts.sum())
+        atoms = self._mapped(raw.ATOMS, (num_atoms, len(ATOM_CATEGORIES)), limits=ATOM_CATEGORIES)
+        features = self._mapped(raw.BOND_FEATURES, (num_bonds, len(BOND_CATEGORIES)), limits=BOND_CATEGORIES)
+        bonds = self._mapped(raw.BONDS, (num_bonds, 2), limits=(_MAX_ATOMS, _MAX_ATOMS))
+        bond_starts = starts_of(bond_counts)
         self._require_ends(bonds, atom_counts, bond_starts)
-        self._write(raw.LABELS, "labels", (num_graphs, num_tasks), limits=None)
-        return {
-            "graphs": num_graphs,
-            "atoms": num_atoms,
-            "bonds": num_bonds,
-            "tasks": num_tasks,
-            "most_atoms": int(atom_counts.max()),
-            "most_bonds": int(bond_counts.max()),
-        }
+        return Molecules(
+            atoms=atoms,
+            bonds=bonds,
+            bond_features=features,
+            atom_starts=starts_of(atom_counts),
+            bond_starts=bond_starts,
+            labels=self._mapped(raw.LABELS, (num_graphs, num_tasks), limits=None),
+            numbers=np.arange(num_graphs),
+        )
 
-    def convert_splits(self, num_graphs: int) -> dict[str, int]:
-        """Write which graphs each split has; return how many."""
+    def splits(self, num_graphs: int) -> dict[str, IntArray]:
+        """Return which graphs each split has, in its order."""
         ids = {split: self._column(raw.SPLIT_FILES[split], num_graphs) for split in SPLITS}
         times_used = np.bincount(np.concatenate(list(ids.values())), minlength=num_graphs)
         wrong = np.flatnonzero(times_used != 1)
@@ -173,22 +196,15 @@ class _Conversion:
                 where=str(self._source / "split"),
                 hint="fetch the archive again",
             )
-        for split in SPLITS:
-            self._save(split, ids[split])
-        return {split: len(ids[split]) for split in SPLITS}
+        return ids
 
     def _column(self, name: str, limit: int) -> IntArray:
         blocks = [block[:, 0] for block in raw.integers(self._source / name, limits=(limit,))]
         self._file_read()
         return np.concatenate(blocks)
 
-    def _save(self, name: str, values: NDArray[np.integer]) -> None:
-        np.save(array_path(self._destination, name), values)
-
-    def _write(
-        self, file_name: str, array_name: str, shape: tuple[int, int], *, limits: tuple[int, ...] | None
-    ) -> NDArray[np.integer]:
-        """Write a file's rows as an array of a known shape; without limits they are labels."""
+    def _mapped(self, file_name: str, shape: tuple[int, int], *, limits: tuple[int, ...] | None) -> NDArray[Any]:
+        """Return a file's rows as an array of a known shape on the disk; without limits they are labels."""
         path = self._source / file_name
         blocks: Iterable[NDArray[np.integer]]
         if limits is None:
@@ -196,14 +212,13 @@ class _Conversion:
         else:
             blocks = raw.integers(path, limits=limits)
             dtype = "u1" if max(limits) <= np.iinfo(np.uint8).max else "<u2"
-        array = open_memmap(array_path(self._destination, array_name), mode="w+", dtype=dtype, shape=shape)
+        array = open_memmap(self._folder / f"{Path(file_name).name}.npy", mode="w+", dtype=dtype, shape=shape)
         filled = 0
         for rows in blocks:
             room = array[filled : filled + len(rows)]
             room[:] = rows[: len(room)]
             filled += len(rows)
         self._require_equal(filled, shape[0], file_name, "what the counts of atoms, bonds and graphs say")
-        array.flush()
         self._file_read()
         return array
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch_geometric.data import Batch, Data, Dataset
@@ -32,25 +33,30 @@ class MoleculeDataset(Dataset):  # type: ignore[misc]  # torch_geometric has no 
 
     def __init__(self, folder: str | Path, transform: object | None = None) -> None:
         super().__init__(transform=transform)
-        self._store = MoleculeStore.read(Path(folder))
+        self._stores = {split: MoleculeStore.read(Path(folder), split) for split in SPLITS}
+        self._places = np.empty((sum(map(len, self._stores.values())), 2), dtype=np.int64)
+        for index, store in enumerate(self._stores.values()):
+            self._places[store.numbers, 0] = index
+            self._places[store.numbers, 1] = np.arange(len(store))
 
     @property
     def num_tasks(self) -> int:
         """How many labels each molecule has, missing ones included."""
-        return int(self._store.labels.shape[1])
+        return int(self._stores["train"].labels.shape[1])
 
     def len(self) -> int:
         """Return the number of molecules of all splits."""
-        return len(self._store.atom_counts)
+        return len(self._places)
 
     def get(self, index: int) -> Data:
-        """Return a molecule by its number."""
-        store = self._store
-        atoms = slice(*store.atom_starts[index : index + 2].tolist())
-        bonds = slice(*store.bond_starts[index : index + 2].tolist())
+        """Return a molecule by its number in the public data set."""
+        split, place = self._places[index].tolist()
+        store = self._stores[SPLITS[split]]
+        atoms = slice(*store.atom_starts[place : place + 2].tolist())
+        bonds = slice(*store.bond_starts[place : place + 2].tolist())
         ends_2m = torch.from_numpy(store.bonds[bonds].astype("int64")).T
         features = torch.from_numpy(store.bond_features[bonds].astype("int64"))
-        labels = torch.from_numpy(store.labels[[index]].astype("float32"))
+        labels = torch.from_numpy(store.labels[[place]].astype("float32"))
         return Data(
             x=torch.from_numpy(store.atoms[atoms].astype("int64")),
             edge_index=torch.cat([ends_2m, ends_2m.flip(0)], dim=1),
@@ -61,7 +67,7 @@ class MoleculeDataset(Dataset):  # type: ignore[misc]  # torch_geometric has no 
     def get_idx_split(self) -> Mapping[str, Tensor]:
         """Return the numbers of the molecules of ``train``, ``valid`` and ``test``."""
         names = dict(zip(SPLITS, ("train", "valid", "test"), strict=True))
-        return {name: torch.from_numpy(self._store.split(split)) for split, name in names.items()}
+        return {name: torch.from_numpy(np.array(self._stores[split].numbers)) for split, name in names.items()}
 
 
 def as_batch(batch: PackedBatch) -> Batch:

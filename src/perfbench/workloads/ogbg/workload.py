@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -21,8 +22,8 @@ from perfbench.spec.workload import Split, WorkloadSpec
 from perfbench.workloads.ogbg.average_precision import mean_average_precision
 from perfbench.workloads.ogbg.invented import invented_packs
 from perfbench.workloads.ogbg.model import Encoder, GraphNetwork
-from perfbench.workloads.ogbg.order import PackedIds, Packer, TrainOrder, eval_train_ids
-from perfbench.workloads.ogbg.packing import Budget, IntArray, Packs, fill
+from perfbench.workloads.ogbg.order import Packer, TrainOrder, eval_train_ids
+from perfbench.workloads.ogbg.packing import Budget, IntArray, Packs
 from perfbench.workloads.ogbg.params import Params, Scoring
 from perfbench.workloads.ogbg.picture import molecules
 from perfbench.workloads.ogbg.store import MoleculeStore
@@ -51,14 +52,7 @@ class OgbgWorkload:
         self.spec = spec
         self.params = Params.from_mapping(spec.params, where="workload.params")
         self._folder = data_folder
-
-    @cached_property
-    def _store(self) -> MoleculeStore:
-        return MoleculeStore.read(self._folder)
-
-    @cached_property
-    def _train_ids(self) -> IntArray:
-        return self._store.split("train")
+        self._stores: dict[str, MoleculeStore] = {}
 
     @cached_property
     def _held_out(self) -> dict[Split, IntArray]:
@@ -94,22 +88,22 @@ class OgbgWorkload:
             WorkloadError: If the ranks cannot share the packs equally.
             DataError: If the batch cannot be cut into packs, or a graph would not fit.
         """
-        packer = self._packer(global_batch_size, shard)
-        order = TrainOrder(self._train_ids, packer, seed=seed, shard=shard)
-        return RowStream(order, lambda packed: _batch(self._filled(packed, packer.budget)))
+        packer = self._packer("train", global_batch_size, shard)
+        order = TrainOrder(packer, seed=seed, shard=shard)
+        return RowStream(order, lambda packed: _batch(packer.filled(packed)))
 
     def eval_batches(self, split: Split, *, global_batch_size: int, seed: int, shard: Shard) -> Iterator[Batch]:
         """Yield this rank's part of a split, in stored order; ``eval_train`` is drawn once by the seed."""
-        packer = self._packer(global_batch_size, shard)
+        packer = self._packer("train" if split is Split.EVAL_TRAIN else split.value, global_batch_size, shard)
         if split is Split.EVAL_TRAIN:
-            ids = eval_train_ids(self._train_ids, count=self._num_rows(split), seed=seed)
+            ids = eval_train_ids(len(packer.store), count=self._num_rows(split), seed=seed)
         else:
             ids = self._held_out[split]
         sequence = packer.packed(ids)
         for index in range(sequence.num_batches):
             packed = sequence.part(index, shard)
             places = torch.arange(packed.position, packed.position + len(packed.ids))
-            yield _with_rows(self._filled(packed, packer.budget), places)
+            yield _with_rows(packer.filled(packed), places)
 
     def synthetic_batch(self, *, batch_size: int, seed: int, split: Split | None = None, num_ranks: int = 1) -> Batch:
         """Return invented graphs in packs with the room that real ones would have.
@@ -179,15 +173,22 @@ class OgbgWorkload:
         """Return drawn graphs with their sizes and how many labels are predicted."""
         return molecules(_logits(model, batch), batch)
 
-    def _packer(self, global_batch_size: int, shard: Shard) -> Packer:
+    def _store(self, split: str) -> MoleculeStore:
+        """Return a split, read when it is first asked for: a confined trainer can read that for training alone."""
+        if split not in self._stores:
+            self._stores[split] = MoleculeStore.read(self._folder, split)
+        return self._stores[split]
+
+    def _packer(self, split: str, global_batch_size: int, shard: Shard) -> Packer:
         self._require_equal_shares(shard)
+        store = self._store(split)
         budget = Budget.of_batch(self.params, global_batch_size)
         budget.require_room(
-            atoms=int(self._store.atom_counts.max()),
-            bonds=int(self._store.bond_counts.max()),
+            atoms=int(store.atom_counts.max()),
+            bonds=int(store.bond_counts.max()),
             where=f"a batch of {global_batch_size} graphs",
         )
-        return Packer(self._store, budget, self.params.num_packs)
+        return Packer(store, budget, self.params.num_packs)
 
     def _require_equal_shares(self, shard: Shard) -> None:
         if self.params.num_packs % shard.num_ranks:
@@ -208,11 +209,11 @@ class OgbgWorkload:
 
     def _scored_ids(self, split: Split) -> IntArray:
         """Return the graphs of a held-out split that are scored, in stored order."""
-        ids = self._store.split(split.value)
+        ids = np.arange(len(self._store(split.value)))
         if self.params.scoring is Scoring.EXACT:
             return ids
         size = self.params.published_eval_batch_size
-        sequence = self._packer(size, Shard()).packed(ids)
+        sequence = self._packer(split.value, size, Shard()).packed(ids)
         if not sequence.num_whole_batches:
             raise WorkloadError(
                 f"{len(ids)} graphs make no complete batch of {size}: as_published scores none of them",
@@ -220,9 +221,6 @@ class OgbgWorkload:
                 hint="lower workload.params.published_eval_batch_size, or use scoring=exact",
             )
         return ids[: sequence.num_graphs_in_whole_batches]
-
-    def _filled(self, packed: PackedIds, budget: Budget) -> Packs:
-        return fill(self._store, packed.ids, packed.graphs_in_packs, budget)
 
 
 def _logits(model: nn.Module, batch: Batch) -> Tensor:
