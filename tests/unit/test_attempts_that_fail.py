@@ -42,6 +42,21 @@ def test_what_ended_an_attempt_is_known_from_its_crash(tmp_path: Path, reason: F
     assert history.reached_s == 24.0
 
 
+@pytest.mark.parametrize(
+    ("echoes", "has_failed"),
+    [([], False), ([True], False), ([False], True), ([True, False], True), ([True, True], True)],
+)
+def test_ranks_that_all_say_that_they_lost_another_have_failed_by_themselves(
+    tmp_path: Path, echoes: list[bool], has_failed: bool
+) -> None:
+    """A rank that was lost with its node says nothing; what a trainer says of a lost connection may be invented."""
+    folder = crashed(tmp_path, FailureReason.NODE)
+    for rank, is_echo in enumerate(echoes):
+        folder.append_telemetry("trainer_ended", {"attempt": 2, "rank": rank, "num_ranks": 2, "is_echo": is_echo})
+
+    assert history_of(folder).failed is has_failed
+
+
 @pytest.mark.parametrize("failed", [False, True])
 def test_a_start_is_free_only_where_the_attempt_before_was_ended_from_outside(tmp_path: Path, failed: bool) -> None:
     def slow(context: TrainingContext) -> Descent:
@@ -51,7 +66,7 @@ def test_a_start_is_free_only_where_the_attempt_before_was_ended_from_outside(tm
     _, folder = run(tmp_path, slow, stop=StopAt(7))
     before_s = folder.telemetry("pulse")[-1]["submission_time_s"]
     if failed:
-        folder.append_telemetry("trainer_ended", {"attempt": 1, "rank": 0})
+        folder.append_telemetry("trainer_ended", {"attempt": 1, "rank": 0, "num_ranks": 1, "is_echo": False})
 
     _, folder = run(tmp_path, slow, attempt=2)
 

@@ -88,8 +88,10 @@ def run_refereed(
         watch.progress = referee.progress
         result = referee.run(attempt=watch.attempt, stop_requested=stop_requested)
     except (TrainerFailed, TrainerEnded) as problem:
-        if referee is not None and referee.has_begun() and not _is_an_echo(problem, place.num_ranks):
-            folder.append_telemetry("trainer_ended", {"attempt": watch.attempt, "rank": place.rank}, durable=True)
+        if referee is not None and referee.has_begun():
+            facts = {"attempt": watch.attempt, "rank": place.rank, "num_ranks": place.num_ranks}
+            facts["is_echo"] = _is_an_echo(problem, place.num_ranks)
+            folder.append_telemetry("trainer_ended", facts, durable=True)
         raise
     finally:
         tree.kill()
