@@ -152,3 +152,78 @@ def test_the_check_tells_a_number_of_training_examples_as_a_trial_does(tmp_path:
     code = UPDATE.format(line="assert workload.num_train_examples // 128 > 0")
 
     rehearsed(code, tmp_path).train(until=1)
+
+
+VIEWS = """
+def init_optimizer_state(workload, model_params, model_state, hyperparameters, rng):
+    parameters = list(model_params.parameters())
+    gathered = torch.zeros(64, dtype=torch.int8)
+    numbers = gathered.view(torch.float32)
+    return {"sgd": torch.optim.SGD(parameters, lr=0.1), "parameters": parameters, "gathered": gathered,
+        "first": numbers[:4], "block": parameters[0].detach()[1:3], "one": torch.zeros(()).expand(3)}
+
+def update_params(workload, current_param_container, batch, optimizer_state, global_step, **given):
+    s = optimizer_state
+    s["sgd"].zero_grad()
+    loss_of(workload, batch, forward(workload, current_param_container, batch)).backward()
+    s["sgd"].step()
+    if global_step == 1:
+        s["flat"] = torch.zeros(10)
+        s["parts"] = torch.split(s["flat"], 5)
+        s["late"] = s["gathered"].view(torch.float32)[8:]
+        s["row"] = s["parameters"][0].detach()[0]
+        s["bits"] = s["parameters"][0].detach().view(torch.int32)[0]
+    s["first"] += 1
+    s["block"] *= 0.9
+    if global_step > 0:
+        s["flat"] += 1
+        s["parts"][1].mul_(0.5)
+        s["late"] += s["flat"][:8]
+        s["row"] += s["late"].sum() / 1000
+    return s, current_param_container, None
+"""
+
+
+def test_what_lies_in_one_storage_does_so_after_a_resume(tmp_path: Path) -> None:
+    first = rehearsed(VIEWS, tmp_path)
+    first.train(until=4)
+    saved = first.saved()
+    first.train(until=8)
+
+    second = rehearsed(VIEWS, tmp_path)
+    before = cast("Any", second.submission)._state["gathered"]
+    second.restore(saved)
+    assert differences(read_back(saved), read_back(second.saved())) == []
+    second.train(until=8)
+
+    state = cast("Any", second.submission)._state
+    assert differences(read_back(first.saved()), read_back(second.saved())) == []
+    for one, other in zip(first.model.parameters(), second.model.parameters(), strict=True):
+        assert torch.equal(one, other)
+    assert state["gathered"] is before
+    assert state["late"].untyped_storage().data_ptr() == before.data_ptr()
+    assert state["parts"][1].data_ptr() == state["flat"].data_ptr() + 5 * 4
+    assert state["row"].data_ptr() == state["bits"].data_ptr() == next(second.model.parameters()).data_ptr()
+
+
+CAME_APART = """
+def init_optimizer_state(workload, model_params, model_state, hyperparameters, rng):
+    one = torch.zeros(2)
+    return {"one": one, "other": one.detach()}
+
+def update_params(workload, current_param_container, batch, optimizer_state, global_step, **given):
+    loss_of(workload, batch, forward(workload, current_param_container, batch)).backward()
+    optimizer_state["other"] = torch.ones(2) * global_step
+    return optimizer_state, current_param_container, None
+"""
+
+
+def test_tensors_that_came_apart_are_not_written_over_each_other(tmp_path: Path) -> None:
+    first = rehearsed(CAME_APART, tmp_path)
+    first.train(until=3)
+    again = rehearsed(CAME_APART, tmp_path)
+
+    again.restore(first.saved())
+
+    state = cast("Any", again.submission)._state
+    assert [state["one"].tolist(), state["other"].tolist()] == [[0.0, 0.0], [2.0, 2.0]]

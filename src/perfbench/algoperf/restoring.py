@@ -16,7 +16,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from perfbench.algoperf.state import CONSTANT, HINT, Surroundings, attributes_of, place_of
+from perfbench.algoperf.state import CONSTANT, HINT, Surroundings, attributes_of
+from perfbench.algoperf.views import Place, View, storage_place, write
 from perfbench.errors import SubmissionError
 
 NOTHING = object()
@@ -32,9 +33,10 @@ class Restoring:
 
     def __init__(self, around: Surroundings) -> None:
         self._around = around
-        self._places = around.places()
+        self._owners = around.owners()
         self._made: dict[int, Any] = {}
-        self._taken: set[int] = set()
+        self._storages: dict[int, torch.UntypedStorage] = {}
+        self._taken: dict[Place, torch.UntypedStorage] = {}
 
     def value(self, live: Any, saved: Sequence[Any], where: str) -> Any:  # noqa: ANN401 - whatever was saved
         """Return what stands where ``live`` stood: the same object wherever it can take the values.
@@ -77,26 +79,56 @@ class Restoring:
         self._made[number] = tensor
         return tensor
 
+    def _parameter_view(self, live: object, _where: str, number: int, parameter: int, behind: Sequence[Any]) -> Tensor:
+        found = self._around.parameters[parameter]
+        view = View.from_plain(behind).moved(View.of(found).first_byte)
+        tensor = self._made[number] = _laid(live, view, found.untyped_storage())
+        return tensor
+
     def _tensor(self, live: object, _where: str, number: int, value: Tensor, flags: Sequence[bool]) -> Tensor:
-        on_host, requires_grad, is_parameter = flags
-        device = torch.device("cpu") if on_host else self._around.device
-        if isinstance(live, Tensor) and self._may_be_overwritten(live, value, device):
-            with torch.no_grad():
-                live.copy_(value)
+        device = self._device(flags)
+        if isinstance(live, Tensor) and self._is_free(live, value, device):
+            write(live, value)
             tensor = live
         else:
             tensor = value.to(device, copy=True)
-            tensor = nn.Parameter(tensor, requires_grad=False) if is_parameter else tensor
-        self._taken.add(id(tensor))
+        return self._finished(tensor, number, flags)
+
+    def _view(
+        self, live: object, _where: str, number: int, place: Sequence[Any], value: Tensor, flags: Sequence[bool]
+    ) -> Tensor:
+        group, num_bytes, plain = place
+        view, device = View.from_plain(plain), self._device(flags)
+        if group not in self._storages:
+            is_whole = isinstance(live, Tensor) and live.untyped_storage().nbytes() == num_bytes
+            if isinstance(live, Tensor) and is_whole and View.of(live) == view and self._is_free(live, value, device):
+                self._storages[group] = live.untyped_storage()
+            else:
+                self._storages[group] = torch.zeros(num_bytes, dtype=torch.uint8, device=device).untyped_storage()
+        tensor = _laid(live, view, self._storages[group])
+        write(tensor, value)
+        return self._finished(tensor, number, flags)
+
+    def _finished(self, tensor: Tensor, number: int, flags: Sequence[bool]) -> Tensor:
+        _, requires_grad, is_parameter = flags
+        if is_parameter and not isinstance(tensor, nn.Parameter):
+            tensor = nn.Parameter(tensor, requires_grad=False)
         if tensor.is_leaf:
             tensor.requires_grad_(requires_grad)
+        place = storage_place(tensor)
+        if place is not None:
+            self._taken[place] = tensor.untyped_storage()  # held, so that no other gets its place in memory
         self._made[number] = tensor
         return tensor
 
-    def _may_be_overwritten(self, live: Tensor, value: Tensor, device: torch.device) -> bool:
+    def _device(self, flags: Sequence[bool]) -> torch.device:
+        return torch.device("cpu") if flags[0] else self._around.device
+
+    def _is_free(self, live: Tensor, value: Tensor, device: torch.device) -> bool:
+        """Tell whether a value may be written over a tensor: nothing that was restored, and no parameter, is there."""
         is_alike = live.shape == value.shape and live.dtype == value.dtype and live.device.type == device.type
-        is_free = id(live) not in self._taken and place_of(live) not in self._places
-        return is_alike and is_free
+        place = storage_place(live)
+        return is_alike and place not in self._taken and place not in self._owners
 
     def _array(self, live: object, _where: str, number: int, value: Tensor) -> object:
         array = value.cpu().numpy()
@@ -225,6 +257,13 @@ class Restoring:
         if found is None:
             raise SubmissionError(f"{where} is of a class that is not here: {name}", where="state", hint=HINT)
         return found
+
+
+def _laid(live: object, view: View, storage: torch.UntypedStorage) -> Tensor:
+    """Return the tensor that lies so in a storage: the one that there is, if it does."""
+    if isinstance(live, Tensor) and live.untyped_storage().data_ptr() == storage.data_ptr() and View.of(live) == view:
+        return live
+    return view.over(storage)
 
 
 def _at(items: Sequence[Any], number: int) -> Any:  # noqa: ANN401 - whatever is there

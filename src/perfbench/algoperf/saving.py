@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from perfbench.algoperf.state import HINT, PLAIN, Surroundings, attributes_of, has_attributes, place_of
+from perfbench.algoperf.views import Place, View, storage_place
 from perfbench.errors import SubmissionError
 
 
@@ -38,6 +39,8 @@ class Saving:
     def __init__(self, around: Surroundings) -> None:
         self._around = around
         self._places = around.places()
+        self._owners = around.owners()
+        self._in_storage: dict[Place, list[tuple[list[Any], Tensor]]] = {}
         self._numbers: dict[int, int] = {}
         self._seen: list[object] = []
 
@@ -146,8 +149,28 @@ class Saving:
         parameter = self._places.get(place_of(live))
         if parameter is not None:
             return ["parameter", number, parameter, live is self._around.parameters[parameter]]
+        place = storage_place(live)
+        owner = None if place is None else self._owners.get(place)
+        if owner is not None:
+            behind = View.of(live).moved(-View.of(self._around.parameters[owner]).first_byte)
+            return ["parameter_view", number, owner, behind.plain()]
         flags = [live.device.type == "cpu", live.requires_grad and live.is_leaf, isinstance(live, nn.Parameter)]
-        return ["tensor", number, live.detach(), flags]
+        entry = ["tensor", number, live.detach(), flags]
+        if place is not None:
+            self._share(entry, live, self._in_storage.setdefault(place, []))
+        return entry
+
+    def _share(self, entry: list[Any], live: Tensor, others: list[tuple[list[Any], Tensor]]) -> None:
+        """Let tensors of one storage be views of it: an entry is rewritten once there is a second."""
+        others.append((entry, live))
+        if len(others) == 1:
+            return
+        (first, base), *_ = others
+        for saved, tensor in others if len(others) == 2 else others[-1:]:  # noqa: PLR2004 - the first and the second
+            _, number, values, flags = saved
+            one_type = values if tensor.dtype is base.dtype else values.clone()  # a file has one for a storage
+            place = [first[1], tensor.untyped_storage().nbytes(), View.of(tensor).plain()]
+            saved[:] = ["view", number, place, one_type, flags]
 
 
 def _shown(key: object) -> str:

@@ -12,6 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from perfbench.algoperf.views import Place, storage_place
+
 PLAIN = (bool, int, float, str, type(None))
 CONSTANT = (
     type, types.ModuleType, types.BuiltinFunctionType, types.MethodWrapperType, torch.device, torch.dtype, torch.Size,
@@ -47,6 +49,11 @@ class Surroundings:
     def places(self) -> dict[tuple[Any, ...], int]:
         """Return the number of each parameter by where its values are now."""
         return {place_of(parameter): number for number, parameter in enumerate(self.parameters) if parameter.numel()}
+
+    def owners(self) -> dict[Place, int]:
+        """Return the number of a parameter by where its storage is: others in it are views of that parameter."""
+        places = ((storage_place(parameter), number) for number, parameter in enumerate(self.parameters))
+        return {place: number for place, number in places if place is not None}
 
     def name_of(self, kind: type) -> str:
         """Return what a class is found by: its module, from the submission's folder on, and its name there."""
