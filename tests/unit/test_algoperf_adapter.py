@@ -256,6 +256,19 @@ def update_params(workload, current_param_container, batch, optimizer_state, glo
     assert copy.deepcopy(rehearsal.model).module is not rehearsal.model
 
 
+def test_a_communication_hook_is_refused_with_its_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    counted_no_sync(monkeypatch, shard=Shard(num_ranks=2))
+    code = """
+def init_optimizer_state(workload, model_params, model_state, hyperparameters, rng):
+    model_params.register_comm_hook(None, lambda state, bucket: None)
+
+def update_params(**given): ...
+"""
+
+    with pytest.raises(SubmissionError, match=r"submission\.py:\d+: register_comm_hook is not offered"):
+        rehearsed(code, tmp_path)
+
+
 @pytest.mark.parametrize(
     ("metric", "direction", "expected"),
     [

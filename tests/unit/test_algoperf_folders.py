@@ -301,6 +301,16 @@ def test_what_is_nearly_theirs_is_told_what_it_lacks(code: str, expected: str, t
     assert expected in str(refused.value)
 
 
+def test_so_is_the_only_file_that_begins_a_submission_whatever_its_name(tmp_path: Path) -> None:
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    (folder / "sgd_pytorch.py").write_text(FOUR.replace("get_batch_size", "another"))
+    (folder / "data_selection.py").write_text("def data_selection(*given): ...")
+
+    with pytest.raises(ConfigError, match=r"sgd_pytorch\.py: looks like an AlgoPerf .* has no get_batch_size"):
+        compose_run([f"submission={folder}"])
+
+
 def test_a_submission_may_be_named_by_its_file_if_that_is_what_runs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

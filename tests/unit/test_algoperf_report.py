@@ -37,8 +37,10 @@ SIZES = {"criteo": 262144, "criteo_resnet": 262144, "ogbg": 512, "ogbg_silu": 25
     ],
 )
 def test_what_was_recognised(name: str, expected: dict[str, str], tmp_path: Path) -> None:
-    lines = dict(recognised(read_folder(copied(name, tmp_path)), batch_sizes=SIZES, dropout="as_run"))
+    said = recognised(read_folder(copied(name, tmp_path)), batch_sizes=SIZES, dropout="as_run")
+    lines = dict(said)
 
+    assert len(lines) == len(said)
     assert {what: found[: len(expected[what])] for what, found in lines.items() if what in expected} == expected
     assert lines["batch sizes"] == "criteo 262,144, ogbg 512, ogbg_silu 256"
 
@@ -123,6 +125,32 @@ def test_a_file_that_reduces_gradients_itself_is_told_that_a_check_has_one_rank(
     found = list(doubts(read_folder(tmp_path), has_gpu=True))
 
     assert "exchanges tensors itself, and a check has one rank only: submission.py:2, submission.py:3" in found
+
+
+@pytest.mark.parametrize("taken", ["USE_DDP, RANK, DEVICE, NUM = pytorch_setup()", "NUM = pytorch_setup()[3]"])
+def test_batch_sizes_by_the_number_of_ranks_are_said_to_be_those_of_one(taken: str, tmp_path: Path) -> None:
+    sizes = f"{taken}\nUNUSED = pytorch_setup()[0]\ndef get_batch_size(workload_name): return NUM * 16\n"
+    (tmp_path / "submission.py").write_text(CODE.replace("def get_batch_size(workload_name): ...", sizes))
+    line = (
+        (tmp_path / "submission.py")
+        .read_text()
+        .splitlines()
+        .index("def get_batch_size(workload_name): return NUM * 16")
+    )
+
+    found = list(doubts(read_folder(tmp_path), has_gpu=True))
+
+    assert (
+        f"takes batch sizes by the number of ranks; they are those of one rank here: submission.py:{line + 1}" in found
+    )
+
+
+def test_a_communication_hook_is_warned_of(tmp_path: Path) -> None:
+    (tmp_path / "submission.py").write_text(CODE + "def hooked(model): model.register_comm_hook(None, print)\n")
+
+    found = list(doubts(read_folder(tmp_path), has_gpu=True))
+
+    assert f"registers a communication hook, which is refused: submission.py:{CODE.count(chr(10)) + 1}" in found
 
 
 @pytest.mark.parametrize("name", ["nadamw", "adamg_like", "schedule_free", "lawa_like", "four_spellings", "lion_like"])

@@ -16,6 +16,7 @@ from perfbench.errors import ConfigError
 
 FUNCTIONS = ("get_batch_size", "init_optimizer_state", "update_params", "data_selection")
 """What every submission of theirs binds."""
+_BEGINS = "init_optimizer_state"
 _ENTRY = "submission.py"
 _TUNING = "tuning_search_space.json"
 JAX = frozenset({"jax", "flax", "optax", "chex"})
@@ -113,7 +114,8 @@ def read_folder(path: Path) -> Folder:
         raise ConfigError(
             f"which file is the submission? {names}",
             where=str(path),
-            hint=f"copy one that runs on PyTorch into a folder of its own, as {_ENTRY}, with its {_TUNING}",
+            hint=f"copy one that runs on PyTorch into a folder of its own, as {_ENTRY}, with its {_TUNING} and the "
+            "files that it imports",
         )
     read = {file: _parsed(file) for file in sorted(path.rglob("*.py"))}
     trees = {file: tree for file, tree in read.items() if isinstance(tree, ast.Module)}
@@ -134,7 +136,7 @@ def folder_of(path: Path) -> Path:
         raise ConfigError(
             "a submission is named by its folder, and this file is not what would run of it",
             where=str(path),
-            hint=f"copy it into a folder of its own, as {_ENTRY}, with its {_TUNING}",
+            hint=f"copy it into a folder of its own, as {_ENTRY}, with its {_TUNING} and the files that it imports",
         )
     return folder
 
@@ -143,11 +145,15 @@ def check_near_miss(path: Path) -> None:
     """Check that a folder that is not theirs is nothing like it.
 
     Raises:
-        ConfigError: If its ``submission.py`` is no Python, or binds only some of the four functions.
+        ConfigError: If its ``submission.py`` is no Python, or that, or the only file that binds what begins a
+            submission of theirs, binds only some of the four functions.
     """
     file = path / _ENTRY
     if not file.is_file():
-        return
+        begun = [one for one in sorted(path.glob("*.py")) if _BEGINS in bound_names(_tree(one) or ast.Module([], []))]
+        if len(begun) != 1:
+            return
+        (file,) = begun
     tree = _parsed(file)
     if isinstance(tree, str):
         raise ConfigError(f"is no Python: {tree}", where=str(file), hint="nothing of this file can run")

@@ -71,6 +71,11 @@ def doubts(folder: Folder, *, has_gpu: bool) -> Iterator[str]:
         ("computes with logits; model and loss are one graph here", list(_uses_of_logits(folder))),
         ("asks for a CUDA device; this machine has none", [] if has_gpu else _places(folder, _is_cuda)),
         ("exchanges tensors itself, and a check has one rank only", _places(folder, _is_exchange)),
+        (
+            "registers a communication hook, which is refused",
+            _places(folder, lambda node: _is_attribute(node, "register_comm_hook")),
+        ),
+        ("takes batch sizes by the number of ranks; they are those of one rank here", list(_ranks_in_sizes(folder))),
     ):
         if places:
             yield f"{kind}: {_listed(places)}"
@@ -171,6 +176,31 @@ def _is_cuda(node: ast.expr) -> bool:
 
 def _is_exchange(node: ast.expr) -> bool:
     return isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in _EXCHANGES
+
+
+def _ranks_in_sizes(folder: Folder) -> Iterator[str]:
+    """Yield where ``get_batch_size`` uses the number of ranks, which a module's top takes from ``pytorch_setup``."""
+    for path, tree in folder.used():
+        numbers = set(_numbers_of_ranks(tree))
+        for function in tree.body:
+            if isinstance(function, ast.FunctionDef) and function.name == "get_batch_size":
+                for node in ast.walk(function):
+                    if isinstance(node, ast.Name) and node.id in numbers:
+                        yield f"{path.name}:{node.lineno}"
+
+
+def _numbers_of_ranks(tree: ast.Module) -> Iterator[str]:
+    for node in tree.body:
+        match node:
+            case ast.Assign(targets=[ast.Tuple(elts=[*_, ast.Name(id=name)])], value=ast.Call(func=called)) if (
+                name_of(called) == "pytorch_setup"
+            ):
+                yield name
+            case ast.Assign(
+                targets=[ast.Name(id=name)],
+                value=ast.Subscript(value=ast.Call(func=called), slice=ast.Constant(value=3 | -1)),
+            ) if name_of(called) == "pytorch_setup":
+                yield name
 
 
 def _uses_of_logits(folder: Folder) -> Iterator[str]:
