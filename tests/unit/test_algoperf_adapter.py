@@ -7,16 +7,17 @@ import dataclasses
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from torch import nn
 
 from perfbench.algoperf.adapter import AlgoperfSubmission, builder
 from perfbench.algoperf.workload import presented_metric, their_metrics
-from perfbench.api import TrainingComplete
+from perfbench.api import TrainingComplete, TrainingContext
 from perfbench.api.contracts.rehearsal import Rehearsal
 from perfbench.api.contracts.tiny_problems import TinyClicks, TinyImages
+from perfbench.api.generators import seed_generators
 from perfbench.api.workload import Shard
 from perfbench.errors import ConfigError, SubmissionError
 from perfbench.spec.result import Measurement, PhaseTimes
@@ -254,6 +255,33 @@ def update_params(workload, current_param_container, batch, optimizer_state, glo
     assert names == list(TinyClicks().build_model(seed=1).state_dict())
     assert rehearsal.model not in list(rehearsal.model.children())
     assert copy.deepcopy(rehearsal.model).module is not rehearsal.model
+
+
+DRAWN_AT_BUILD = """
+def init_optimizer_state(workload, model_params, model_state, hyperparameters, rng):
+    return [torch.rand(1).item(), random.random(), np.random.random()]
+
+def update_params(**given): ...
+"""
+
+
+@pytest.mark.parametrize("num_ranks", [1, 2])
+def test_several_ranks_draw_alike_and_one_draws_as_any_submission(
+    num_ranks: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counted_no_sync(monkeypatch, shard=Shard(num_ranks=num_ranks))
+    context = Rehearsal._context
+    drawn = []
+    for rank in (0, 1):
+
+        def seeded(self: Rehearsal, rank: int = rank, **given: Any) -> TrainingContext:
+            seed_generators(5, rank=rank)  # as the engine does before a submission is built
+            return context(self, **given)
+
+        monkeypatch.setattr(Rehearsal, "_context", seeded)
+        drawn.append(cast("Any", rehearsed(DRAWN_AT_BUILD, tmp_path).submission)._state)
+
+    assert [one == other for one, other in zip(*drawn, strict=True)] == [num_ranks > 1] * 3
 
 
 def test_a_communication_hook_is_refused_with_its_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -25,6 +25,7 @@ from perfbench.algoperf.saving import Saving
 from perfbench.algoperf.spec_names import TrainingCompleteError
 from perfbench.algoperf.state import Surroundings
 from perfbench.algoperf.workload import EvalResults, WorkloadView
+from perfbench.api.generators import seed_generators
 from perfbench.api.submission import StateDict, StepReport, TrainingComplete, TrainingContext
 from perfbench.errors import SubmissionError
 from perfbench.spec.base import Spec
@@ -113,6 +114,8 @@ class AlgoperfSubmission:
         self._model_state: object = None
         if context.shard.num_ranks > 1:
             present_wrapper(context.model)
+            # As in AlgoPerf: an optimizer that draws does so alike on all ranks.
+            seed_generators(context.seed, rank=0)
         if dropout_rate is not None:
             auxiliary = (point or {}).get("aux_dropout_rate")
             self._view.modes.set_once(dropout_rate, None if auxiliary is None else float(str(auxiliary)))
