@@ -83,11 +83,15 @@ class UNet(unet.Unet):  # type: ignore[misc]  # fastMRI has no types
         return out
 
     def _exchange_parts(self, params: Params) -> None:
-        """Give every block the variant's activation; convolution blocks its norm too, and the published name."""
+        """Give every block the variant's activation; convolution blocks its norm too, and the published name.
+
+        The library's activation writes over its input, which costs the compiled step 5 % on a processor.
+        """
         for parent in list(self.modules()):
             for name, child in list(parent.named_children()):
-                if isinstance(child, nn.LeakyReLU) and params.activation == "tanh":
-                    parent.add_module(name, nn.Tanh())
+                if isinstance(child, nn.LeakyReLU):
+                    is_tanh = params.activation == "tanh"
+                    parent.add_module(name, nn.Tanh() if is_tanh else nn.LeakyReLU(child.negative_slope))
                 elif isinstance(child, unet.ConvBlock):
                     parent.add_module(name, nn.Sequential(OrderedDict(conv_layers=_normed(child.layers, params))))
 
