@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
+import torch
 from torch import nn
 
 from perfbench.algoperf.adapter import AlgoperfSubmission, builder
+from perfbench.algoperf.draws import RankDraws
 from perfbench.algoperf.workload import presented_metric, their_metrics
 from perfbench.api import TrainingComplete, TrainingContext
 from perfbench.api.contracts.rehearsal import Rehearsal
@@ -282,6 +284,29 @@ def test_several_ranks_draw_alike_and_one_draws_as_any_submission(
         drawn.append(cast("Any", rehearsed(DRAWN_AT_BUILD, tmp_path).submission)._state)
 
     assert [one == other for one, other in zip(*drawn, strict=True)] == [num_ranks > 1] * 3
+
+
+def test_on_several_ranks_the_model_draws_what_it_draws_under_a_submission_of_ours() -> None:
+    """Dropout of two ranks differs, whatever a submission draws in between, and goes on after a resume."""
+    seed_generators(5, rank=1)
+    expected = torch.rand(6).tolist()
+    seed_generators(5, rank=1)
+    draws = RankDraws(torch.device("cpu"))
+    seed_generators(5, rank=0)
+    shared = torch.get_rng_state()
+    drawn: list[float] = []
+    for _ in range(3):
+        with draws.drawing():
+            drawn.append(torch.rand(1).item())
+        assert torch.equal(torch.get_rng_state(), shared)
+    resumed = RankDraws(torch.device("cpu"))
+    resumed.states = draws.states
+    torch.rand(4)
+    for _ in range(3):
+        with resumed.drawing():
+            drawn.append(torch.rand(1).item())
+
+    assert drawn == pytest.approx(expected, abs=0)
 
 
 def test_a_communication_hook_is_refused_with_its_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

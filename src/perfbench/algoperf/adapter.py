@@ -17,6 +17,7 @@ from torch import nn
 
 from perfbench.algoperf.batches import InputQueue
 from perfbench.algoperf.data_parallel import present_wrapper
+from perfbench.algoperf.draws import RankDraws
 from perfbench.algoperf.folder import FUNCTIONS, Folder, read_folder
 from perfbench.algoperf.loading import load, modules_of, root_name
 from perfbench.algoperf.module_state import ModuleState
@@ -109,12 +110,12 @@ class AlgoperfSubmission:
         self._takes_train_state = "train_state" in inspect.signature(module.update_params).parameters
         self._hyperparameters = None if point is None else _as_theirs(point)
         self._queue = InputQueue()
-        self._view = WorkloadView(context, self._queue)
+        self._draws = RankDraws(context.device) if context.shard.num_ranks > 1 else None
+        self._view = WorkloadView(context, self._queue, self._draws)
         self._results = EvalResults(context.measurements, context.target)
         self._model_state: object = None
         if context.shard.num_ranks > 1:
             present_wrapper(context.model)
-            # As in AlgoPerf: an optimizer that draws does so alike on all ranks.
             seed_generators(context.seed, rank=0)
         if dropout_rate is not None:
             auxiliary = (point or {}).get("aux_dropout_rate")
@@ -176,12 +177,15 @@ class AlgoperfSubmission:
             "num_calls": self.num_calls,
             "optimizer_state": Saving(self._around).value([self._state, self._model_state], "optimizer_state"),
             "modules": self._kept.saved(),
+            "model_generators": None if self._draws is None else self._draws.states,
         }
 
     def load_state_dict(self, state: StateDict) -> None:
         """Restore all of it, in place wherever that is possible."""
         self.num_calls = state["num_calls"]
         self._kept.restore(state["modules"])
+        if self._draws is not None:
+            self._draws.states = state["model_generators"]
         live = [self._state, self._model_state]
         restored = Restoring(self._around).value(live, state["optimizer_state"], "optimizer_state")
         self._state, self._model_state = restored

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from perfbench.algoperf import spec_names
 from perfbench.algoperf.batches import InputQueue, Logits, NotOffered, own_batch, refuse
 from perfbench.algoperf.data_parallel import averages
+from perfbench.algoperf.draws import RankDraws
 from perfbench.api.submission import TrainingContext
 from perfbench.api.workload import Batch, BatchNormMode, LossSums, LossType
 from perfbench.spec.result import Measurement
@@ -72,11 +73,13 @@ class WorkloadView:
     Args:
         context: What a submission is given.
         queue: Their view of the batches.
+        draws: What the model draws from, where that is not what the submission draws from.
     """
 
-    def __init__(self, context: TrainingContext, queue: InputQueue) -> None:
+    def __init__(self, context: TrainingContext, queue: InputQueue, draws: RankDraws | None = None) -> None:
         self._context = context
         self._queue = queue
+        self._draws = draws
         self._first_sums: LossSums | None = None
         self.modes = Modes(context)
         self.step_hint = context.step_hint
@@ -165,7 +168,8 @@ class WorkloadView:
 
     def _sums(self, logits: Logits, *, label_smoothing: float) -> LossSums:
         self.modes.apply(logits.batch_norm, logits.dropout_rate)
-        with nullcontext() if averages(self._context.model) else self._context.no_sync():
+        drawing = nullcontext() if self._draws is None else self._draws.drawing()
+        with drawing, nullcontext() if averages(self._context.model) else self._context.no_sync():
             return self._context.loss(logits.batch, label_smoothing=label_smoothing)
 
     def __getattr__(self, name: str) -> NoReturn:
