@@ -300,7 +300,7 @@ def test_on_several_ranks_the_model_draws_what_it_draws_under_a_submission_of_ou
             drawn.append(torch.rand(1).item())
         assert torch.equal(torch.get_rng_state(), shared)
     resumed = RankDraws(torch.device("cpu"))
-    resumed.states = draws.states
+    resumed.state = draws.state
     torch.rand(4)
     for _ in range(3):
         with resumed.drawing():

@@ -7,6 +7,7 @@ from typing import Any, cast
 
 import pytest
 import torch
+from torch import nn
 
 from perfbench.algoperf.adapter import AlgoperfSubmission, builder
 from perfbench.api.contracts.rehearsal import Rehearsal, differences, read_back
@@ -75,21 +76,31 @@ def update_params(workload, current_param_container, batch, optimizer_state, glo
 """
 
 
-def test_whatever_the_state_is_made_of_it_is_restored_in_place(tmp_path: Path) -> None:
-    first = rehearsed(STATE, tmp_path)
-    first.train(until=5)
-    saved = first.saved()
-    first.train(until=9)
-    expected = first.saved()
+def continued(text: str, folder: Path, *, saved_at: int, until: int) -> tuple[Any, Any, list[nn.Parameter]]:
+    """Continue a saved rehearsal in a new one, which must end as the one that went on.
 
-    second = rehearsed(STATE, tmp_path)
+    Returns:
+        What the new one's state held when it began, its state at the end, and its parameters.
+    """
+    first, second = rehearsed(text, folder), rehearsed(text, folder)
+    first.train(until=saved_at)
+    saved = first.saved()
+    first.train(until=until)
+    begun = dict(cast("Any", second.submission)._state)
     second.restore(saved)
     assert differences(read_back(saved), read_back(second.saved())) == []
-    state = cast("Any", second.submission)._state
-    second.train(until=9)
-
+    second.train(until=until)
+    assert differences(read_back(first.saved()), read_back(second.saved())) == []
     parameters = list(second.model.parameters())
-    assert differences(read_back(expected), read_back(second.saved())) == []
+    for one, other in zip(first.model.parameters(), parameters, strict=True):
+        assert torch.equal(one, other)
+    return begun, cast("Any", second.submission)._state, parameters
+
+
+def test_whatever_the_state_is_made_of_it_is_restored_in_place(tmp_path: Path) -> None:
+    begun, state, parameters = continued(STATE, tmp_path, saved_at=5, until=9)
+
+    assert state["buffer"] is begun["buffer"]
     assert state["again"] is state["outer"].inner
     assert state["same"] is state["buffer"]
     assert state["half"].dtype is torch.bfloat16
@@ -185,25 +196,12 @@ def update_params(workload, current_param_container, batch, optimizer_state, glo
 
 
 def test_what_lies_in_one_storage_does_so_after_a_resume(tmp_path: Path) -> None:
-    first = rehearsed(VIEWS, tmp_path)
-    first.train(until=4)
-    saved = first.saved()
-    first.train(until=8)
+    begun, state, parameters = continued(VIEWS, tmp_path, saved_at=4, until=8)
 
-    second = rehearsed(VIEWS, tmp_path)
-    before = cast("Any", second.submission)._state["gathered"]
-    second.restore(saved)
-    assert differences(read_back(saved), read_back(second.saved())) == []
-    second.train(until=8)
-
-    state = cast("Any", second.submission)._state
-    assert differences(read_back(first.saved()), read_back(second.saved())) == []
-    for one, other in zip(first.model.parameters(), second.model.parameters(), strict=True):
-        assert torch.equal(one, other)
-    assert state["gathered"] is before
-    assert state["late"].untyped_storage().data_ptr() == before.data_ptr()
+    assert state["gathered"] is begun["gathered"]
+    assert state["late"].untyped_storage().data_ptr() == begun["gathered"].data_ptr()
     assert state["parts"][1].data_ptr() == state["flat"].data_ptr() + 5 * 4
-    assert state["row"].data_ptr() == state["bits"].data_ptr() == next(second.model.parameters()).data_ptr()
+    assert state["row"].data_ptr() == state["bits"].data_ptr() == parameters[0].data_ptr()
 
 
 CAME_APART = """

@@ -177,7 +177,7 @@ class AlgoperfSubmission:
             "num_calls": self.num_calls,
             "optimizer_state": Saving(self._around).value([self._state, self._model_state], "optimizer_state"),
             "modules": self._kept.saved(),
-            "model_generators": None if self._draws is None else self._draws.states,
+            "model_generator": None if self._draws is None else self._draws.state,
         }
 
     def load_state_dict(self, state: StateDict) -> None:
@@ -185,7 +185,7 @@ class AlgoperfSubmission:
         self.num_calls = state["num_calls"]
         self._kept.restore(state["modules"])
         if self._draws is not None:
-            self._draws.states = state["model_generators"]
+            self._draws.state = state["model_generator"]
         live = [self._state, self._model_state]
         restored = Restoring(self._around).value(live, state["optimizer_state"], "optimizer_state")
         self._state, self._model_state = restored

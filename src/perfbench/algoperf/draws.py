@@ -2,7 +2,7 @@
 
 AlgoPerf seeds every rank alike, and an optimizer that draws (vectors that probe a matrix, say) relies on it: other ones
 would drive the ranks apart. Dropout shall differ all the same, as it does under any submission here. So the model draws
-from generators of the rank's own.
+from a generator of the rank's own.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from torch import Tensor
 
 
 class RankDraws:
-    """Torch's generators as the engine seeded this rank's, for the model alone.
+    """The device's generator as the engine seeded this rank's, for the model alone.
 
     Args:
         device: Where the model is.
@@ -23,25 +23,25 @@ class RankDraws:
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
-        self.states = self._captured()
+        self.state = self._captured()
+        """It lies in host memory, wherever the device is: nothing waits."""
 
     @contextmanager
     def drawing(self) -> Iterator[None]:
-        """Let what is drawn within come from the rank's own generators."""
+        """Let what is drawn within come from the rank's own generator."""
         shared = self._captured()
-        self._restore(self.states)
+        self._restore(self.state)
         try:
             yield
         finally:
-            self.states = self._captured()
+            self.state = self._captured()
             self._restore(shared)
 
-    def _captured(self) -> list[Tensor]:
-        """Return the states of the host's generator and the device's; they lie in host memory: nothing waits."""
-        states = [torch.get_rng_state()]
-        return [*states, torch.cuda.get_rng_state(self._device)] if self._device.type == "cuda" else states
+    def _captured(self) -> Tensor:
+        return torch.cuda.get_rng_state(self._device) if self._device.type == "cuda" else torch.get_rng_state()
 
-    def _restore(self, states: list[Tensor]) -> None:
-        torch.set_rng_state(states[0])
+    def _restore(self, state: Tensor) -> None:
         if self._device.type == "cuda":
-            torch.cuda.set_rng_state(states[1], self._device)
+            torch.cuda.set_rng_state(state, self._device)
+        else:
+            torch.set_rng_state(state)
