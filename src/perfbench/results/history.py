@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from perfbench.results.store import TrialFolder
 from perfbench.spec.result import FailureReason, Resumed
@@ -40,11 +39,9 @@ def history_of(folder: TrialFolder) -> History:
 def _has_failed(folder: TrialFolder, attempt: int) -> bool:
     """Tell whether an attempt ended by an error of its own, its trainer's or its referee's: either may be a choice."""
     ends = [line for line in folder.telemetry("trainer_ended") if line["attempt"] == attempt]
-    if any(not line["is_echo"] for line in ends) or len({line["rank"] for line in ends}) == _num_ranks(ends):
+    if any(not line.get("is_echo") for line in ends):
+        return True
+    if ends and len({line["rank"] for line in ends}) == ends[0]["num_ranks"]:
         return True  # an echo needs a source: of those who all say that they lost another, one did it
     crash = folder.crash_of(attempt)
     return crash is not None and crash.reason is not FailureReason.NODE and folder.has_trained(attempt=attempt)
-
-
-def _num_ranks(ends: Sequence[Mapping[str, Any]]) -> int:
-    return max((line["num_ranks"] for line in ends), default=1)

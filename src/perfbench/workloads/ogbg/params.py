@@ -10,8 +10,7 @@ from pydantic import Field
 from perfbench.spec.base import Spec
 
 HELD_OUT_FILES = ("validation/*", "test/*")
-"""Patterns of prepared files that hold evaluation examples. Molecules of all splits share files: a confined trainer can
-read all of them (docs/rules.md says so)."""
+"""Patterns of prepared files that hold evaluation examples: a confined trainer cannot read them."""
 
 ATOM_CATEGORIES = (119, 5, 12, 12, 10, 6, 6, 2, 2)
 """Size of each atom column: atomic number, chirality, degree, charge, hydrogens, radical electrons, hybridisation,
