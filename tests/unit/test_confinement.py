@@ -9,7 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from perfbench.compose import compose_workload
+from perfbench.data.preparation import MANIFEST_NAME, Manifest, entry_for
 from perfbench.engine.trainer.confinement import LEAST_ABI, landlock_version
+from perfbench.launch import room
+from tests.trial_folders import trial_spec
 
 CONFINED = """
 import ctypes, errno, json, os, signal, socket, sys
@@ -82,3 +86,24 @@ def test_a_confined_process_reaches_nothing_and_leaves_nothing(tmp_path: Path) -
     assert {name: code for name, code in ends.items() if code not in ("EACCES", "EPERM")} == {}
     assert (own / "child").read_text() == "EACCES"
     assert (other.stat().st_mode, other.stat().st_mtime_ns) == (before.st_mode, before.st_mtime_ns)
+
+
+def test_a_trainer_is_given_what_the_manifest_names_and_nothing_that_was_left_over(tmp_path: Path) -> None:
+    """An interrupted preparation may have left examples of any split."""
+    trial = trial_spec().model_copy(update={"workload": compose_workload("mnist", scale="mini")})
+    names = ("train.images.npy", "validation.images.npy", "whole.npy")
+    for name in names:
+        (tmp_path / name).touch()
+    manifest = Manifest(
+        family="mnist",
+        dataset="any",
+        format_version=1,
+        origin={},
+        counts={},
+        files={name: entry_for(tmp_path / name) for name in names[:2]},
+    )
+    manifest.write(tmp_path)
+
+    given = [Path(path).name for path in room._training_files(trial, tmp_path)]
+
+    assert given == [MANIFEST_NAME, "train.images.npy"]

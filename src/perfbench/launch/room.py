@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from perfbench.data.packages import MODULES_WITH_DATA
-from perfbench.data.preparation import data_folder
+from perfbench.data.preparation import MANIFEST_NAME, Manifest, data_folder
 from perfbench.engine.wire.messages import Place, Sandbox
 from perfbench.launch.leftovers import remove_shared_memory
 from perfbench.places import code_folder
@@ -175,10 +175,13 @@ def _search_path(trial: TrialSpec, *records: Path) -> Iterator[Path]:
 
 
 def _training_files(trial: TrialSpec, data: Path) -> Iterator[str]:
+    """Yield the manifest and what it names, less evaluation: nothing that an interrupted preparation has left."""
     patterns = held_out_patterns(trial.workload.family)
-    for path in sorted(data.rglob("*")):
-        if path.is_file() and not any(path.relative_to(data).match(pattern) for pattern in patterns):
-            yield str(path)
+    manifest = Manifest.read(data, prepare_command=f"perfbench data prepare {trial.workload.family}")
+    yield str(data / MANIFEST_NAME)
+    for name in sorted(manifest.files):
+        if not any(Path(name).match(pattern) for pattern in patterns):
+            yield str(data / name)
 
 
 def _folders(data: Path) -> Iterator[str]:
