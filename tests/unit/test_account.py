@@ -67,7 +67,7 @@ def test_what_a_resume_does_not_pay_for_is_no_scored_time_either() -> None:
 
 def test_records_of_a_trial_that_builds_slowly_and_was_resumed_do_not_contradict_themselves(tmp_path: Path) -> None:
     def slow(context: TrainingContext) -> Descent:
-        time.sleep(0.3)
+        time.sleep(1.0)
         return Descent(context)
 
     run(tmp_path, slow, stop=StopAt(7))
@@ -79,4 +79,4 @@ def test_records_of_a_trial_that_builds_slowly_and_was_resumed_do_not_contradict
     assert [
         str(finding) for found in contradictions([trial]).values() for finding in found if finding.check == "clock"
     ] == []
-    assert 0.3 <= trial.measurements[-1].submission_time_s < 0.6, "built twice, paid for once"
+    assert 1.0 <= trial.measurements[-1].submission_time_s < 2.0, "built twice, paid for once"

@@ -159,7 +159,8 @@ def test_when_the_time_is_spent_no_evaluation_is_given_away(tmp_path: Path) -> N
     assert result is not None
     assert isinstance(result.outcome, BudgetSpent)
     assert result.outcome.resource == "time"
-    assert 0.1 < result.outcome.submission_time_s < 0.5
+    assert result.outcome.submission_time_s > 0.1
+    assert result.num_steps <= 6, "a step takes at least 0.02 s"
     assert not folder.measurements()
 
 

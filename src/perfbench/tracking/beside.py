@@ -19,8 +19,10 @@ from perfbench.spec.run import NoTracking, TrackingSpec
 from perfbench.tracking.follow import GrowingFile
 from perfbench.tracking.mirror import WARNING_PREFIX, failure_text
 
-END_PATIENCE_S = 4.5
-"""How long a trial's end waits for its mirror; with starting and killing it stays under 5 s."""
+END_PATIENCE_S = 4.0
+"""How long a trial's end waits for its mirror; with killing it stays under 5 s."""
+_DEATH_PATIENCE_S = 0.5
+"""A killed process still needs the processor to die, and at the lowest priority it may wait long for it."""
 _SHORT_PATIENCE_S = 2.0
 
 
@@ -118,10 +120,11 @@ def mirrored(folder: TrialFolder, tracking: TrackingSpec, tell: Callable[[str], 
 
 
 def _kill(process: subprocess.Popen[bytes]) -> None:
-    """End a process and what it has started; W&B's service is in a session of its own."""
+    """End a process and what it has started, whose last code has run then; W&B's service is in a session of its own."""
     with contextlib.suppress(psutil.Error):
         for child in psutil.Process(process.pid).children(recursive=True):
             with contextlib.suppress(psutil.Error):
                 child.kill()
     process.kill()
-    process.wait()
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(_DEATH_PATIENCE_S)
