@@ -36,9 +36,21 @@ WRITTEN_HERE = {
 }
 """What a submission tries in its tenth step, one after the other; each must fail with an error of its own."""
 
+WAY_TO_EXAMPLES = """
+from perfbench.spec.workload import Split
+ends = []
+for workload in reached(context, "eval_batches"):
+    try:
+        batches = workload.eval_batches(Split.VALIDATION, global_batch_size=8, seed=0, shard=context.shard)
+        ends.append(next(iter(batches)))
+    except Exception as problem:
+        ends.append(str(problem))
+assert any(isinstance(end, dict) for end in ends), ends
+"""
+
 SUBMISSION = '''
 """Tries something that it must not be able to do."""
-import os, pathlib, signal, socket, sys
+import gc, os, pathlib, signal, socket, sys, types
 
 import torch
 
@@ -56,16 +68,31 @@ class Hyperparameters(Spec):
 class Trying(GradientSubmission):
     def update_params(self, batch):
         if self.num_updates == 10:
-            raise RuntimeError("; ".join(tried(name, attempt) for name, attempt in {attempts!r}.items()))
+            attempts = {attempts!r}.items()
+            raise RuntimeError("; ".join(tried(name, attempt, self.context) for name, attempt in attempts))
         return super().update_params(batch)
 
 
-def tried(name, attempt):
+def tried(name, attempt, context):
     try:
-        exec(attempt)
+        exec(attempt, globals() | {{"context": context}})
     except Exception as problem:
         return f"{{name}}: {{problem}}"
     return f"{{name}}: done"
+
+
+def reached(start, name):
+    """Yield what has a method of that name and is found from an object, closures included, modules' globals not."""
+    seen, waiting = set(), [start]
+    while waiting:
+        item = waiting.pop()
+        if id(item) in seen or isinstance(item, type | types.ModuleType):
+            continue
+        seen.add(id(item))
+        if name in dir(type(item)):
+            yield item
+        apart = getattr(item, "__globals__", None) if isinstance(item, types.FunctionType) else None
+        waiting += [one for one in gc.get_referents(item) if one is not apart]
 
 
 def build(context, hyperparameters):
@@ -118,21 +145,36 @@ def test_no_cheat_reaches_the_target_off_the_clock(name: str, tmp_path: Path) ->
 
 @pytest.mark.slow
 def test_a_confined_submission_reaches_nothing(tmp_path: Path) -> None:
+    ends = ends_of(WRITTEN_HERE, tmp_path)
+
+    assert {name for name in WRITTEN_HERE if "denied" not in ends[name] and "not permitted" not in ends[name]} == set()
+
+
+@pytest.mark.slow
+def test_what_a_context_leads_to_has_no_data_without_a_sandbox_either(tmp_path: Path) -> None:
+    ends = ends_of({"examples": WAY_TO_EXAMPLES}, tmp_path, "isolation=process")
+
+    assert ends["examples"].startswith("['")
+    assert "not prepared" in ends["examples"]
+
+
+def ends_of(attempts: dict[str, str], tmp_path: Path, *overrides: str) -> dict[str, str]:
+    """Run a submission that tries these; return how each attempt ended."""
     folder = tmp_path / "trying"
     folder.mkdir()
     records = tmp_path / "runs" / "trying" / "study_0" / "mnist" / "trial_1" / "run.json"
-    (folder / "submission.py").write_text(SUBMISSION.format(attempts=WRITTEN_HERE, records=str(records)))
+    (folder / "submission.py").write_text(SUBMISSION.format(attempts=attempts, records=str(records)))
     (folder / "__init__.py").write_text("")
     (folder / "submission.yaml").write_text(
         "name: trying\nversion: 1\ndescription: tries what it must not\nrulesets: [external]\n"
         "search_space: {kind: points, points: [{learning_rate: 0.01}]}\n"
     )
 
-    result, _, said = run(folder, tmp_path / "runs")
+    result, _, said = run(folder, tmp_path / "runs", *overrides)
 
-    assert result is not None
+    assert result is not None, said
     assert isinstance(result.outcome, Crashed)
     assert result.outcome.reason is FailureReason.SUBMISSION
     ends = dict(re.findall(r"(\w+): ([^;]*)", result.outcome.message))
-    assert set(WRITTEN_HERE) <= set(ends), said
-    assert {name for name in WRITTEN_HERE if "denied" not in ends[name] and "not permitted" not in ends[name]} == set()
+    assert set(attempts) <= set(ends), said
+    return ends

@@ -29,7 +29,8 @@ def gradients(place: Workplace) -> Tensor:
 def seen_by(team: Team) -> dict[str, Tensor | int]:
     """Return gradients of one batch's loss: averaged, in no_sync, of the local loss, and of a pass after no_sync."""
     trial = trial_spec({"num_ranks": team.shard.num_ranks})
-    place = Workplace.build(trial, TinyWorkload(trial.workload), team=team, device=torch.device("cpu"))
+    workload = TinyWorkload(trial.workload)
+    place = Workplace.build(trial, workload, source=workload, team=team, device=torch.device("cpu"))
     context = place.context(())
     batch = next(place.batches)
 

@@ -123,7 +123,9 @@ class BothSides:
     def _train(self, channel: Channel[ToTrainer], page: Page, weights: int) -> None:
         office, trainer = self._office, None
         try:
-            workplace = Workplace.build(office.trial, office.workload, team=office.team, device=office.device)
+            workplace = Workplace.build(
+                office.trial, office.workload, source=office.workload, team=office.team, device=office.device
+            )
             memory = WeightsMemory(weights, workplace.model)
             trainer = Trainer(workplace, self._import_submission, channel=channel, page=page, weights=memory)
             trainer.run()

@@ -36,7 +36,8 @@ class ModelWithLoss(nn.Module):
         super().__init__()
         self.model = model
         self._precision = precision
-        # In a closure: no attribute of what a submission is given leads to the workload.
+        # In a closure: no attribute of what a submission is given leads to the workload. Who looks into closures finds
+        # one that has no data.
         self._loss = _loss_of(workload, model)
 
     def forward(self, batch: Batch, label_smoothing: float = 0.0) -> LossSums:

@@ -37,6 +37,8 @@ _HUNG_UP = 3
 """Exit code where the referee is gone: nobody is left to tell."""
 _IMPORTED_BEFORE_THE_CLOCK = ("perfbench.api.optim",)
 """Our own parts that submissions are made of."""
+_NO_DATA = Path("/nonexistent")
+"""Where the workload looks for data that the submission's loss leads to."""
 
 
 def serve(channel: Channel[ToTrainer], setup: Setup, *, page_descriptor: int, weights_descriptor: int) -> int:
@@ -97,8 +99,13 @@ def _workplace(setup: Setup) -> Workplace:
     require_installed(trial.submission.packages)
     for module in (*_IMPORTED_BEFORE_THE_CLOCK, *trial.submission.packages):
         importlib.import_module(module)
-    workload = build_workload(trial.workload, Path(trial.data_root))
-    return Workplace.build(trial, workload, team=team, device=device)
+    return Workplace.build(
+        trial,
+        build_workload(trial.workload, _NO_DATA),
+        source=build_workload(trial.workload, Path(trial.data_root)),
+        team=team,
+        device=device,
+    )
 
 
 def require_installed(modules: Iterable[str]) -> None:

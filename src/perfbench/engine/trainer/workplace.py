@@ -37,11 +37,22 @@ class Workplace:
     batches: DeviceBatches
 
     @classmethod
-    def build(cls, trial: TrialSpec, workload: Workload, *, team: Team, device: torch.device) -> Workplace:
-        """Build everything from the trial's seed; the same on every rank but for the data."""
+    def build(
+        cls, trial: TrialSpec, workload: Workload, *, source: Workload, team: Team, device: torch.device
+    ) -> Workplace:
+        """Build everything from the trial's seed; the same on every rank but for the data.
+
+        Args:
+            trial: What is trained.
+            workload: Of the model and its loss. A submission can get hold of it (a Python closure hides nothing), so
+                it need not know where any data is.
+            source: The same workload on its prepared data, of which the training stream is read.
+            team: The ranks' trainers.
+            device: This rank's.
+        """
         model = workload.build_model(seed=stream_seed(trial.trial_seed, Stream.INIT)).to(device)
         model.train()
-        stream = workload.train_batches(
+        stream = source.train_batches(
             global_batch_size=trial.global_batch_size,
             seed=stream_seed(trial.trial_seed, Stream.DATA_ORDER),
             shard=team.shard,
