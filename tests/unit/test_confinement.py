@@ -16,7 +16,7 @@ from perfbench.launch import room
 from tests.trial_folders import trial_spec
 
 CONFINED = """
-import ctypes, errno, json, os, signal, socket, sys
+import ctypes, errno, json, os, resource, signal, socket, sys
 
 from perfbench.engine.trainer.confinement import confine
 from perfbench.engine.wire.messages import Sandbox
@@ -43,6 +43,10 @@ trials = {
     "leaves numbers in semaphores": lambda: called("semget", 4711, 4, 0o1600),
     "leaves memory": lambda: called("shmget", 4711, 4096, 0o1600),
     "leaves an attribute": lambda: os.setxattr(other, b"user.kept", b"x"),
+    "limits its parent": lambda: resource.prlimit(os.getppid(), resource.RLIMIT_CPU, (10**6, 10**6)),
+    "binds its parent": lambda: os.sched_setaffinity(os.getppid(), os.sched_getaffinity(0)),
+    "slows its parent down": lambda: os.setpriority(os.PRIO_PROCESS, os.getppid(), 19),
+    "makes its parent idle": lambda: os.sched_setscheduler(os.getppid(), os.SCHED_IDLE, os.sched_param(0)),
     "gets priority": lambda: os.nice(-5),
     "sets the clock": lambda: called("settimeofday", bytes(16), None),
 }
@@ -59,6 +63,8 @@ def end(trial):
 ends = {name: end(trial) for name, trial in trials.items()}
 os.chmod(other, 0o777)
 os.utime(other, (1, 1))
+os.sched_setaffinity(0, os.sched_getaffinity(0))
+resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 mine, theirs = socket.socketpair()
 if os.fork() == 0:
     with open(os.path.join(own, "child"), "w") as file:
