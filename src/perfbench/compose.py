@@ -306,8 +306,9 @@ def _parsed(overrides: Sequence[str]) -> list[Override]:
     try:
         return OverridesParser.create().parse_overrides(at_home)
     except HydraException as problem:
+        words = [item for item in overrides if "=" not in item and not item.startswith("~")]
         raise ConfigError(
-            f"cannot read the overrides {list(overrides)}: {str(problem).splitlines()[0]}",
+            f"cannot read {' '.join(words or overrides)!r}: {str(problem).splitlines()[0]}",
             hint="write key=value, for example `workload=criteo seed=1`",
         ) from None
 
