@@ -15,7 +15,7 @@ from pathlib import Path
 from perfbench.engine.referee.device_time import DeviceTime
 from perfbench.engine.referee.rest import TrainerTree, adopt_orphans
 from perfbench.engine.trainer.confinement import confine
-from perfbench.engine.wire.lifeline import end_with_parent
+from perfbench.engine.wire.lifeline import end_at_once, end_with_parent
 from perfbench.engine.wire.messages import Sandbox
 from perfbench.errors import PerfbenchError
 from perfbench.registry import submission_builder
@@ -32,7 +32,7 @@ def main() -> int:
         end_with_parent(watching)
         os.setsid()  # by it the processes of a submission are known
         _read()
-        return 0
+        end_at_once(0)
     _, status = os.waitpid(reading, 0)
     TrainerTree(DeviceTime(None)).kill()
     return abs(os.waitstatus_to_exitcode(status))

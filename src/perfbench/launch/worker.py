@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 from perfbench.engine.referee.trainer_process import TrainerProcess, start_trainer
-from perfbench.engine.wire.lifeline import end_with_parent
+from perfbench.engine.wire.lifeline import end_at_once, end_with_parent
 from perfbench.engine.wire.messages import Place, Setup
 from perfbench.errors import ExitCode
 from perfbench.launch.ending import STOPPED
@@ -53,7 +53,10 @@ def main() -> int:
     end_with_parent(arguments.parent)
     folder, attempt = TrialFolder(arguments.folder), arguments.attempt
     watch = Watch(folder, attempt=attempt, rank=Place.from_environment().rank, timeout_s=arguments.hang_timeout_s)
-    return run_rank(folder, watch, stop_requested=StopRequest(), hang_timeout_s=arguments.hang_timeout_s)
+    code = run_rank(folder, watch, stop_requested=StopRequest(), hang_timeout_s=arguments.hang_timeout_s)
+    if Place.from_environment().num_ranks == 1:  # where there are others, connections to them are closed in order
+        end_at_once(code)
+    return code
 
 
 def run_rank(
