@@ -340,13 +340,14 @@ def test_trials_survive_the_loss_of_any_of_their_nodes(cluster: TestCluster, tmp
     wide, narrow = tmp_path / "wide", tmp_path / "narrow"
     slow = [slow_submission(tmp_path / name, pause_s=0.6) for name in ("slow_wide", "slow_narrow")]
     for root, code, num_nodes in ((narrow, slow[1], 1), (wide, slow[0], 2)):
-        nodes = (f"cluster.nodes={num_nodes}", "cluster.gpus_per_node=1")
+        nodes = (f"cluster.nodes={num_nodes}", "cluster.gpus_per_node=1", "workload.max_submission_time_s=3000")
         done = cluster.sweep(root, "submission=baseline", code, trials(1), *SLOW, *nodes, looked_after=True)
         assert done.returncode == 0, done.stderr
     wide_folder, narrow_folder = result_path(wide).parent, result_path(narrow).parent
     for folder in (wide_folder, narrow_folder):
         cluster.wait_until(lambda folder=folder: has_saved(folder), "a checkpoint before a node is lost")  # type: ignore[misc]
     assert len(workers(wide_folder)) == 2
+    (tmp_path / "slow_narrow.stuck").touch()  # else it might end meanwhile
 
     cluster.kill_daemon("n2")
     cluster.wait_until(lambda: "down" in cluster.slurm("sinfo", "--noheader", "--format=%T"), "the node counts as down")
@@ -354,6 +355,7 @@ def test_trials_survive_the_loss_of_any_of_their_nodes(cluster: TestCluster, tmp
     cluster.wait_until(lambda: goes_on(cluster, wide), "the trial goes on after its second node was lost")
     assert len(lines(narrow_folder, "telemetry.jsonl", "started")) == 1
 
+    (tmp_path / "slow_narrow.stuck").unlink()
     cluster.slurm("scontrol", "update", f"JobId={job_of(cluster, narrow)}", "Requeue=0")
     cluster.kill_daemon("n1")
     orphans = [process.pid for process in workers(narrow_folder)]
