@@ -340,7 +340,7 @@ def test_trials_survive_the_loss_of_any_of_their_nodes(cluster: TestCluster, tmp
     wide, narrow = tmp_path / "wide", tmp_path / "narrow"
     slow = [slow_submission(tmp_path / name, pause_s=0.6) for name in ("slow_wide", "slow_narrow")]
     for root, code, num_nodes in ((narrow, slow[1], 1), (wide, slow[0], 2)):
-        nodes = (f"cluster.nodes={num_nodes}", "cluster.gpus_per_node=1", "workload.max_submission_time_s=3000")
+        nodes = (f"cluster.nodes={num_nodes}", "cluster.gpus_per_node=1")
         done = cluster.sweep(root, "submission=baseline", code, trials(1), *SLOW, *nodes, looked_after=True)
         assert done.returncode == 0, done.stderr
     wide_folder, narrow_folder = result_path(wide).parent, result_path(narrow).parent
