@@ -102,12 +102,14 @@ def test_every_submission_has_its_yaml_and_readme_and_the_reverse() -> None:
         assert (ROOT / "submissions" / name / "README.md").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scale", list(ScaleName))
 def test_every_workload_composes_at_every_scale(scale: ScaleName) -> None:
     for name in choices("workload"):
         assert compose_workload(name, scale=scale.value).scale is scale
 
 
+@pytest.mark.slow
 def test_every_choice_of_every_group_composes() -> None:
     folders = [path.name for path in (ROOT / "configs").iterdir() if path.is_dir()]
     groups = [name for name in folders if name not in ("benchmark", "suite")]

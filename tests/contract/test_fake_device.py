@@ -46,11 +46,13 @@ def test_faults_that_a_cpu_does_not_show_are_found() -> None:
     assert "_local_scalar_dense" in found["a look at the content"]
 
 
+@pytest.mark.slow
 @ONE_PROCESS_AT_A_TIME
 def test_every_family_at_full_size_stays_on_its_device_and_looks_at_no_content() -> None:
     assert problems(looked_at("workload", workload_families())) == {}
 
 
+@pytest.mark.slow
 @ONE_PROCESS_AT_A_TIME
 def test_every_submission_stays_on_its_device_and_looks_at_no_content() -> None:
     assert problems(looked_at("submission", submission_names())) == {}

@@ -91,6 +91,7 @@ NAMED_POINTS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_it_keeps_the_contract(name: str, stand_ins: Path) -> None:
     """Training takes seconds: the first and the last point do it, or an entry's own; all are read and built below."""
@@ -103,6 +104,7 @@ def test_it_keeps_the_contract(name: str, stand_ins: Path) -> None:
     assert failures(check_points(builders)) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_it_fits_its_memory_seldom_waits_and_looks_at_no_names(name: str, stand_ins: Path) -> None:
     spec, points = with_stand_ins(spec_of(name), stand_ins), points_of(name)

@@ -13,6 +13,8 @@ from perfbench.spec.run import TrialSpec
 from tests.integration import small_criteo
 from tests.trial_folders import measurement, result_of
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def idea(tmp_path: Path) -> Path:

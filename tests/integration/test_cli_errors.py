@@ -17,6 +17,8 @@ from perfbench.cli.main import main
 from perfbench.spec.run import TrialSpec
 from tests.integration import small_criteo
 
+pytestmark = pytest.mark.slow
+
 
 def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
     """Run a command that must be refused; return its one error."""

@@ -15,7 +15,7 @@ from perfbench.cli.main import main
 from tests.integration import small_criteo
 from tests.trial_folders import write_reaching_trial
 
-pytestmark = pytest.mark.timeout(90)  # a pipe that is waited for is a fault too
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(90)]  # a pipe that is waited for is a fault too
 
 _CAPABILITY_VERSION = 0x20080522
 _WITHOUT_OWNERS = 0b110

@@ -23,6 +23,8 @@ from perfbench.tuning import halton
 from perfbench.tuning.sampler import map_point
 from perfbench.workloads.finewebedu_lm.workload import LanguageModelling, build
 
+pytestmark = pytest.mark.slow
+
 SMALL = {"row_length": 16, "width": 16, "num_heads": 2, "num_layers": 1, "feed_forward_width": 16, "vocab_size": 64}
 NUM_STEPS = 60
 LONGER = {"single_worker_diloco": 200}

@@ -21,6 +21,8 @@ from tests.published_trees import log_text
 from tests.scoring_logs import benchmark
 from tests.trial_folders import measurement, trial_spec, write_reaching_trial, write_trial
 
+pytestmark = pytest.mark.slow
+
 _SUBMISSIONS = ("adamw", "shampoo", "slow")
 _SMUGGLED = "</script><b>too large<img src=x onerror=alert(1)>"
 _RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]

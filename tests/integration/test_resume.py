@@ -93,6 +93,7 @@ def assert_clock_is_continuous(folder: Path, resumes: list[dict[str, Any]]) -> N
     assert all(record["submission_time_s"] <= times[-1] for record in resumes)
 
 
+@pytest.mark.slow
 def test_a_run_asked_to_stop_saves_and_continues(data_root: Path, tmp_path: Path) -> None:
     folder = small_criteo.trial_folder(tmp_path, "baseline")
     process = start(data_root, tmp_path, "submission=baseline", "workload.step_hint=100000")

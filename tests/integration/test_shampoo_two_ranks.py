@@ -17,6 +17,8 @@ from submissions.shampoo.optimizer import DistributedShampoo
 from submissions.shampoo.settings import Grafting, ShampooSettings
 from tests.integration.process_group import join, leave
 
+pytestmark = pytest.mark.slow
+
 SHAPES = {"table": (30, 5), "linear.weight": (12, 20), "linear.bias": (12,), "conv": (6, 3, 3, 3), "scale": ()}
 NUM_STEPS = 11
 RESUMED_AT = 6

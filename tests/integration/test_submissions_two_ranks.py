@@ -24,7 +24,7 @@ from perfbench.spec.submission import HyperparameterPoint, PointSpace, RangeSpac
 from perfbench.tuning import halton
 from perfbench.tuning.sampler import map_point
 
-pytestmark = pytest.mark.xdist_group("submissions_two_ranks")  # all are trained once, for all tests
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("submissions_two_ranks")]  # all are trained once, for all tests
 
 NUM_RANKS = 2
 NUM_STEPS = 12

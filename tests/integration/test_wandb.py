@@ -21,6 +21,8 @@ from tests.trial_folders import measurement, result_of, trial_spec, write_trial
 from tests.wandb_files import OfflineRun, offline_runs
 from tests.wandb_service import API_KEY, TEAM, Service, serving
 
+pytestmark = pytest.mark.slow
+
 ONLINE, OFFLINE = WandbTracking(kind="wandb"), WandbTracking(kind="wandb_offline", artifacts=True)
 LONGEST_DELAY_S = 5.0
 PATIENCE_S = 300
@@ -233,7 +235,6 @@ def live(folder: TrialFolder, service: Service, until: Callable[[], bool]) -> tu
         return warnings, time.monotonic() - ended_s
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("mode", "at"), [("hang", "later"), ("error", "later"), ("reset", "later"), ("hang", "start"), ("reset", "start")]
 )
@@ -282,7 +283,6 @@ def plain(tmp_path_factory: pytest.TempPathFactory, data_root: Path) -> Path:
     return folder
 
 
-@pytest.mark.slow
 def test_a_trial_beside_a_hanging_service_has_the_result_of_one_without(
     service: Service, tmp_path: Path, data_root: Path, plain: Path
 ) -> None:

@@ -12,6 +12,8 @@ from tests.integration.test_wandb import assert_no_secret_in, perfbench
 from tests.trial_folders import write_reaching_trial
 from tests.wandb_service import TEAM, serving
 
+pytestmark = pytest.mark.slow
+
 WORKLOADS = ("criteo", "ogbg")
 
 

@@ -111,6 +111,7 @@ def test_the_last_day_is_cut_into_test_and_validation_as_published() -> None:
     assert splits["validation"][-1].num_rows == 3_274_637
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(4))
 def test_an_interrupted_preparation_continues_to_the_same_bytes(raw: Path, tmp_path: Path, seed: int) -> None:
     source = as_published(raw, tmp_path / "gz")

@@ -87,6 +87,7 @@ def test_an_author_s_mistake_has_its_line(tmp_path: Path) -> None:
     assert described.message == "a mistake (submission.py:2)"
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(120)
 def test_a_damaged_cache_of_compiled_code_is_named(tmp_path: Path) -> None:
     """In a process of its own: libraries that are truncated while they are in use end it."""

@@ -279,6 +279,7 @@ def test_verify_names_what_is_missing_truncated_or_short(raw: Path, workload: Wo
         prepare.verify(workload, tmp_path, prepare_command="the command")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dataset", ["phantoms", "brain"])
 def test_small_data_is_the_same_every_time_and_has_the_workload_s_counts(dataset: str, tmp_path: Path) -> None:
     if dataset == brain.NAME:

@@ -24,6 +24,7 @@ def without_data(name: str) -> Workload:
     return build_workload(compose_workload(name, scale=ScaleName.FULL.value), Path("/nonexistent"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", choices("workload"))
 def test_every_full_size_workload_invents_batches_where_there_is_no_data(name: str) -> None:
     workload = without_data(name)

@@ -149,6 +149,7 @@ def test_the_budget_is_spent_and_the_best_stands_first(
     assert "15 trials of the search ended" in out
 
 
+@pytest.mark.slow
 def test_the_same_command_goes_on_and_a_spent_budget_runs_nothing(tuned: Callable[..., int], tmp_path: Path) -> None:
     assert tuned(by_rate, "--trials", "3") == 0
     assert tuned(by_rate, "--trials", "3") == 0

@@ -60,6 +60,7 @@ def test_records_of_an_interrupted_trial_are_one_chain(tmp_path: Path) -> None:
     assert list(records_are_chained(recorded(tmp_path))) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("edit", [without_a_line, with_a_better_metric, without_the_last, with_one_more])
 def test_an_edit_of_the_records_breaks_the_chain(tmp_path: Path, edit: Callable[[list[str]], list[str]]) -> None:
     path = finished(tmp_path) / "measurements.jsonl"

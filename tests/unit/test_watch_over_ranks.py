@@ -65,6 +65,7 @@ def test_what_a_trainer_writes_where_its_stacks_go_is_no_hang(tmp_path: Path) ->
         assert not any_stacks(folder, 1)
 
 
+@pytest.mark.slow
 def test_a_suspended_process_does_not_hang_and_says_for_how_long_it_was(tmp_path: Path) -> None:
     """Stopped for longer than the watch waits: of real time, and for a real process."""
     folder = folder_of(tmp_path)
