@@ -25,8 +25,8 @@ pytestmark = pytest.mark.slow
 
 ONLINE, OFFLINE = WandbTracking(kind="wandb"), WandbTracking(kind="wandb_offline", artifacts=True)
 LONGEST_DELAY_S = 5.0
-PATIENCE_S = 300
-"""A mirror has the lowest priority: beside busy tests it starts when they let it."""
+PATIENCE_S = 200
+"""A mirror has the lowest priority: beside busy tests it starts when they let it. Less than a test's own limit."""
 QUICK = ("submission=baseline", "trial=1")
 UNCOMPILED = {"TORCHDYNAMO_DISABLE": "1"}
 """Nothing is compiled, which takes most of a short trial."""
