@@ -40,7 +40,8 @@ def checkout(tmp_path: Path, tool: ModuleType) -> Path:
 
 @pytest.fixture
 def steps_run(tool: ModuleType, monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
-    """Nothing is installed: the commands of each step are kept instead."""
+    """Nothing is installed: the commands of each step are kept instead, and any disk has room for that."""
+    monkeypatch.setattr(tool.shutil, "disk_usage", lambda _path: DiskUsage(100e9, 0, 100e9))
     commands: list[list[str]] = []
     monkeypatch.setattr(tool, "run_step", lambda _what, command: commands.append(command))
     return commands

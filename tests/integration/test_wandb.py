@@ -15,7 +15,7 @@ import pytest
 from perfbench.results.store import TrialFolder
 from perfbench.spec.result import Measurement, Resumed
 from perfbench.spec.run import WandbTracking
-from perfbench.tracking.beside import mirrored
+from perfbench.tracking.beside import END_PATIENCE_S, Mirror, NoMirror, mirrored
 from tests.integration import small_criteo
 from tests.trial_folders import measurement, result_of, trial_spec, write_trial
 from tests.wandb_files import OfflineRun, offline_runs
@@ -81,6 +81,11 @@ def service() -> Iterator[Service]:
 # Offline.
 
 
+def close(mirror: Mirror | NoMirror, patience_s: float) -> None:
+    assert isinstance(mirror, Mirror)
+    mirror.close(patience_s=patience_s)
+
+
 def mirror_offline(folder: TrialFolder) -> OfflineRun:
     warnings: list[str] = []
     before = set(folder.path.rglob("*.wandb"))
@@ -89,6 +94,7 @@ def mirror_offline(folder: TrialFolder) -> OfflineRun:
         while not set(folder.path.rglob("*.wandb")) - before and time.monotonic() < deadline_s:
             mirror.watch()
             time.sleep(0.1)
+        close(mirror, PATIENCE_S)
     assert warnings == []
     (run,) = offline_runs(folder.path)
     return run
@@ -203,7 +209,12 @@ def assert_no_secret_in(folder: Path) -> None:
 
 def test_a_requeued_trial_continues_its_run_where_the_last_attempt_ended(service: Service, tmp_path: Path) -> None:
     folder = recorded(tmp_path, is_finished=False)
-    live(folder, service, until=lambda: len(service.history.get(folder.tracking_id(), [])) >= 6)
+    live(
+        folder,
+        service,
+        until=lambda: len(service.history.get(folder.tracking_id(), [])) >= 6,
+        end_patience_s=PATIENCE_S,
+    )
     assert len(service.history[folder.tracking_id()]) == 8
     num_upserts = len(service.upserts)
     attempt(folder, 2)
@@ -211,7 +222,7 @@ def test_a_requeued_trial_continues_its_run_where_the_last_attempt_ended(service
     folder.append(measurement(step=30, time_s=30.0, loss=0.3, attempt=2))
     finish(folder)
 
-    warnings, _ = live(folder, service, until=lambda: len(service.upserts) > num_upserts)
+    warnings, _ = live(folder, service, until=lambda: len(service.upserts) > num_upserts, end_patience_s=PATIENCE_S)
 
     assert warnings == []
     (rows,) = service.history.values()
@@ -219,7 +230,9 @@ def test_a_requeued_trial_continues_its_run_where_the_last_attempt_ended(service
     assert [row["_step"] for row in rows] == list(range(9))
 
 
-def live(folder: TrialFolder, service: Service, until: Callable[[], bool]) -> tuple[list[str], float]:
+def live(
+    folder: TrialFolder, service: Service, until: Callable[[], bool], end_patience_s: float = END_PATIENCE_S
+) -> tuple[list[str], float]:
     """Mirror a trial until something is so; return the warnings and how long the end took."""
     warnings: list[str] = []
     with pytest.MonkeyPatch.context() as patch:
@@ -232,6 +245,7 @@ def live(folder: TrialFolder, service: Service, until: Callable[[], bool]) -> tu
                 assert time.monotonic() < deadline_s, "the mirror does not get so far"
                 time.sleep(0.1)
             ended_s = time.monotonic()
+            close(mirror, end_patience_s)
         return warnings, time.monotonic() - ended_s
 
 
