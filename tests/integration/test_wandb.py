@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -127,6 +128,24 @@ def test_offline_files_hold_every_measurement_the_configuration_and_the_right_ax
     assert run.run_id == folder.tracking_id()
     ((name, files),) = run.artifacts.items()
     assert (name, sorted(files)) == (f"trial-{run.run_id}", ["measurements.jsonl", "result.json", "run.json"])
+
+
+def test_a_mirror_that_nobody_waits_for_leaves_nothing_of_its_own(tmp_path: Path) -> None:
+    """As after the death of whoever started it: its standard input has ended. It may run out of time to end well."""
+    folder, scratch = recorded(tmp_path / "runs"), tmp_path / "scratch"
+    scratch.mkdir()
+    command = [sys.executable, "-m", "perfbench.tracking.mirror", str(folder.path), "--scratch", str(scratch)]
+
+    ended = subprocess.run(
+        [*command, "--tracking", OFFLINE.to_json(indent=None)],
+        stdin=subprocess.DEVNULL,
+        check=False,
+        timeout=PATIENCE_S,
+        env=os.environ | {"TMPDIR": str(scratch)},
+    )
+
+    assert ended.returncode in (0, 1)
+    assert not scratch.exists()
 
 
 def test_a_resumed_trial_is_one_run_without_what_the_resume_made_void(tmp_path: Path) -> None:
@@ -253,9 +272,13 @@ def live(
     ("mode", "at"), [("hang", "later"), ("error", "later"), ("reset", "later"), ("hang", "start"), ("reset", "start")]
 )
 def test_whatever_the_service_does_the_end_waits_at_most_so_long_and_says_so_once(
-    service: Service, tmp_path: Path, mode: str, at: str
+    service: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: str, at: str
 ) -> None:
-    folder = recorded(tmp_path)
+    """And what W&B keeps in its temporary folder, which a killed one does not remove, does not stay on the machine."""
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(temporary))
+    folder = recorded(tmp_path / "runs")
     others = set(psutil.Process().children(recursive=True))  # of tests before this one, such as compilers
     started_with: list[psutil.Process] = []
 
@@ -277,6 +300,7 @@ def test_whatever_the_service_does_the_end_waits_at_most_so_long_and_says_so_onc
     assert warnings[0].endswith(f"); the records are whole, `perfbench sync {folder.path}` sends them")
     assert len(started_with) >= 2
     assert_dead_soon(started_with)
+    assert list(temporary.iterdir()) == []
     assert_no_secret_in(tmp_path)
 
 

@@ -49,7 +49,8 @@ class Mirror:
             self._process = subprocess.Popen(
                 command,
                 cwd=repository_root(),
-                env=for_mirror(os.environ) | {"OMP_NUM_THREADS": "1"},
+                # Killed, it leaves what it has in its temporary folder: that is ours to remove.
+                env=for_mirror(os.environ) | {"OMP_NUM_THREADS": "1", "TMPDIR": self._scratch.name},
                 stdin=subprocess.PIPE,
                 stdout=output,
                 stderr=output,

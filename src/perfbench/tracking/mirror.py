@@ -7,7 +7,9 @@ lines and hands rows on. It ends when its standard input does: at the trial's en
 from __future__ import annotations
 
 import argparse
+import atexit
 import os
+import shutil
 import signal
 import sys
 import threading
@@ -132,7 +134,9 @@ def main() -> int:
     os.nice(_LOWEST_PRIORITY)
     ended = threading.Event()
     signal.signal(signal.SIGTERM, lambda _number, _frame: ended.set())
-    threading.Thread(target=_wait_for_end, args=(ended,), daemon=True).start()
+    # Whoever started this removes it too, if still there. What is registered first runs last, after W&B's own end.
+    atexit.register(shutil.rmtree, arguments.scratch, ignore_errors=True)
+    threading.Thread(target=_wait_for_end, args=(ended, arguments.scratch), daemon=True).start()
     folder = TrialFolder(arguments.folder)
     tracking: TrackingSpec = TypeAdapter(TrackingSpec).validate_json(arguments.tracking)
     try:
@@ -142,7 +146,7 @@ def main() -> int:
     except BaseException as problem:  # noqa: BLE001 - whatever it is: the trial goes on, and a person is told once
         print(f"{WARNING_PREFIX}{failure_text(folder, reason_of(problem))}", flush=True)  # noqa: T201 - the mirror's log
         sys.stdout.flush()
-        os._exit(1)  # W&B's own end may wait for the service that has just failed
+        _leave(arguments.scratch)  # W&B's own end may wait for the service that has just failed
     return 0
 
 
@@ -151,12 +155,17 @@ def failure_text(folder: TrialFolder, reason: str) -> str:
     return f"not everything was mirrored ({reason}); the records are whole, `perfbench sync {folder.path}` sends them"
 
 
-def _wait_for_end(ended: threading.Event) -> None:
+def _wait_for_end(ended: threading.Event, scratch: Path) -> None:
     sys.stdin.buffer.read()
     ended.set()
-    guard = threading.Timer(_END_PATIENCE_S, lambda: os._exit(1))
+    guard = threading.Timer(_END_PATIENCE_S, _leave, [scratch])
     guard.daemon = True
     guard.start()
+
+
+def _leave(scratch: Path) -> None:
+    shutil.rmtree(scratch, ignore_errors=True)
+    os._exit(1)
 
 
 if __name__ == "__main__":
