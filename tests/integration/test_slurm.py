@@ -68,20 +68,21 @@ def limited(cluster: TestCluster, tmp_path_factory: pytest.TempPathFactory) -> P
         (["cluster.request_gpus=true", "cluster.gpus_per_node=16"], "no node has so much"),
         (["runs_root=/proc/perfbench-cannot-be-here"], "the run folder cannot be written"),
         (["cluster.time_limit_min=1"], "cluster.time_limit_min: 1 minute leave no time to train"),
-        (["runs_root='/tmp/100%done_%j'"], "runs_root: '%j' in the path of the run folder means something else"),
+        (["runs_root='{}/100%done_%j'"], "runs_root: '%j' in the path of the run folder means something else"),
     ],
     ids=["wrong partition", "too many GPUs", "unwritable folder", "no time to train", "pattern in a path"],
 )
 def test_what_slurm_would_refuse_is_one_error_and_leaves_nothing(
     cluster: TestCluster, tmp_path: Path, overrides: list[str], expected: str
 ) -> None:
-    refused = cluster.sweep(tmp_path / "runs", "submission=baseline", *overrides)
+    refused = cluster.sweep(tmp_path / "runs", "submission=baseline", *(one.format(tmp_path) for one in overrides))
 
     assert refused.returncode == 2
     assert expected in refused.stderr
     assert refused.stderr.count("error:") == 1
     assert not list(tmp_path.rglob("run.json"))
     assert not list(tmp_path.rglob("manifest.json"))
+    assert not list(tmp_path.glob("100%*"))
     assert not any("baseline.criteo" in name for name in cluster.names_in_queue())
 
 

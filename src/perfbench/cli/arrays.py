@@ -68,6 +68,7 @@ def submit_or_show(
     if options.is_dry:
         return _submit_or_show(trials, cluster, runs_root, console, options)
     controller.require_slurm()
+    check_paths(runs_root)  # before anything is written there
     with submitting(runs_root):
         return _submit_or_show(trials, cluster, runs_root, console, options)
 

@@ -122,7 +122,6 @@ def submit(
     """
     controller.require_slurm()
     check_site(cluster)
-    check_paths(runs_root)
     outside = _outside_folder(arrays)
     done = Submitted()
     manifests: list[ArrayManifest] = []
