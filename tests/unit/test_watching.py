@@ -11,7 +11,7 @@ from perfbench.cli.main import main
 from perfbench.cli.watch import latest_trials
 from perfbench.results.store import TrialFolder
 from perfbench.tracking.follow import Follower, Progress
-from perfbench.tracking.outlook import outlook, seconds_left_to_target, seconds_to_budget
+from perfbench.tracking.outlook import nearest_limit, outlook, seconds_left_to_target
 from tests.trial_folders import measurement, trial_spec, write_trial
 
 
@@ -48,12 +48,22 @@ def test_no_target_is_promised_that_the_budget_does_not_hold(tmp_path: Path) -> 
         assert seconds_left_to_target(folder.trial(), progress) is None
 
 
-def test_steps_can_be_the_budget(tmp_path: Path) -> None:
+def test_the_limit_that_comes_first_is_named() -> None:
     trial = trial_spec({"max_steps": 100})
     progress = Progress(phase="training", step=50, submission_time_s=1.0, steps_per_s=10.0)
 
-    assert seconds_to_budget(trial, progress) == pytest.approx(5.0)
-    assert seconds_to_budget(trial, Progress()) is None
+    assert nearest_limit(trial, progress) == ("last step", 5.0)
+    assert nearest_limit(trial_spec({"max_steps": None}), progress) == ("budget", 99.0)
+    assert nearest_limit(trial, Progress()) is None
+
+
+def test_a_target_that_the_curve_has_passed_is_for_the_next_evaluation_to_tell(tmp_path: Path) -> None:
+    folder = running(tmp_path, losses=(1.0, 0.8, 0.6))
+    folder.append_telemetry("pulse", {"phase": "training", "at_step": 40, "submission_time_s": 4.0})
+
+    parts = outlook(folder.trial(), Follower(folder, from_start=True).look())
+
+    assert parts[-1] == "target at the next evaluation, it seems"
 
 
 def test_compiling_says_for_how_long(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""How long a running trial will still take: to its budget, and by its curve to its target."""
+"""How long a running trial will still take: to its first limit, and by its curve to its target."""
 
 from __future__ import annotations
 
@@ -15,14 +15,15 @@ _NOT_TRAINING = ("starting", "compiling")
 """Phases of which a person only wants to know how long they have lasted."""
 
 
-def seconds_to_budget(trial: TrialSpec, progress: Progress) -> float | None:
-    """Return seconds on the clock until time or steps are spent; ``None`` before the speed is known."""
-    left_s = trial.max_submission_time_s - progress.submission_time_s
+def nearest_limit(trial: TrialSpec, progress: Progress) -> tuple[str, float] | None:
+    """Return which limit comes first, and in how many seconds on the clock; ``None`` before the speed is known."""
     if not progress.steps_per_s:
         return None
+    limits = [(trial.max_submission_time_s - progress.submission_time_s, "budget")]
     if trial.max_steps is not None:
-        left_s = min(left_s, (trial.max_steps - progress.step) / progress.steps_per_s)
-    return max(0.0, left_s)
+        limits.append(((trial.max_steps - progress.step) / progress.steps_per_s, "last step"))
+    left_s, limit = min(limits)
+    return limit, max(0.0, left_s)
 
 
 def seconds_left_to_target(trial: TrialSpec, progress: Progress) -> float | None:
@@ -40,8 +41,8 @@ def seconds_left_to_target(trial: TrialSpec, progress: Progress) -> float | None
     if from_last_s is None:
         return None
     left_s = recent[-1].submission_time_s + from_last_s - progress.submission_time_s
-    budget_s = seconds_to_budget(trial, progress)
-    return max(0.0, left_s) if budget_s is None or left_s <= budget_s else None
+    limit = nearest_limit(trial, progress)
+    return max(0.0, left_s) if limit is None or left_s <= limit[1] else None
 
 
 def outlook(trial: TrialSpec, progress: Progress) -> list[str]:
@@ -53,10 +54,11 @@ def outlook(trial: TrialSpec, progress: Progress) -> list[str]:
         parts.append(f"training loss {progress.loss:.4g}")
     if progress.steps_per_s:
         parts.append(f"{progress.steps_per_s:.1f} steps/s")
-    if (budget_s := seconds_to_budget(trial, progress)) is not None:
-        parts.append(f"budget in {duration(budget_s)}")
+    if (limit := nearest_limit(trial, progress)) is not None:
+        parts.append(f"{limit[0]} in {duration(limit[1])}")
     if (target_s := seconds_left_to_target(trial, progress)) is not None:
-        parts.append(f"target in about {duration(target_s)}")
+        # Where the curve should have passed it already, only an evaluation can tell.
+        parts.append(f"target in about {duration(target_s)}" if target_s else "target at the next evaluation, it seems")
     return parts
 
 
