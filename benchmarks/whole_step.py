@@ -89,14 +89,24 @@ class WholeStep:
         self.model = workload.build_model(seed=0).to(device).train()
         self._compiled = cast("BoundLoss", torch.compile(self._plain, fullgraph=True, dynamic=False))
 
-    def measured(self, build: Callable[[TrainingContext], Submission], *, for_s: float, with_eager: bool) -> Measured:
-        """Compile, train, and return what was seen."""
+    def measured(
+        self,
+        build: Callable[[TrainingContext], Submission],
+        *,
+        for_s: float,
+        with_eager: bool,
+        tell: Callable[[str], None],
+    ) -> Measured:
+        """Compile, train, and return what was seen; ``tell`` hears what comes next."""
         found = Measured(batch_size=self._batch_size)
+        tell("compiling model and loss")
         started_s = time.perf_counter()
         self._forward_backward(self._compiled)
         self._drain()
         found.compile_s = time.perf_counter() - started_s
+        tell(f"compiled in {found.compile_s:.1f} s; timing the compiled forward and backward pass")
         found.compiled_ms = self._milliseconds(lambda: self._forward_backward(self._compiled), for_s)
+        tell("timing a whole step: what the submission compiles for itself comes first")
         submission = build(self._context())
 
         def step() -> None:
@@ -112,6 +122,7 @@ class WholeStep:
         found.num_recompiles = _num_graphs() - graphs
         self._count(found)
         if with_eager:
+            tell("timing forward and backward pass without compilation")
             found.eager_ms = self._milliseconds(lambda: self._forward_backward(self._plain), for_s)
         return found
 

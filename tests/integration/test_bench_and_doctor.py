@@ -46,7 +46,13 @@ def test_a_step_is_measured_on_invented_batches_without_data(
     assert code == 0
     found = json.loads((tmp_path / "seen").read_text())
     assert "mnist at scale full, 101,770 parameters, invented batches of 16, bf16, baseline" in found["title"]
-    assert found["title"] in " ".join(capsys.readouterr().out.split("\n"))
+    printed = capsys.readouterr().out
+    assert printed.startswith(f"  building mnist at scale full\n{found['title']}\n  compiling model and loss\n")
+    assert (
+        printed.index("  timing a whole step")
+        < printed.index("  timing forward and backward pass without")
+        < printed.index("batch size")
+    )
     assert found["num_recompiles"] == 0
     assert found["examples_per_s"] == pytest.approx(16 / found["step_ms"] * 1e3)
     assert found["counted_per_s"] == pytest.approx(found["examples_per_s"])

@@ -52,7 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Measure and print."""
+    """Measure and print, with a line before whatever can take minutes at full scale."""
     whole_step = _benchmark("whole_step")
     import torch
 
@@ -60,6 +60,8 @@ def run(arguments: argparse.Namespace) -> int:
 
     request = compose_run(_overrides(arguments))
     spec = request.workload
+    console = Console(soft_wrap=True)
+    console.print(f"  building {spec.name} at scale {spec.scale.value}")
     num_ranks = arguments.ranks or (_COMPETITION_RANKS if spec.scale is ScaleName.FULL else 1)
     size = arguments.batch or max(1, spec.reference_batch_size // num_ranks)
     data_root = arguments.data_root.resolve()
@@ -74,10 +76,6 @@ def run(arguments: argparse.Namespace) -> int:
     if request.deterministic:
         require_determinism()
     step = whole_step.WholeStep(workload, batches, batch_size=size, precision=precision, device=device)
-    point = points_for_study(request.submission, request.ruleset, study=0, run_seed=0)[0]
-    found = step.measured(
-        submission_builder(request.submission, point), for_s=arguments.seconds, with_eager=not arguments.no_eager
-    )
     on = torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU, one thread"
     title = (
         f"{spec.name} at scale {spec.scale.value}, {whole_step.num_parameters(step.model):,} parameters, "
@@ -85,8 +83,14 @@ def run(arguments: argparse.Namespace) -> int:
         f"{'deterministic, ' if request.deterministic else ''}"
         f"{request.submission.name}, {on}, torch {torch.__version__}"
     )
-    console = Console(soft_wrap=True)
     console.print(title)
+    point = points_for_study(request.submission, request.ruleset, study=0, run_seed=0)[0]
+    found = step.measured(
+        submission_builder(request.submission, point),
+        for_s=arguments.seconds,
+        with_eager=not arguments.no_eager,
+        tell=lambda what: console.print(f"  {what}"),
+    )
     console.print(_table(dataclasses.asdict(found)))
     if arguments.json is not None:
         record = {"title": title, **dataclasses.asdict(found)}
