@@ -44,7 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Look at everything a trial needs; exit with 1 if something is missing."""
+    """Look at everything a trial needs, and name what is looked at; exit with 1 if something is missing."""
     console = Console(soft_wrap=True)
     checks: list[tuple[str, Callable[[], str]]] = [
         ("python", _python),
@@ -64,12 +64,14 @@ def run(arguments: argparse.Namespace) -> int:
         checks += importlib.import_module("perfbench.cli.gpu_checks").checks()
     table = Listing(["what", "", "found"])
     num_problems = 0
-    for name, check in checks:
-        try:
-            table.add(name, "[green]ok[/]", escape(check()))
-        except Exception as problem:  # noqa: BLE001 - whatever is wrong with a machine is a finding
-            num_problems += 1
-            table.add(name, "[red]problem[/]", escape(str(problem).splitlines()[0]))
+    with console.status("looking") as status:
+        for name, check in checks:
+            status.update(f"looking at {name}")
+            try:
+                table.add(name, "[green]ok[/]", escape(check()))
+            except Exception as problem:  # noqa: BLE001 - whatever is wrong with a machine is a finding
+                num_problems += 1
+                table.add(name, "[red]problem[/]", escape(str(problem).splitlines()[0]))
     print_listing(console, table)
     return int(ExitCode.RUN_FAILED if num_problems else ExitCode.DONE)
 

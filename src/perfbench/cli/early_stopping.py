@@ -26,12 +26,14 @@ def run(arguments: argparse.Namespace) -> int:
     from perfbench.scoring.tables import as_csv
 
     console = Console(soft_wrap=False)
-    read = read_asked(arguments, input_paths(arguments.paths))
+    with console.status("reading and judging trials"):
+        read = read_asked(arguments, input_paths(arguments.paths))
     print_recognised(console, read)
     tables = []
-    for board, logs in zip(read.boards, read.logs, strict=True):
-        free = saved_without_error(Curves.of(board, logs))
-        tables.append(stopping_table(early_stopping(board, logs), free))
+    with console.status("trying the rule at every share of the budget"):
+        for board, logs in zip(read.boards, read.logs, strict=True):
+            free = saved_without_error(Curves.of(board, logs))
+            tables.append(stopping_table(early_stopping(board, logs), free))
     print_tables(console, tables)
     print_complaints(console, read.complaints)
     if arguments.csv is not None:

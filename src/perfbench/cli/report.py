@@ -41,7 +41,8 @@ def run(arguments: argparse.Namespace) -> int:
 
     console = Console(soft_wrap=True)
     paths = input_paths(arguments.paths)
-    read = read_asked(arguments, paths)
+    with console.status("reading and judging trials"):
+        read = read_asked(arguments, paths)
     print_recognised(console, read)
     print_complaints(console, read.complaints)
     folder = arguments.out or (paths[0] if paths[0].is_dir() else paths[0].parent) / "report"
@@ -64,13 +65,14 @@ def write_report(
     from perfbench.scoring.report import ReportedBoard, report_page
     from perfbench.scoring.uncertainty import bootstrap
 
-    boards = [
-        ReportedBoard(board, bootstrap(board), logs, _smaller(board, logs) if with_subsets else None)
-        for board, logs in zip(read.boards, read.logs, strict=True)
-    ]
-    contents = {"index.html": report_page(boards, read.recorded, read.complaints, folder=folder).encode()}
-    if with_pictures:
-        contents |= _pictures(boards, read.recorded)
+    with console.status("drawing"):
+        boards = [
+            ReportedBoard(board, bootstrap(board), logs, _smaller(board, logs) if with_subsets else None)
+            for board, logs in zip(read.boards, read.logs, strict=True)
+        ]
+        contents = {"index.html": report_page(boards, read.recorded, read.complaints, folder=folder).encode()}
+        if with_pictures:
+            contents |= _pictures(boards, read.recorded)
     try:
         (folder / "figures" if with_pictures else folder).mkdir(parents=True, exist_ok=True)
         for name, content in contents.items():

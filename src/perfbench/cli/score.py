@@ -97,9 +97,10 @@ def run(arguments: argparse.Namespace) -> int:
 
     console = Console(soft_wrap=False)
     paths = input_paths(arguments.paths)
-    read = read_asked(arguments, paths)
+    with console.status("reading and judging trials"):
+        read = read_asked(arguments, paths)
+        boards = [(board, bootstrap(board)) for board in read.boards]
     print_recognised(console, read)
-    boards = [(board, bootstrap(board)) for board in read.boards]
     extra = []
     for (board, uncertainty), logs in zip(boards, read.logs, strict=True):
         ranks = [sensitivity_table(board, sensitivity(board, logs))] if arguments.sensitivity else []
@@ -115,7 +116,8 @@ def run(arguments: argparse.Namespace) -> int:
     folder = arguments.out or default_folder(paths)
     complaints = [str(complaint) for complaint in read.complaints]
     pictures = not arguments.no_pictures
-    files = write_boards(folder, boards, complaints, with_pictures=pictures, extra_tables=extra, logs=read.logs)
+    with console.status("drawing and writing"):
+        files = write_boards(folder, boards, complaints, with_pictures=pictures, extra_tables=extra, logs=read.logs)
     partial = f"[yellow]partial: {len(reasons)} warnings above[/]; " if reasons else ""
     names = ", ".join(file.name for file in files)
     judged = "1 trial" if read.num_trials == 1 else f"{read.num_trials} trials"

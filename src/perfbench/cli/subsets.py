@@ -42,14 +42,17 @@ def run(arguments: argparse.Namespace) -> int:
 
     console = Console(soft_wrap=False)
     paths = input_paths(arguments.paths)
-    read = read_asked(arguments, paths)
+    with console.status("reading and judging trials"):
+        read = read_asked(arguments, paths)
     print_recognised(console, read)
-    found = analyse(read, num_samples=arguments.bootstraps, held_out=not arguments.no_held_out)
+    with console.status("comparing every subset with the whole"):
+        found = analyse(read, num_samples=arguments.bootstraps, held_out=not arguments.no_held_out)
     for boards in found:
         print_tables(console, tables(boards))
     print_complaints(console, read.complaints)
     folder = arguments.out or (paths[0] if paths[0].is_dir() else paths[0].parent) / "subsets"
-    files = _write(folder, found, with_pictures=not arguments.no_pictures)
+    with console.status("drawing and writing"):
+        files = _write(folder, found, with_pictures=not arguments.no_pictures)
     if arguments.record is not None:
         from perfbench.scoring.agreement_record import record_of
         from perfbench.scoring.files import write_contents

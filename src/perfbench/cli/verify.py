@@ -66,7 +66,8 @@ def run(arguments: argparse.Namespace) -> int:
                 f"no check named {check!r}", where="--allow", hint=nearest_name_hint(check, CHECKS, kind="checks")
             )
     console = Console(soft_wrap=True)
-    findings, num_trials = _findings(input_paths(arguments.paths), arguments.benchmark)
+    with console.status("checking every record"):
+        findings, num_trials = _findings(input_paths(arguments.paths), arguments.benchmark)
     for finding in findings:
         colour = "dim" if finding.check in arguments.allow else "yellow"
         console.print(
