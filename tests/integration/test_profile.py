@@ -8,8 +8,12 @@ from pathlib import Path
 import pytest
 import torch
 
+from perfbench.api.workload import Batch, LossSums, Workload
 from perfbench.cli.main import main
+from perfbench.engine.wire.precision import precision_as_before
 from perfbench.launch.profiling import PARTS
+from perfbench.registry import build_workload
+from perfbench.spec.workload import WorkloadSpec
 from tests.integration import small_criteo
 
 
@@ -32,6 +36,39 @@ def test_a_step_is_split_into_its_parts_and_traced(
     assert {"data", "forward", "backward", "optimizer"} <= names
     assert torch.autograd.backward is backward  # nothing of the measuring is left
     assert not (tmp_path / "runs").exists()  # no trial was run
+
+
+def test_a_step_computes_in_the_numbers_and_threads_of_a_trial(
+    monkeypatch: pytest.MonkeyPatch, data_root: Path, tmp_path: Path
+) -> None:
+    seen: set[tuple[bool, int]] = set()
+
+    def watched(spec: WorkloadSpec, root: Path) -> Workload:
+        workload = build_workload(spec, root)
+        plain = workload.loss
+
+        def loss(model: torch.nn.Module, batch: Batch, *, label_smoothing: float = 0.0) -> LossSums:
+            is_bfloat = torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu") is torch.bfloat16
+            seen.add((is_bfloat, torch.get_num_threads()))
+            return plain(model, batch, label_smoothing=label_smoothing)
+
+        monkeypatch.setattr(workload, "loss", loss)
+        return workload
+
+    monkeypatch.setattr("perfbench.launch.profiling.build_workload", watched)
+    overrides = [item for item in small_criteo.OVERRIDES if not item.startswith("workload=")]
+    options = ["--no-compile", "--steps", "1", "--warm-up", "1", "--trace", str(tmp_path / "trace.json")]
+    num_threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        with precision_as_before():
+            main(
+                ["profile", "criteo", "adamw", *overrides, f"data_root={data_root}", "ruleset.precision=bf16", *options]
+            )
+    finally:
+        torch.set_num_threads(num_threads)
+
+    assert seen == {(True, 1)}
 
 
 def test_no_steps_are_refused(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,6 +1,7 @@
 """A few steps of a submission on a workload, timed part by part and traced: where a step's time goes. Never scored.
 
-Built on the contracts only: one rank in this process, the loss compiled as in a trial, no clock and no evaluation.
+Built on the contracts: one rank in this process, with the threads, the precision and the compiled loss of a trial, no
+clock and no evaluation.
 """
 
 from __future__ import annotations
@@ -21,6 +22,9 @@ from torch.profiler import ProfilerActivity, profile, record_function
 from perfbench.api.submission import Submission, TrainingContext
 from perfbench.api.workload import Batch, LossSums, Shard, Workload
 from perfbench.data.prefetch import DeviceBatches
+from perfbench.engine.wire.devices import device_of
+from perfbench.engine.wire.messages import Place
+from perfbench.engine.wire.precision import autocast_of, set_precision
 from perfbench.registry import build_workload, submission_builder
 from perfbench.spec.run import TrialSpec
 from perfbench.spec.seeds import Stream, stream_seed
@@ -102,7 +106,8 @@ def profile_steps(trial: TrialSpec, *, num_steps: int, num_warmup: int, compiles
         SubmissionError: If the submission cannot be built.
         DataError: If the data is not prepared.
     """
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = device_of(trial, Place())
+    set_precision(trial.ruleset.precision)
     workload = build_workload(trial.workload, Path(trial.data_root))
     build = submission_builder(trial.submission, trial.hyperparameters)
     torch.manual_seed(trial.trial_seed)
@@ -153,7 +158,8 @@ def _context(
     compiles: bool,
 ) -> TrainingContext:
     def plain_loss(batch: Batch, *, label_smoothing: float = 0.0) -> LossSums:
-        return workload.loss(model, batch, label_smoothing=label_smoothing)
+        with autocast_of(trial.ruleset.precision, device):
+            return workload.loss(model, batch, label_smoothing=label_smoothing)
 
     inner = plain_loss
     if compiles:
