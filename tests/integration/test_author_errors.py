@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
+import torch
 
 from perfbench.api.contracts.finding import Finding
 from perfbench.cli.check import causes, hint_for
@@ -138,6 +139,17 @@ def test_failures_of_one_cause_are_one_and_say_what_to_do(capsys: pytest.Capture
     assert re.search(r"0 of \d\d checks passed", out)
     assert "checking point 1: regression ..." in out
     assert "reduces the loss" not in out
+
+
+def test_a_check_takes_one_thread_of_however_many_there_are(idea: Path) -> None:
+    """Its models are small: threads would wait for one another, on a full machine for minutes."""
+    num_threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        assert main(["check", "submission", str(idea), "--only", "names no workload"]) == 0
+        assert torch.get_num_threads() == 1
+    finally:
+        torch.set_num_threads(num_threads)
 
 
 def test_a_name_that_no_check_has_lists_the_names(capsys: pytest.CaptureFixture[str], idea: Path) -> None:
