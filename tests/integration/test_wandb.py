@@ -136,13 +136,9 @@ def test_a_mirror_that_nobody_waits_for_leaves_nothing_of_its_own(tmp_path: Path
     scratch.mkdir()
     command = [sys.executable, "-m", "perfbench.tracking.mirror", str(folder.path), "--scratch", str(scratch)]
 
-    ended = subprocess.run(
-        [*command, "--tracking", OFFLINE.to_json(indent=None)],
-        stdin=subprocess.DEVNULL,
-        check=False,
-        timeout=PATIENCE_S,
-        env=os.environ | {"TMPDIR": str(scratch)},
-    )
+    command += ["--tracking", OFFLINE.to_json(indent=None)]
+    own = os.environ | {"TMPDIR": str(scratch)}
+    ended = subprocess.run(command, stdin=subprocess.DEVNULL, check=False, timeout=PATIENCE_S, env=own)
 
     assert ended.returncode in (0, 1)
     assert not scratch.exists()
@@ -228,12 +224,7 @@ def assert_no_secret_in(folder: Path) -> None:
 
 def test_a_requeued_trial_continues_its_run_where_the_last_attempt_ended(service: Service, tmp_path: Path) -> None:
     folder = recorded(tmp_path, is_finished=False)
-    live(
-        folder,
-        service,
-        until=lambda: len(service.history.get(folder.tracking_id(), [])) >= 6,
-        end_patience_s=PATIENCE_S,
-    )
+    live(folder, service, until=lambda: len(service.history.get(folder.tracking_id(), [])) >= 6)
     assert len(service.history[folder.tracking_id()]) == 8
     num_upserts = len(service.upserts)
     attempt(folder, 2)
@@ -241,7 +232,7 @@ def test_a_requeued_trial_continues_its_run_where_the_last_attempt_ended(service
     folder.append(measurement(step=30, time_s=30.0, loss=0.3, attempt=2))
     finish(folder)
 
-    warnings, _ = live(folder, service, until=lambda: len(service.upserts) > num_upserts, end_patience_s=PATIENCE_S)
+    warnings, _ = live(folder, service, until=lambda: len(service.upserts) > num_upserts)
 
     assert warnings == []
     (rows,) = service.history.values()
@@ -250,7 +241,7 @@ def test_a_requeued_trial_continues_its_run_where_the_last_attempt_ended(service
 
 
 def live(
-    folder: TrialFolder, service: Service, until: Callable[[], bool], end_patience_s: float = END_PATIENCE_S
+    folder: TrialFolder, service: Service, until: Callable[[], bool], end_patience_s: float = PATIENCE_S
 ) -> tuple[list[str], float]:
     """Mirror a trial until something is so; return the warnings and how long the end took."""
     warnings: list[str] = []
@@ -292,7 +283,7 @@ def test_whatever_the_service_does_the_end_waits_at_most_so_long_and_says_so_onc
         return is_there
 
     service.mode = mode if at == "start" else "accept"
-    warnings, delay_s = live(folder, service, until)
+    warnings, delay_s = live(folder, service, until, END_PATIENCE_S)
 
     assert delay_s <= LONGEST_DELAY_S
     assert len(warnings) == 1
