@@ -24,6 +24,8 @@ END_PATIENCE_S = 4.0
 _DEATH_PATIENCE_S = 0.5
 """A killed process still needs the processor to die, and at the lowest priority it may wait long for it."""
 _SHORT_PATIENCE_S = 2.0
+LOWEST_PRIORITY = 19
+"""A mirror takes what the trial leaves: nothing, on a full machine."""
 
 
 class Mirror:
@@ -45,6 +47,7 @@ class Mirror:
         self._log = GrowingFile(log)
         command = [sys.executable, "-m", "perfbench.tracking.mirror", str(folder.path)]
         command += ["--tracking", tracking.to_json(indent=None), "--scratch", self._scratch.name]
+        command += ["--niceness", str(LOWEST_PRIORITY)]
         with log.open("ab") as output:
             self._process = subprocess.Popen(
                 command,

@@ -33,7 +33,6 @@ _PATIENCE_S = 20.0
 """For the service to answer when a run begins."""
 _END_PATIENCE_S = 30.0
 """After its trial's end the mirror ends itself, should nobody be left to end it."""
-_LOWEST_PRIORITY = 19
 _SECRET_VARIABLES = ("WANDB_API_KEY",)
 
 
@@ -130,8 +129,9 @@ def main() -> int:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--tracking", required=True, help="the tracking configuration as JSON")
     parser.add_argument("--scratch", type=Path, required=True)
+    parser.add_argument("--niceness", type=int, required=True, help="how far it stands back: 0 not at all, 19 most")
     arguments = parser.parse_args()
-    os.nice(_LOWEST_PRIORITY)
+    os.nice(arguments.niceness)
     ended = threading.Event()
     signal.signal(signal.SIGTERM, lambda _number, _frame: ended.set())
     # Whoever started this removes it too, if still there. What is registered first runs last, after W&B's own end.
