@@ -56,6 +56,8 @@ def test_a_step_computes_in_the_numbers_and_threads_of_a_trial(
         return workload
 
     monkeypatch.setattr("perfbench.launch.profiling.build_workload", watched)
+    required: list[bool] = []
+    monkeypatch.setattr("perfbench.launch.profiling.require_determinism", lambda: required.append(True))
     overrides = [item for item in small_criteo.OVERRIDES if not item.startswith("workload=")]
     options = ["--no-compile", "--steps", "1", "--warm-up", "1", "--trace", str(tmp_path / "trace.json")]
     num_threads = torch.get_num_threads()
@@ -63,12 +65,22 @@ def test_a_step_computes_in_the_numbers_and_threads_of_a_trial(
     try:
         with precision_as_before():
             main(
-                ["profile", "criteo", "adamw", *overrides, f"data_root={data_root}", "ruleset.precision=bf16", *options]
+                [
+                    "profile",
+                    "criteo",
+                    "adamw",
+                    *overrides,
+                    f"data_root={data_root}",
+                    "ruleset.precision=bf16",
+                    "deterministic=true",
+                    *options,
+                ]
             )
     finally:
         torch.set_num_threads(num_threads)
 
     assert seen == {(True, 1)}
+    assert required == [True]
 
 
 def test_no_steps_are_refused(capsys: pytest.CaptureFixture[str]) -> None:

@@ -22,6 +22,7 @@ from torch.profiler import ProfilerActivity, profile, record_function
 from perfbench.api.submission import Submission, TrainingContext
 from perfbench.api.workload import Batch, LossSums, Shard, Workload
 from perfbench.data.prefetch import DeviceBatches
+from perfbench.engine.wire.determinism import require_determinism
 from perfbench.engine.wire.devices import device_of
 from perfbench.engine.wire.messages import Place
 from perfbench.engine.wire.precision import autocast_of, set_precision
@@ -108,6 +109,8 @@ def profile_steps(trial: TrialSpec, *, num_steps: int, num_warmup: int, compiles
     """
     device = device_of(trial, Place())
     set_precision(trial.ruleset.precision)
+    if trial.deterministic:
+        require_determinism()
     workload = build_workload(trial.workload, Path(trial.data_root))
     build = submission_builder(trial.submission, trial.hyperparameters)
     torch.manual_seed(trial.trial_seed)
