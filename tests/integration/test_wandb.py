@@ -75,7 +75,7 @@ def perfbench(*arguments: str, environment: dict[str, str]) -> subprocess.Comple
 
 @pytest.fixture(autouse=True)
 def mirrors_are_not_held_back(monkeypatch: pytest.MonkeyPatch) -> None:
-    """At the lowest priority they would start and end when the tests beside them let them: W&B gives up before."""
+    """At the lowest priority they would start and end when the tests beside them let them, and give up before."""
     monkeypatch.setattr("perfbench.tracking.beside.LOWEST_PRIORITY", 0)
 
 

@@ -71,9 +71,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the conformance suite and print what it does and found; exit with 1 if a check fails."""
-    import torch
-
-    torch.set_num_threads(1)  # what is checked is small: more threads only wait for one another
     console = Console(soft_wrap=True)
     started_s = time.monotonic()
     if arguments.kind == "workload":
@@ -142,6 +139,7 @@ def _workload_findings(name: str, data_root: Path, console: Console) -> list[Fin
         ensure_data(workload, data_root, progress, may_prepare=True)
     from perfbench.api.contracts.workload import check_workload
 
+    _take_one_thread()
     with console.status("checking"):
         return check_workload(build_workload(workload, data_root))
 
@@ -213,12 +211,20 @@ def _told(console: Console) -> Iterator[Callable[[str], None]]:
         yield tell
 
 
+def _take_one_thread() -> None:
+    """What is checked is small: more threads only wait for one another."""
+    import torch
+
+    torch.set_num_threads(1)
+
+
 def _findings_of(
     spec: SubmissionSpec, points: Sequence[HyperparameterPoint | None], attention: Attention
 ) -> list[Finding]:
     from perfbench.api.contracts.conduct import check_conduct
     from perfbench.api.contracts.submission import check_hyperparameters, check_points, check_source
 
+    _take_one_thread()
     findings = []
     is_adapted = spec.form == "algoperf"
     if attention.takes("the code names no workload"):
